@@ -1,0 +1,79 @@
+# Everything starts here: `make` alone lists what there is. A machine with Python >= 3.11 and make is
+# enough; the first target that needs it makes .venv and installs the tested versions into it.
+
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# pyright comes bundled; it need not look for a newer one.
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# mkdocs-material greets every build with a notice about a future mkdocs.
+export NO_MKDOCS_2_WARNING := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup demo test test-kill bench docs lint format lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with every extra that the tests and examples use
+	@echo "Ready: $(BIN)/heredity --help"
+
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "heredity needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
+	  echo "Name another one: make PYTHON=/path/to/python3.11 $(or $(MAKECMDGOALS),setup)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[all,dev]'
+	@touch $@
+
+demo: $(STAMP) ## train, interrupt, resume and look at a brax policy, into runs/demo (about 5 minutes)
+	$(BIN)/python examples/demo.py
+
+test: lint docs ## everything that must pass: lint, types, import rules, docs, tests (under 20 minutes)
+	$(BIN)/python -m pytest -m "not kill" -n $(WORKERS) --dist worksteal
+	@echo
+	@echo "All passed: ruff, pyright, import rules, docs, tests."
+	@echo "To look at: site/index.html (the docs); make demo (a policy that learns); make test-kill."
+
+test-kill: $(STAMP) ## kill runs at 20 random moments, resume them, and compare every byte
+	$(BIN)/python -m pytest -m kill
+	@echo
+	@echo "Every killed run resumed to the same bytes. How it is done: docs/concepts.md, 'Exact resume'."
+
+bench: $(STAMP) ## measure ours beside the peers, and write the numbers as JSON
+	$(BIN)/python benchmarks/run.py
+
+docs: $(STAMP) ## build the documentation into site/ (warnings are errors)
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "Documentation: site/index.html"
+
+lint: $(STAMP) ## ruff, formatting, pyright, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	@echo "Clean: style, formatting, types, import rules."
+
+format: $(STAMP) ## rewrite the files the way `make lint` wants them
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## resolve every extra anew and write requirements.lock (with the oldest Python, 3.11)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "lock with Python 3.11, the oldest one supported: make lock PYTHON=python3.11" >&2; exit 1; }
+	rm -rf build/lock && $(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --quiet '.[all,dev]'
+	{ echo "# The versions heredity is tested with. Written by 'make lock' (Python 3.11); used as constraints."; \
+	  build/lock/bin/python -m pip freeze --exclude heredity; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+	rm -rf build/lock
+	@echo "Wrote requirements.lock: look at 'git diff requirements.lock', then make test."
+
+clean: ## remove what was built (not runs/)
+	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

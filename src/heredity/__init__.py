@@ -1,0 +1,59 @@
+"""Reinforcement learning where weights are handed down.
+
+Names are loaded when they are first used, so that ``import heredity`` and the commands that only
+read files start at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from heredity.algorithms.ppo.config import PPOConfig as PPOConfig
+    from heredity.api import PPO as PPO
+    from heredity.api import evaluate_policy as evaluate_policy
+    from heredity.api import resume as resume
+    from heredity.environments import list_environments as list_environments
+    from heredity.environments import make as make
+    from heredity.environments import register as register_environment
+    from heredity.policies import Policy as Policy
+    from heredity.training import callbacks as callbacks
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "PPO": "heredity.api:PPO",
+    "PPOConfig": "heredity.algorithms.ppo.config:PPOConfig",
+    "Policy": "heredity.policies:Policy",
+    "callbacks": "heredity.training.callbacks",
+    "evaluate_policy": "heredity.api:evaluate_policy",
+    "list_environments": "heredity.environments:list_environments",
+    "make": "heredity.environments:make",
+    "register_environment": "heredity.environments:register",
+    "resume": "heredity.api:resume",
+}
+
+__all__ = [
+    "PPO",
+    "PPOConfig",
+    "Policy",
+    "callbacks",
+    "evaluate_policy",
+    "list_environments",
+    "make",
+    "register_environment",
+    "resume",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'heredity' has no attribute {name!r}")
+    module, _, attribute = _NAMES[name].partition(":")
+    found = importlib.import_module(module)
+    return getattr(found, attribute) if attribute else found
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

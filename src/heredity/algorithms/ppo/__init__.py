@@ -1,0 +1,5 @@
+"""Proximal policy optimisation."""
+
+from heredity.algorithms.ppo.config import PPOConfig
+
+__all__ = ["PPOConfig"]

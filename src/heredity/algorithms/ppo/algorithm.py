@@ -1,0 +1,327 @@
+"""PPO as pure functions over one declared state."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from heredity.algorithms.ppo.advantages import explained_variance, generalized_advantages
+from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.update import (
+    Minibatch,
+    UpdateState,
+    gradient_transformation,
+    update,
+)
+from heredity.common import counters
+from heredity.common.errors import UsageError
+from heredity.common.streams import stream
+from heredity.networks import DistributionSpec, MlpOptions, default_kind
+from heredity.networks.normalizer import (
+    EPSILON,
+    update_observation_statistics,
+    update_statistics,
+)
+from heredity.policies import ActorCritic, PolicySpec
+from heredity.spaces import Space
+from heredity.weights import Params, flatten, merge, partition, unflatten
+
+REWARD_CLIP = 10.0  # deviations; the value of Stable-Baselines3's VecNormalize
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class PPOState:
+    """Everything that training changes, and nothing else.
+
+    Args:
+        params: Trained weights of the actor and the critic.
+        statistics: ``normalizer/…``; {} without normalisation.
+        optimizer: State of the gradient transformation.
+        learning_rate: float32; moves only under adaptive_kl.
+        discounted_returns: Running discounted return of each environment, (B,), for the reward
+            normaliser.
+        steps: Counter of environment steps.
+        iterations: Counter of updates.
+        attempt: uint32; how often training was rolled back. Every draw depends on it.
+        seed: uint32.
+        experience: Environments in the middle of their episodes; () when they live on the host.
+    """
+
+    params: Params
+    statistics: Params
+    optimizer: Any
+    learning_rate: jax.Array
+    discounted_returns: jax.Array
+    steps: jax.Array
+    iterations: jax.Array
+    attempt: jax.Array
+    seed: jax.Array
+    experience: Any = ()
+
+    def key(self, purpose: str, *counts: jax.Array | int) -> jax.Array:
+        """The key for one purpose in this iteration."""
+        high, low = self.iterations[0], self.iterations[1]
+        return stream(self.seed, purpose, self.attempt, high, low, *counts)
+
+
+class Rollout(NamedTuple):
+    """What acting gave, for one update.
+
+    Args:
+        observations: Acted on, (T, B, ...).
+        raw_actions: Drawn, (T, B, ...).
+        log_probs: (T, B).
+        parameters: Of the distributions drawn from, (T, B, P).
+        rewards: (T, B), as the environment gave them.
+        terminated: (T, B), bool.
+        truncated: (T, B), bool.
+        final_values: (T, B); where truncated, the value of the true last observation, else 0.
+        last_observation: After the last step (of the next episode where one ended), (B, ...).
+    """
+
+    observations: Any
+    raw_actions: jax.Array
+    log_probs: jax.Array
+    parameters: jax.Array
+    rewards: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    final_values: jax.Array
+    last_observation: Any
+
+
+class PPO:
+    """Proximal policy optimisation for given spaces.
+
+    Args:
+        config: Settings.
+        observation_space: Of one environment.
+        action_space: Of one environment.
+        schedule_timesteps: Over how many steps the schedules run.
+        action_repeat: Environment steps of one decision.
+        environment: Id and options, to be remembered by the policy.
+    """
+
+    def __init__(
+        self,
+        config: PPOConfig,
+        observation_space: Space,
+        action_space: Space,
+        *,
+        schedule_timesteps: int,
+        action_repeat: int = 1,
+        environment: dict[str, Any] | None = None,
+    ) -> None:
+        self.config = config
+        self.schedule_timesteps = schedule_timesteps
+        self.steps_per_iteration = config.num_transitions * action_repeat
+        self.spec = policy_spec(config, observation_space, action_space, environment)
+        self.functions = ActorCritic(self.spec)
+
+    # --- weights ----------------------------------------------------------------------------------
+
+    def init(self, seed: int) -> tuple[Params, PPOState]:
+        """Frozen weights (constants) and a fresh state.
+
+        Raises:
+            UnknownNameError: when a pattern of `freeze` matches no weight.
+            UsageError: when nothing is left to train.
+        """
+        params = self.functions.init(jnp.uint32(seed))
+        frozen, rest = partition(params, self.config.freeze) if self.config.freeze else ({}, params)
+        statistics = {"normalizer": rest.pop("normalizer")} if "normalizer" in rest else {}
+        if not rest:
+            raise UsageError(f"freeze {self.config.freeze} leaves nothing to train")
+        state = PPOState(
+            params=rest,
+            statistics=statistics,
+            optimizer=gradient_transformation(self.config).init(rest),
+            learning_rate=jnp.float32(self.config.learning_rate),
+            discounted_returns=jnp.zeros(self.config.num_envs, jnp.float32),
+            steps=counters.zero(),
+            iterations=counters.zero(),
+            attempt=jnp.uint32(0),
+            seed=jnp.uint32(seed),
+        )
+        return frozen, state
+
+    def all_params(self, constants: Params, state: PPOState) -> Params:
+        """Frozen weights, trained weights and statistics as one nested dict."""
+        return merge(constants, state.params, state.statistics)
+
+    # --- acting -----------------------------------------------------------------------------------
+
+    def act(
+        self, params: Params, observation: Any, key: jax.Array
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+        """Draw actions for observations ``(B, ...)``.
+
+        Returns:
+            What the environments receive; and what a `Rollout` keeps: raw actions, their
+            log-probabilities, and the parameters of the distributions.
+        """
+        seen = self.functions.preprocess(params, observation)
+        parameters, _ = self.functions.parameters(params, seen)
+        family = self.functions.family
+        raw_action = family.sample(parameters, key)
+        log_prob = family.log_prob(parameters, raw_action)
+        return family.to_action(raw_action), (raw_action, log_prob, parameters)
+
+    def value(self, params: Params, observation: Any) -> jax.Array:
+        """Values of observations ``(..., *observation)``."""
+        return self.functions.value(params, self.functions.preprocess(params, observation))
+
+    # --- learning ---------------------------------------------------------------------------------
+
+    def learn(
+        self, constants: Params, state: PPOState, rollout: Rollout
+    ) -> tuple[PPOState, dict[str, jax.Array]]:
+        """One update from one rollout.
+
+        The statistics that acted also learn, so that old and new probabilities are compared like
+        with like; what was seen is added to them afterwards.
+        """
+        config = self.config
+        params = self.all_params(constants, state)
+        steps = counters.add(state.steps, self.steps_per_iteration)
+        # float(): a whole number above 2**31 would not fit beside 32-bit arrays.
+        progress = jnp.minimum(counters.to_float(steps) / float(self.schedule_timesteps), 1.0)
+        learning_rate, clip_range = self._scheduled(state.learning_rate, progress)
+
+        statistics, discounted_returns, rewards = self._scaled_rewards(state, params, rollout)
+        seen = self.functions.preprocess(params, rollout.observations)
+        values = self.functions.value(params, seen)
+        last_value = self.value(params, rollout.last_observation)
+        advantages, targets = generalized_advantages(
+            rewards,
+            values,
+            last_value,
+            rollout.terminated,
+            rollout.truncated,
+            rollout.final_values,
+            config.discount,
+            config.gae_lambda,
+        )
+        transitions = Minibatch(
+            seen,
+            rollout.raw_actions,
+            rollout.log_probs,
+            rollout.parameters,
+            values,
+            advantages,
+            targets,
+        )
+        flat = jax.tree.map(lambda a: a.reshape((-1, *a.shape[2:])), transitions)
+        updated, logged = update(
+            config,
+            self.functions,
+            merge(constants, state.statistics),
+            UpdateState(state.params, state.optimizer, learning_rate),
+            flat,
+            clip_range,
+            state.key("update"),
+        )
+        if config.normalize_observations:
+            statistics = {
+                **statistics,
+                **update_observation_statistics(
+                    self.spec.observation_space, params["normalizer"], rollout.observations
+                ),
+            }
+        new_state = dataclasses.replace(
+            state,
+            params=updated.params,
+            statistics=_only(statistics, state.statistics),
+            optimizer=updated.optimizer,
+            learning_rate=updated.learning_rate,
+            discounted_returns=discounted_returns,
+            steps=steps,
+            iterations=counters.add(state.iterations, 1),
+        )
+        logged["train/explained_variance"] = explained_variance(values, targets)
+        logged["train/learning_rate"] = updated.learning_rate
+        logged["train/clip_range"] = clip_range
+        if "log_std" in updated.params.get("actor", {}):
+            logged["train/std"] = jnp.exp(updated.params["actor"]["log_std"]).mean()
+        logged["finite"] = _all_finite((updated.params, statistics, logged["train/loss"]))
+        return new_state, logged
+
+    def _scheduled(
+        self, learning_rate: jax.Array, progress: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        config = self.config
+        if config.learning_rate_schedule == "linear":
+            distance = config.learning_rate_end - config.learning_rate
+            learning_rate = config.learning_rate + distance * progress
+        clip_range = jnp.float32(config.clip_range)
+        if config.clip_range_schedule == "linear":
+            clip_range = clip_range * (1.0 - progress)
+        return learning_rate, clip_range
+
+    def _scaled_rewards(
+        self, state: PPOState, params: Params, rollout: Rollout
+    ) -> tuple[Params, jax.Array, jax.Array]:
+        """New reward statistics, new discounted returns, and the rewards that are learnt from."""
+        rewards = rollout.rewards * self.config.reward_scale
+        if not self.config.normalize_rewards:
+            return {}, state.discounted_returns, rewards
+
+        def accumulate(total: jax.Array, now: tuple) -> tuple[jax.Array, jax.Array]:
+            reward, ended = now
+            total = total * self.config.discount + reward
+            return jnp.where(ended, 0.0, total), total
+
+        ended = rollout.terminated | rollout.truncated
+        carried, totals = jax.lax.scan(accumulate, state.discounted_returns, (rewards, ended))
+        statistics = update_statistics(params["normalizer"]["reward"], totals)
+        scaled = rewards * jax.lax.rsqrt(statistics["variance"] + EPSILON)
+        return {"reward": statistics}, carried, jnp.clip(scaled, -REWARD_CLIP, REWARD_CLIP)
+
+
+def policy_spec(
+    config: PPOConfig,
+    observation_space: Space,
+    action_space: Space,
+    environment: dict[str, Any] | None = None,
+) -> PolicySpec:
+    """The specification of the policies that these settings train."""
+    kind = config.distribution if config.distribution != "auto" else default_kind(action_space)
+    actor = MlpOptions(
+        hidden=config.actor_hidden,
+        activation=config.activation,
+        kernel_init=config.kernel_init,
+        output_scale=config.actor_output_scale,
+    )
+    critic = dataclasses.replace(actor, hidden=config.critic_hidden, output_scale=1.0)
+    return PolicySpec(
+        observation_space=observation_space,
+        action_space=action_space,
+        actor=actor.spec(),
+        critic=critic.spec(),
+        distribution=DistributionSpec(kind, config.initial_std),
+        normalize_observations=config.normalize_observations,
+        normalize_rewards=config.normalize_rewards,
+        observation_clip=config.observation_clip,
+        environment=environment,
+        algorithm="ppo",
+    )
+
+
+def _only(statistics: Params, trained: Params) -> Params:
+    """New statistics where the state holds them; those that are frozen are constants and stay."""
+    paths = flatten(trained)
+    updated = flatten({"normalizer": statistics})
+    return unflatten({path: updated[path] for path in paths})
+
+
+def _all_finite(tree: Any) -> jax.Array:
+    checks = [
+        jnp.isfinite(leaf).all()
+        for leaf in jax.tree.leaves(tree)
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    return jnp.stack(checks).all()

@@ -1,0 +1,122 @@
+"""Acting in JAX environments: the part of an iteration that comes before the update."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
+from heredity.common.streams import stream
+from heredity.environments.contract import JaxEnvironment
+from heredity.weights import Params
+
+
+class Experience(NamedTuple):
+    """Environments in the middle of their episodes; axis 0 is B environments.
+
+    Args:
+        environment: Their states.
+        observation: What they show now.
+        episode_return: Sum of rewards since the episode began, (B,).
+        episode_length: Decisions since the episode began, (B,) int32.
+    """
+
+    environment: Any
+    observation: Any
+    episode_return: jax.Array
+    episode_length: jax.Array
+
+
+def begin(environment: JaxEnvironment, num_envs: int, seed: int) -> Experience:
+    """First states of all environments."""
+    keys = jax.random.split(stream(jnp.uint32(seed), "begin"), num_envs)
+    states, observation = jax.vmap(environment.reset)(keys)
+    zeros = jnp.zeros(num_envs, jnp.float32)
+    return Experience(states, observation, zeros, zeros.astype(jnp.int32))
+
+
+def _where(mask: jax.Array, yes: Any, no: Any) -> Any:
+    def choose(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(mask.reshape(mask.shape + (1,) * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(choose, yes, no)
+
+
+def collect(
+    algorithm: PPO, environment: JaxEnvironment, params: Params, state: PPOState
+) -> tuple[Experience, Rollout, dict[str, jax.Array]]:
+    """Act for ``num_steps`` in every environment; a finished one begins anew.
+
+    Where a reset is dear, each environment gets one fresh first state an iteration, and an
+    environment that ends twice within an iteration begins both times from it.
+
+    Returns:
+        The experience to go on from, the rollout, and sums over the episodes that ended:
+        ``episodes``, ``episode_returns``, ``episode_lengths``.
+    """
+    num_envs = algorithm.config.num_envs
+    reset = jax.vmap(environment.reset)
+    reset_key, action_key = state.key("reset"), state.key("action")
+    pool = None
+    if not environment.reset_is_cheap:
+        pool = reset(jax.random.split(reset_key, num_envs))
+
+    def step(carry: tuple, t: jax.Array) -> tuple[tuple, tuple]:
+        now, sums = carry
+        key = jax.random.fold_in(action_key, t)
+        action, kept = algorithm.act(params, now.observation, key)
+        env_state, result = jax.vmap(environment.step)(now.environment, action)
+        ended = result.terminated | result.truncated
+        final_values = jax.lax.cond(
+            result.truncated.any(),
+            lambda: jnp.where(result.truncated, algorithm.value(params, result.observation), 0.0),
+            lambda: jnp.zeros(num_envs, jnp.float32),
+        )
+        rewards = result.reward.astype(jnp.float32)
+        returns = now.episode_return + rewards
+        lengths = now.episode_length + 1
+        sums = {
+            "episodes": sums["episodes"] + ended.sum().astype(jnp.float32),
+            "episode_returns": sums["episode_returns"] + jnp.where(ended, returns, 0.0).sum(),
+            "episode_lengths": sums["episode_lengths"]
+            + jnp.where(ended, lengths, 0).sum().astype(jnp.float32),
+        }
+        first = pool
+        if first is None:
+            keys = jax.random.split(jax.random.fold_in(reset_key, t), num_envs)
+            first = reset(keys)
+        env_state, observation = _where(ended, first, (env_state, result.observation))
+        following = Experience(
+            env_state,
+            observation,
+            jnp.where(ended, 0.0, returns),
+            jnp.where(ended, 0, lengths),
+        )
+        output = (
+            now.observation,
+            *kept,
+            rewards,
+            result.terminated,
+            result.truncated,
+            final_values,
+        )
+        return (following, sums), output
+
+    names = ("episodes", "episode_returns", "episode_lengths")
+    start = (state.experience, {name: jnp.float32(0.0) for name in names})
+    (experience, sums), outputs = jax.lax.scan(step, start, jnp.arange(algorithm.config.num_steps))
+    rollout = Rollout(*outputs, last_observation=experience.observation)
+    return experience, rollout, sums
+
+
+def iteration(
+    algorithm: PPO, environment: JaxEnvironment, constants: Params, state: PPOState
+) -> tuple[PPOState, dict[str, jax.Array]]:
+    """Collect and learn: one iteration as one pure function."""
+    params = algorithm.all_params(constants, state)
+    experience, rollout, sums = collect(algorithm, environment, params, state)
+    state, logged = algorithm.learn(constants, state, rollout)
+    return dataclasses.replace(state, experience=experience), {**logged, **sums}

@@ -1,0 +1,128 @@
+"""The settings of PPO. Importing this loads no numerical library."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from heredity.common.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class PPOConfig:
+    """Settings of proximal policy optimisation (Schulman et al. 2017).
+
+    Args:
+        num_envs: Environments stepped side by side.
+        num_steps: Decisions of each environment between two updates.
+        num_epochs: Passes over the collected transitions in one update.
+        num_minibatches: Parts that each pass is cut into; divides num_envs * num_steps.
+        learning_rate: Of Adam, at the start.
+        learning_rate_schedule: constant; linear (from learning_rate to learning_rate_end over the
+            schedule); adaptive_kl (times 1.5 when the policy moves less than half of desired_kl in
+            a minibatch, divided by 1.5 when it moves more than twice of it).
+        learning_rate_end: Where the linear schedule ends and stays.
+        discount: Of the reward one decision later (gamma).
+        gae_lambda: Of generalised advantage estimation (Schulman et al. 2016).
+        clip_range: How far the probability ratio may move from 1 before its gradient is cut.
+        clip_range_schedule: constant, or linear to zero over the schedule.
+        clip_range_value: How far a value may move from the old one in an update; None for any.
+        normalize_advantages: To mean 0 and standard deviation 1 in each minibatch.
+        entropy_coefficient: Weight of the entropy bonus.
+        value_coefficient: Weight of the squared error of the critic.
+        max_grad_norm: Global norm that gradients are scaled down to.
+        adam_epsilon: Of Adam.
+        target_kl: The rest of an update is skipped once the approximate divergence from the acting
+            policy is above 1.5 times this; None for never.
+        desired_kl: What adaptive_kl aims at.
+        learning_rate_min: Lower end of adaptive_kl.
+        learning_rate_max: Upper end of adaptive_kl.
+        normalize_observations: By running mean and deviation, kept inside the policy.
+        observation_clip: Normalised observations are cut to this many deviations.
+        normalize_rewards: Divide by the running deviation of the discounted return.
+        reward_scale: Factor on every reward, before anything else.
+        distribution: auto (by the action space), normal, or tanh_normal.
+        initial_std: Standard deviation of the normal distribution at the start.
+        actor_hidden: Widths of the actor's hidden layers.
+        critic_hidden: Widths of the critic's hidden layers.
+        activation: elu, gelu, relu, swish or tanh.
+        kernel_init: orthogonal or lecun_uniform.
+        actor_output_scale: Gain of the actor's last layer at the start.
+        freeze: Patterns of weights that stay as they are, for example ``actor/hidden_0/**``.
+    """
+
+    num_envs: int = 8
+    num_steps: int = 128
+    num_epochs: int = 4
+    num_minibatches: int = 4
+    learning_rate: float = 3e-4
+    learning_rate_schedule: Literal["constant", "linear", "adaptive_kl"] = "constant"
+    learning_rate_end: float = 0.0
+    discount: float = 0.99
+    gae_lambda: float = 0.95
+    clip_range: float = 0.2
+    clip_range_schedule: Literal["constant", "linear"] = "constant"
+    clip_range_value: float | None = None
+    normalize_advantages: bool = True
+    entropy_coefficient: float = 0.0
+    value_coefficient: float = 0.5
+    max_grad_norm: float = 0.5
+    adam_epsilon: float = 1e-5
+    target_kl: float | None = None
+    desired_kl: float = 0.01
+    learning_rate_min: float = 1e-5
+    learning_rate_max: float = 1e-2
+    normalize_observations: bool = False
+    observation_clip: float = 10.0
+    normalize_rewards: bool = False
+    reward_scale: float = 1.0
+    distribution: Literal["auto", "normal", "tanh_normal"] = "auto"
+    initial_std: float = 1.0
+    actor_hidden: tuple[int, ...] = (64, 64)
+    critic_hidden: tuple[int, ...] = (64, 64)
+    activation: str = "tanh"
+    kernel_init: str = "orthogonal"
+    actor_output_scale: float = 0.01
+    freeze: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("actor_hidden", "critic_hidden", "freeze"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UsageError(f"{name} {value!r}: a whole number >= 1 was expected")
+        if self.num_transitions % self.num_minibatches:
+            raise UsageError(
+                f"num_minibatches {self.num_minibatches} does not divide num_envs * num_steps = "
+                f"{self.num_envs} * {self.num_steps} = {self.num_transitions}"
+            )
+        if self.minibatch_size < 2 and self.normalize_advantages:
+            raise UsageError(
+                "a minibatch of one transition has no deviation: use fewer num_minibatches, or "
+                "normalize_advantages=False"
+            )
+        for name, low, high in (
+            ("discount", 0, 1),
+            ("gae_lambda", 0, 1),
+            ("learning_rate", 0, None),
+            ("clip_range", 0, None),
+            ("max_grad_norm", 0, None),
+            ("initial_std", 0, None),
+            ("observation_clip", 0, None),
+        ):
+            value = getattr(self, name)
+            # Written so that NaN fails as well.
+            if not (value >= low and (high is None or value <= high)):
+                upper = "" if high is None else f" and <= {high}"
+                raise UsageError(f"{name} {value!r}: a number >= {low}{upper} was expected")
+
+    @property
+    def num_transitions(self) -> int:
+        """Decisions between two updates, all environments together."""
+        return self.num_envs * self.num_steps
+
+    @property
+    def minibatch_size(self) -> int:
+        """Transitions in one gradient step."""
+        return self.num_transitions // self.num_minibatches

@@ -1,0 +1,98 @@
+"""The errors people meet. Each says what was given, what was expected and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class HeredityError(Exception):
+    """Base of every error raised on purpose; the command line prints it without a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(HeredityError, ValueError):
+    """A wrong name, value or combination of settings was given."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A name that nobody answers to.
+
+    Args:
+        what: What kind of thing was named, for example ``"environment"``.
+        given: The name as it was given.
+        known: Every name that would have been accepted.
+        hint: What else could be done.
+
+    Example:
+        >>> print(UnknownNameError("backend", "positionnal", ["mjx", "positional", "spring"]))
+        unknown backend 'positionnal': did you mean 'positional'? (known: mjx, positional, spring)
+    """
+
+    def __init__(self, what: str, given: object, known: Iterable[str], hint: str = "") -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(str(given), names, n=3, cutoff=0.5)
+        guess = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+        listed = ", ".join(names) if len(names) <= 40 else ", ".join(names[:40]) + ", …"
+        message = f"unknown {what} {str(given)!r}: {guess}(known: {listed or 'none'})"
+        super().__init__(message + (f"; {hint}" if hint else ""))
+
+
+class MissingExtraError(UsageError):
+    """Something that needs an optional dependency which is not installed here."""
+
+    def __init__(self, what: str, extra: str, cause: str = "") -> None:
+        because = f" ({cause})" if cause else ""
+        super().__init__(f"{what} needs an extra{because}: pip install 'heredity[{extra}]'")
+
+
+class RefusedError(HeredityError):
+    """An input file that is missing, torn, altered, from the future or of another kind.
+
+    Args:
+        path: The file or folder that was refused.
+        problem: What was found, and what was expected.
+        remedy: What the person can do now.
+    """
+
+    exit_code = 3
+
+    def __init__(self, path: Path | str, problem: str, remedy: str = "") -> None:
+        self.path = Path(path)
+        self.problem = problem
+        super().__init__(f"{path}: {problem}" + (f". {remedy}" if remedy else ""))
+
+
+class MismatchError(RefusedError):
+    """Weights, observations or actions that do not fit what they are put into."""
+
+    def __init__(self, problem: str, remedy: str = "", path: Path | str = "") -> None:
+        HeredityError.__init__(self, f"{path}: {problem}" if path else problem, remedy)
+        self.path = Path(path)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return ". ".join(str(part) for part in self.args if part)
+
+
+class StorageError(HeredityError):
+    """A file could not be written: disk full, read-only, no permission."""
+
+    def __init__(self, path: Path | str, error: OSError) -> None:
+        reason = error.strerror or str(error)
+        super().__init__(
+            f"{path}: could not be written ({reason}). Earlier checkpoints and snapshots are "
+            "whole; free space or choose another --directory, then resume"
+        )
+
+
+class DivergedError(HeredityError):
+    """Training produced a loss or a parameter that is not finite."""
+
+
+class FrozenError(HeredityError):
+    """A weight that was declared frozen has moved."""

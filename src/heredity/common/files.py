@@ -1,0 +1,204 @@
+"""Files that are either whole or absent: hashed, flushed, and renamed into place."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from heredity.common.errors import RefusedError, StorageError
+
+SEAL_KEY = "sha256"
+_BLANK = "0" * 64
+TEMPORARY_PREFIX = ".writing-"
+
+
+def sha256_bytes(data: bytes | memoryview) -> str:
+    """The SHA-256 of `data` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def dump_json(value: Any) -> str:
+    """JSON as heredity writes it: sorted keys, two spaces, one newline at the end.
+
+    Non-finite numbers are refused, because JSON has none; encode them as strings.
+    """
+    return json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def seal_json(value: dict[str, Any]) -> str:
+    """JSON text that carries the SHA-256 of itself, so that one flipped byte is seen.
+
+    The digest is taken over the text with the digest's own place filled with zeros.
+
+    Example:
+        >>> text = seal_json({"answer": 42})
+        >>> check_seal(text, "an example")["answer"]
+        42
+    """
+    text = dump_json({**value, SEAL_KEY: _BLANK})
+    return text.replace(_BLANK, sha256_bytes(text.encode()), 1)
+
+
+def check_seal(text: str, path: Path | str) -> dict[str, Any]:
+    """Parse text made by `seal_json`.
+
+    Raises:
+        RefusedError: when it is not JSON or any byte of it was changed.
+    """
+    value = parse_json(text, path)
+    digest = value.get(SEAL_KEY)
+    if not isinstance(digest, str) or len(digest) != 64:
+        raise RefusedError(path, "has no seal (sha256): it is not whole or not written by heredity")
+    found = sha256_bytes(text.replace(digest, _BLANK, 1).encode())
+    if found != digest:
+        raise RefusedError(
+            path,
+            f"was altered: its seal says {digest[:12]}…, its bytes give {found[:12]}…",
+            "Use another copy or an earlier checkpoint",
+        )
+    del value[SEAL_KEY]
+    return value
+
+
+def parse_json(text: str, path: Path | str) -> dict[str, Any]:
+    """Parse a JSON object, refusing by name what is not one."""
+    try:
+        value = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise RefusedError(path, f"is not valid JSON ({error})", "The file is torn") from None
+    if not isinstance(value, dict):
+        raise RefusedError(path, f"holds a JSON {type(value).__name__}, an object was expected")
+    return value
+
+
+def read_text(path: Path) -> str:
+    """A text file's content, refused by name when missing or not UTF-8."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise RefusedError(path, "is missing") from None
+    except UnicodeDecodeError as error:
+        raise RefusedError(path, f"is not UTF-8 text ({error.reason})", "It was altered") from None
+    except OSError as error:
+        raise RefusedError(path, f"cannot be read ({error.strerror})") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file."""
+    return parse_json(read_text(path), path)
+
+
+def check_schema(value: dict[str, Any], path: Path, kind: str, newest: int) -> int:
+    """The schema version of a file, refusing one that this release does not know.
+
+    Raises:
+        RefusedError: when the version is missing, not a whole number, or from the future.
+    """
+    version = value.get("schema_version")
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise RefusedError(path, f"has schema_version {version!r}, a whole number was expected")
+    if version > newest:
+        raise RefusedError(
+            path,
+            f"has schema_version {version} of {kind}, this release reads up to {newest}",
+            "Upgrade heredity to read it",
+        )
+    return version
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _temporary_beside(path: Path) -> Path:
+    return path.parent / f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def write_atomically(path: Path, data: bytes | str) -> None:
+    """Write a file so that, at any moment, the old or the new content is there whole.
+
+    Raises:
+        StorageError: when the disk refuses; what was there before is untouched.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    temporary = _temporary_beside(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+        _flush(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(path, error) from error
+
+
+@contextlib.contextmanager
+def folder_appearing_whole(path: Path) -> Iterator[Path]:
+    """Give a folder to fill; when the block ends it is flushed and renamed to `path`.
+
+    An existing `path` is replaced. If the block raises, nothing appears.
+
+    Raises:
+        StorageError: when the disk refuses; what was there before is untouched.
+    """
+    temporary = _temporary_beside(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        for file in sorted(temporary.rglob("*"), reverse=True):
+            _flush(file)
+        _flush(temporary)
+        if path.exists():
+            # A folder cannot be renamed over another; the old one steps aside first.
+            aside = _temporary_beside(path)
+            path.rename(aside)
+            temporary.rename(path)
+            shutil.rmtree(aside)
+        else:
+            temporary.rename(path)
+        _flush(path.parent)
+    except OSError as error:
+        raise StorageError(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def point_symlink(link: Path, target: str) -> None:
+    """Make `link` point to `target` (relative), replacing an older link in one step."""
+    temporary = _temporary_beside(link)
+    try:
+        temporary.symlink_to(target)
+        temporary.replace(link)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(link, error) from error
+
+
+def sweep_temporaries(folder: Path) -> None:
+    """Remove what a killed writer left half done."""
+    if folder.is_dir():
+        for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)

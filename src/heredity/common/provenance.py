@@ -1,0 +1,54 @@
+"""What a result was made with: versions, machine, and the settings that change numbers."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+
+LIBRARIES = (
+    "heredity",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "numpy",
+    "safetensors",
+    "gymnasium",
+    "gymnax",
+    "brax",
+    "mujoco",
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of those libraries that are installed."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def numerics() -> dict[str, str]:
+    """What decides the bits of a result besides the code: backend, PRNG, flags, processor."""
+    import jax
+
+    return {
+        "backend": jax.default_backend(),
+        "machine": platform.machine(),
+        "prng_implementation": str(jax.config.jax_default_prng_impl),
+        "threefry_partitionable": str(jax.config.jax_threefry_partitionable),
+        "enable_x64": str(jax.config.jax_enable_x64),
+        "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "device": jax.devices()[0].device_kind,
+    }
+
+
+def now() -> str:
+    """The time in UTC, to the second, in ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

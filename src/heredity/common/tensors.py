@@ -1,0 +1,60 @@
+"""Flat names to numpy arrays, in safetensors files. Reading runs no code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import safetensors
+from safetensors.numpy import save
+
+from heredity.common.errors import RefusedError
+
+
+def tensor_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file; equal tensors and metadata give equal bytes.
+
+    Args:
+        tensors: Arrays by flat name. They are written in the order of their names.
+        metadata: What the header's ``__metadata__`` says.
+    """
+    contiguous = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    # ascontiguousarray turns a scalar into a vector; the shape is part of the contract.
+    shaped = {name: array.reshape(tensors[name].shape) for name, array in contiguous.items()}
+    return _canonical_header(save(shaped, metadata=dict(metadata)))
+
+
+def _canonical_header(data: bytes) -> bytes:
+    """The same file with the header's keys in a fixed order.
+
+    The library writes ``__metadata__`` from a hash map, so that two processes may order several
+    entries differently; equal weights have to be equal bytes.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    metadata = header.pop("__metadata__", None)
+    ordered = {} if metadata is None else {"__metadata__": dict(sorted(metadata.items()))}
+    text = json.dumps({**ordered, **header}, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+
+
+def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Tensors by flat name, and the header's metadata.
+
+    Raises:
+        RefusedError: when the file is missing, torn or not a safetensors file.
+    """
+    if not path.is_file():
+        raise RefusedError(path, "is missing")
+    try:
+        with safetensors.safe_open(path, framework="numpy") as stream:
+            metadata = stream.metadata() or {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+        raise RefusedError(
+            path, f"is not a whole safetensors file ({error})", "Use another copy"
+        ) from None
+    return tensors, dict(metadata)

@@ -1,0 +1,42 @@
+"""Environments behind one contract: `make("brax/ant")`.
+
+Importing this imports no environment library; an adapter is loaded when an id first names it.
+"""
+
+from heredity.environments.contract import (
+    Environment,
+    EnvironmentSpec,
+    HostEnvironment,
+    JaxEnvironment,
+    Pose,
+    TimeStep,
+)
+from heredity.environments.episodes import Exactness, SeededEpisodes, episode_seed
+from heredity.environments.registry import (
+    Adapter,
+    AdapterListing,
+    find_adapter,
+    list_environments,
+    make,
+    make_recorded,
+    register,
+)
+
+__all__ = [
+    "Adapter",
+    "AdapterListing",
+    "Environment",
+    "EnvironmentSpec",
+    "Exactness",
+    "HostEnvironment",
+    "JaxEnvironment",
+    "Pose",
+    "SeededEpisodes",
+    "TimeStep",
+    "episode_seed",
+    "find_adapter",
+    "list_environments",
+    "make",
+    "make_recorded",
+    "register",
+]

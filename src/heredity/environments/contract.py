@@ -1,0 +1,154 @@
+"""One contract for all environments: pure JAX ones, and vectors of host ones.
+
+An environment never resets itself; the runner does, so that the true last observation of an
+episode is always there. `terminated` (the task ended: the value after it is zero) and `truncated`
+(somebody stopped looking: the value after it is bootstrapped) are never confused.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from heredity.common.recording import Scene
+from heredity.spaces import Space
+
+EnvState: TypeAlias = Any
+Observation: TypeAlias = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvironmentSpec:
+    """What names an environment in a file: an id and its options (JSON values).
+
+    Args:
+        id: ``adapter/name``, such as ``brax/ant``; or ``package.module:factory``.
+        options: Keyword options of the adapter that differ from nothing: all of them, by name.
+    """
+
+    id: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The specification as a JSON object."""
+        return {"id": self.id, "options": dict(self.options)}
+
+
+class TimeStep(NamedTuple):
+    """What one decision led to.
+
+    Args:
+        observation: After the step and before any reset.
+        reward: float32, shape () or (num_envs,).
+        terminated: bool; the task itself ended.
+        truncated: bool; the episode was cut off (time limit). Never true with `terminated`.
+        info: Numbers to log, by name; may be empty.
+    """
+
+    observation: Observation
+    reward: Any
+    terminated: Any
+    truncated: Any
+    info: Mapping[str, Any]
+
+
+class Pose(NamedTuple):
+    """Where the bodies of a `Scene` are.
+
+    Args:
+        position: Shape (bodies, 3), metres.
+        rotation: Shape (bodies, 4), unit quaternions (w, x, y, z).
+    """
+
+    position: Any
+    rotation: Any
+
+
+class JaxEnvironment(abc.ABC):
+    """Pure functions of one environment: `jit` and `vmap` them as you like.
+
+    Attributes:
+        spec: What names it; None for one that cannot be made again from a name.
+        observation_space: Of one environment, not of the batch.
+        action_space: Of one environment.
+        num_envs: How many copies a runner makes when it is not told otherwise.
+        max_episode_steps: After how many decisions an episode is truncated; None for never.
+        reset_is_cheap: Whether a reset costs about a step or less. If not, runners draw a pool of
+            fresh first states once an iteration instead of one at each step.
+        action_repeat: How many environment steps one decision makes; steps are counted with it.
+        step_seconds: Simulated time of one decision, for playing recordings.
+    """
+
+    spec: EnvironmentSpec | None = None
+    observation_space: Space
+    action_space: Space
+    num_envs: int = 1
+    action_repeat: int = 1
+    max_episode_steps: int | None = None
+    reset_is_cheap: bool = True
+    step_seconds: float = 0.05
+
+    @abc.abstractmethod
+    def reset(self, key: Any) -> tuple[EnvState, Observation]:
+        """The first state and observation of an episode. The state keeps its own key."""
+
+    @abc.abstractmethod
+    def step(self, state: EnvState, action: Any) -> tuple[EnvState, TimeStep]:
+        """One decision later. Pure; never resets."""
+
+    def scene(self) -> Scene | None:
+        """The geometry, for the viewer; None when there is none to show."""
+        return None
+
+    def pose(self, state: EnvState) -> Pose | None:
+        """Where the bodies of `scene` are in this state; pure."""
+        return None
+
+
+class HostEnvironment(abc.ABC):
+    """A vector of environments that run outside JAX; arrays are numpy, axis 0 is `num_envs`.
+
+    Attributes:
+        spec: What names it; None for one that cannot be made again from a name.
+        observation_space: Of one environment, not of the vector.
+        action_space: Of one environment.
+        num_envs: How many there are.
+        max_episode_steps: After how many decisions an episode is truncated; None for never.
+        action_repeat: How many environment steps one decision makes; steps are counted with it.
+        step_seconds: Time of one decision, for playing recordings.
+    """
+
+    spec: EnvironmentSpec | None = None
+    observation_space: Space
+    action_space: Space
+    num_envs: int
+    action_repeat: int = 1
+    max_episode_steps: int | None = None
+    step_seconds: float = 0.05
+
+    @abc.abstractmethod
+    def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Observation:
+        """Begin new episodes where `mask`; return the current observation of every environment.
+
+        Args:
+            seeds: Shape (num_envs,), integers; the whole randomness of the episode follows from it.
+            mask: Shape (num_envs,), bool; the others go on and keep their observation.
+        """
+
+    @abc.abstractmethod
+    def step(self, actions: np.ndarray) -> TimeStep:
+        """One decision in every environment. Never resets."""
+
+    def render(self) -> np.ndarray | None:
+        """A picture of environment 0, (H, W, 3) uint8; None when it cannot be drawn."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 - closing is optional
+        """Give back processes and windows."""
+
+
+Environment: TypeAlias = JaxEnvironment | HostEnvironment

@@ -1,0 +1,122 @@
+"""What every network is: data that describes it, and functions over a dict of weights."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import jax
+
+from heredity.common.errors import RefusedError, UnknownNameError
+from heredity.spaces import Space
+from heredity.weights import Params
+
+Carry: TypeAlias = Any
+Taps: TypeAlias = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSpec:
+    """A network as data: which kind, and the options that kind takes.
+
+    Args:
+        kind: A name from the registry, such as ``mlp``.
+        options: JSON values; checked by the kind when it is built.
+    """
+
+    kind: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The specification as a JSON object."""
+        return {"kind": self.kind, **self.options}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], path: str = "network") -> NetworkSpec:
+        """The specification that `to_json` wrote."""
+        if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
+            raise RefusedError(path, f"does not describe a network: {value!r}")
+        return cls(value["kind"], {k: v for k, v in value.items() if k != "kind"})
+
+
+class Network(abc.ABC):
+    """Functions over weights; holds none itself.
+
+    Attributes:
+        spec: What it was built from.
+    """
+
+    spec: NetworkSpec
+
+    @abc.abstractmethod
+    def init(self, key: jax.Array) -> Params:
+        """Fresh weights as a nested dict."""
+
+    @abc.abstractmethod
+    def apply(
+        self,
+        params: Params,
+        observation: Any,
+        carry: Carry = (),
+        *,
+        is_first: jax.Array | None = None,
+        key: jax.Array | None = None,
+        taps: Sequence[str] = (),
+    ) -> tuple[jax.Array, Carry, Taps]:
+        """One moment of any batch shape.
+
+        Args:
+            params: What `init` gives.
+            observation: From the observation space, with leading batch axes ``(...,)``.
+            carry: Memory from the moment before; ``()`` for a network without.
+            is_first: Shape ``(...,)``, bool; where an episode begins the memory is forgotten.
+            key: For networks that draw.
+            taps: Names of inner activations to return as well.
+
+        Returns:
+            Outputs ``(..., output_size)``, the new carry, and the tapped activations by name.
+        """
+
+    def initial_carry(self, batch_shape: tuple[int, ...]) -> Carry:
+        """The memory at the start of an episode; ``()`` when there is none."""
+        del batch_shape
+        return ()
+
+    def scan(
+        self,
+        params: Params,
+        observation: Any,
+        carry: Carry = (),
+        *,
+        is_first: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> tuple[jax.Array, Carry]:
+        """The same over ``(T, B, ...)``. Without memory that is one larger batch."""
+        output, carry, _ = self.apply(params, observation, carry, is_first=is_first, key=key)
+        return output, carry
+
+    @abc.abstractmethod
+    def axes(self) -> Mapping[str, tuple[str, ...]]:
+        """What each axis of each leaf means, by path: ``("observation", "hidden_0")``."""
+
+
+Builder: TypeAlias = Callable[[NetworkSpec, Space, int], Network]
+_BUILDERS: dict[str, Builder] = {}
+
+
+def register_network(kind: str, builder: Builder) -> None:
+    """Make a kind of network known: ``builder(spec, observation_space, output_size)``."""
+    _BUILDERS[kind] = builder
+
+
+def build_network(spec: NetworkSpec, observation_space: Space, output_size: int) -> Network:
+    """The network that a specification describes.
+
+    Raises:
+        UnknownNameError: for a kind or an option nobody knows.
+    """
+    if spec.kind not in _BUILDERS:
+        raise UnknownNameError("network kind", spec.kind, _BUILDERS)
+    return _BUILDERS[spec.kind](spec, observation_space, output_size)

@@ -1,0 +1,110 @@
+"""Running statistics of observations and rewards, kept inside the policy's weights.
+
+Every feature has a count of its own, so that a sensor added later starts at zero while the others
+keep what they know. Merging follows Chan, Golub and LeVeque (1979), eq. 2.1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from heredity.common import counters
+from heredity.networks.observations import leaf_observations, leaf_spaces
+from heredity.spaces import Box, Dict, Space
+from heredity.weights import Params, unflatten
+
+EPSILON = 1e-8
+
+
+def init_statistics(shape: tuple[int, ...]) -> Params:
+    """Mean 0, variance 1, seen 0 times; ``count`` has shape ``(*shape, 2)`` (see `counters`)."""
+    return {
+        "mean": jnp.zeros(shape, jnp.float32),
+        "variance": jnp.ones(shape, jnp.float32),
+        "count": counters.zero(shape),
+    }
+
+
+def update_statistics(statistics: Params, batch: jax.Array) -> Params:
+    """Statistics that have seen a batch as well.
+
+    Args:
+        statistics: Of shape ``S``.
+        batch: Shape ``(..., *S)``; every leading axis is a sample axis.
+    """
+    shape = statistics["mean"].shape
+    samples = batch.astype(jnp.float32).reshape((-1, *shape))
+    size = samples.shape[0]
+    seen = counters.to_float(statistics["count"])
+    total = seen + size
+    batch_mean = jnp.mean(samples, axis=0)
+    batch_variance = jnp.mean(jnp.square(samples - batch_mean), axis=0)
+    shift = batch_mean - statistics["mean"]
+    share = size / total
+    variance = (
+        statistics["variance"] * (1 - share)
+        + batch_variance * share
+        + jnp.square(shift) * (1 - share) * share
+    )
+    return {
+        "mean": statistics["mean"] + shift * share,
+        "variance": variance,
+        "count": counters.add(statistics["count"], size),
+    }
+
+
+def _normalized_leaves(space: Space) -> dict[str, Box]:
+    """Only float boxes are normalised; pixels and choices have scales of their own."""
+    return {
+        path: leaf
+        for path, leaf in leaf_spaces(space).items()
+        if isinstance(leaf, Box) and leaf.dtype.startswith("float")
+    }
+
+
+def init_observation_statistics(space: Space) -> Params:
+    """Statistics for each float entry of an observation space, by the entry's name."""
+    leaves = {
+        path: init_statistics(box.concrete_shape) for path, box in _normalized_leaves(space).items()
+    }
+    return unflatten(leaves) if leaves else {}
+
+
+def _at(tree: Params, path: str) -> Params:
+    for part in path.split("/"):
+        tree = tree[part]
+    return tree
+
+
+def update_observation_statistics(space: Space, statistics: Params, observations: Any) -> Params:
+    """Statistics that have seen observations with leading axes ``(...,)`` as well."""
+    values = leaf_observations(space, observations)
+    return unflatten(
+        {
+            path: update_statistics(_at(statistics, path), values[path])
+            for path in _normalized_leaves(space)
+        }
+    )
+
+
+def normalize(statistics: Params, values: jax.Array, clip: float) -> jax.Array:
+    """``(values - mean) / sqrt(variance)`` cut to ``[-clip, clip]``."""
+    scaled = (values - statistics["mean"]) * jax.lax.rsqrt(statistics["variance"] + EPSILON)
+    return jnp.clip(scaled, -clip, clip)
+
+
+def normalize_observation(space: Space, statistics: Params, observation: Any, clip: float) -> Any:
+    """The same observation with its float entries normalised."""
+    chosen = _normalized_leaves(space)
+
+    def walk(part: Space, value: Any, path: str) -> Any:
+        if isinstance(part, Dict):
+            return {n: walk(p, value[n], f"{path}/{n}") for n, p in part.entries}
+        if path in chosen:
+            return normalize(_at(statistics, path), jnp.asarray(value), clip)
+        return value
+
+    return walk(space, observation, "observation")

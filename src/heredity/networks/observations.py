@@ -1,0 +1,91 @@
+"""Observations as the features that networks compute with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from heredity.common.errors import UsageError
+from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+
+
+def leaf_spaces(space: Space, prefix: str = "observation") -> dict[str, Space]:
+    """The spaces that are not `Dict`, by path, in the order in which features are joined.
+
+    Example:
+        >>> list(leaf_spaces(Dict({"state": Box((3,)), "goal": Box((2,))}), ""))
+        ['goal', 'state']
+    """
+    if isinstance(space, Dict):
+        leaves: dict[str, Space] = {}
+        for name, part in space.entries:
+            leaves.update(leaf_spaces(part, f"{prefix}/{name}" if prefix else name))
+        return leaves
+    return {prefix: space}
+
+
+def leaf_observations(space: Space, observation: Any, prefix: str = "observation") -> dict[str, Any]:
+    """The arrays of an observation under the paths of `leaf_spaces`."""
+    if isinstance(space, Dict):
+        leaves: dict[str, Any] = {}
+        for name, part in space.entries:
+            path = f"{prefix}/{name}" if prefix else name
+            leaves.update(leaf_observations(part, observation[name], path))
+        return leaves
+    return {prefix: observation}
+
+
+def feature_size(space: Space) -> int:
+    """How many features `features` gives.
+
+    Raises:
+        UsageError: for a space whose size is not fixed.
+    """
+    total = 0
+    for path, leaf in leaf_spaces(space).items():
+        match leaf:
+            case Box():
+                size = 1
+                for axis in leaf.concrete_shape:
+                    size *= axis
+                total += size
+            case Discrete():
+                total += leaf.size
+            case MultiDiscrete():
+                total += sum(leaf.nvec)
+            case _:
+                raise UsageError(
+                    f"{path} is a {type(leaf).__name__}: a network of fixed size cannot read it"
+                )
+    return total
+
+
+def features(space: Space, observation: Any) -> jax.Array:
+    """One float32 vector per observation: boxes flattened, choices one-hot, entries joined.
+
+    Args:
+        space: Of one observation.
+        observation: With leading batch axes ``(...,)``.
+
+    Returns:
+        Shape ``(..., feature_size(space))``.
+    """
+    parts = []
+    for path, value in leaf_observations(space, observation).items():
+        leaf = leaf_spaces(space)[path]
+        array = jnp.asarray(value)
+        match leaf:
+            case Box():
+                rank = len(leaf.shape)
+                batch = array.shape[: array.ndim - rank]
+                parts.append(array.astype(jnp.float32).reshape((*batch, -1)))
+            case Discrete():
+                parts.append(jax.nn.one_hot(array - leaf.start, leaf.size, dtype=jnp.float32))
+            case MultiDiscrete():
+                parts += [
+                    jax.nn.one_hot(array[..., i], n, dtype=jnp.float32)
+                    for i, n in enumerate(leaf.nvec)
+                ]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)

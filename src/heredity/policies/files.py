@@ -1,0 +1,137 @@
+"""A policy as a folder: written whole, sealed, and checked when it is read.
+
+``config.json`` and ``lineage.json`` carry a seal (the hash of their own bytes); ``lineage.json``
+names the content hash of the weights and the hash of every other file that decides how the policy
+acts. So one flipped byte anywhere but in the model card is refused by name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heredity.common.errors import RefusedError, StorageError
+from heredity.common.files import (
+    check_schema,
+    check_seal,
+    read_text,
+    seal_json,
+    sha256_bytes,
+    write_atomically,
+)
+from heredity.common.tensors import read_tensors, tensor_bytes
+from heredity.policies import lineage as lineage_module
+from heredity.policies import specification
+from heredity.policies.card import model_card
+from heredity.policies.lineage import Lineage
+from heredity.policies.specification import PolicySpec
+from heredity.weights import content_hash, count, unflatten
+
+CONFIG, WEIGHTS, LINEAGE, CARD = "config.json", "model.safetensors", "lineage.json", "README.md"
+
+
+def policy_files(
+    spec: PolicySpec, leaves: dict[str, np.ndarray], lineage: Lineage
+) -> dict[str, bytes]:
+    """The content of every file of a policy folder, by name.
+
+    Equal weights give equal bytes of ``model.safetensors``: its header holds nothing else.
+    """
+    config = seal_json(spec.to_json()).encode()
+    schema = str(specification.SCHEMA_VERSION)
+    weights = tensor_bytes(leaves, {"format": "heredity.policy", "schema_version": schema})
+    params = unflatten(leaves)
+    record = lineage.to_json()
+    record["policy_hash"] = content_hash(params)
+    record["files"] = {CONFIG: sha256_bytes(config), WEIGHTS: sha256_bytes(weights)}
+    return {
+        CONFIG: config,
+        WEIGHTS: weights,
+        LINEAGE: seal_json(record).encode(),
+        CARD: model_card(spec, lineage, count(params)).encode(),
+    }
+
+
+def write_policy_files(folder: Path, files: dict[str, bytes]) -> None:
+    """Write the files of `policy_files` into an existing folder."""
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+
+
+def save_policy(
+    folder: Path, spec: PolicySpec, leaves: dict[str, np.ndarray], lineage: Lineage
+) -> None:
+    """Write a policy folder where there is none yet, or replace the policy that is there.
+
+    Other files of an existing folder stay.
+
+    Raises:
+        StorageError: when the disk refuses.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise StorageError(folder, NotADirectoryError(20, "a file of that name is in the way"))
+    # The lineage, which names the hashes of the others, goes last: a folder torn in between is
+    # refused rather than half believed.
+    files = policy_files(spec, leaves, lineage)
+    for name in (WEIGHTS, CONFIG, CARD, LINEAGE):
+        write_atomically(folder / name, files[name])
+
+
+def read_lineage(folder: Path) -> tuple[Lineage, dict[str, Any]]:
+    """The lineage of a policy folder, and the whole record it stands in (with the hashes)."""
+    path = folder / LINEAGE
+    record = check_seal(read_text(path), path)
+    check_schema(record, path, "a lineage", lineage_module.SCHEMA_VERSION)
+    return Lineage.from_json(record, str(path)), record
+
+
+def read_config(folder: Path) -> PolicySpec:
+    """The specification of a policy folder."""
+    path = folder / CONFIG
+    value = check_seal(read_text(path), path)
+    check_schema(value, path, "a policy", specification.SCHEMA_VERSION)
+    return PolicySpec.from_json(value, str(path))
+
+
+def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineage, str]:
+    """Read and verify a policy folder.
+
+    Returns:
+        Specification, leaves by path, lineage, and the content hash of the weights.
+
+    Raises:
+        RefusedError: naming the file that is missing, torn, altered, or from the future.
+    """
+    if not folder.is_dir():
+        raise RefusedError(
+            folder, "is not a policy folder (no such folder)", "Give a folder with a config.json"
+        )
+    if not (folder / CONFIG).exists() and (folder / "policy" / CONFIG).exists():
+        raise RefusedError(folder, "is a checkpoint or snapshot", f"Did you mean {folder}/policy?")
+    # The schema of a file from the future is told before its seal or hashes are doubted.
+    spec = read_config(folder)
+    lineage, record = read_lineage(folder)
+    for name, expected in dict(record.get("files", {})).items():
+        path = folder / name
+        if not path.is_file():
+            raise RefusedError(path, "is missing")
+        found = sha256_bytes(path.read_bytes())
+        if found != expected:
+            raise RefusedError(
+                path,
+                f"was altered or torn: {LINEAGE} says sha256 {expected[:12]}…, "
+                f"its bytes give {found[:12]}…",
+                "Use another copy or an earlier checkpoint",
+            )
+    leaves, metadata = read_tensors(folder / WEIGHTS)
+    if metadata.get("format") != "heredity.policy":
+        raise RefusedError(folder / WEIGHTS, "was not written as the weights of a policy")
+    found = content_hash(unflatten(leaves))
+    if found != record.get("policy_hash"):
+        raise RefusedError(
+            folder / WEIGHTS,
+            f"holds weights {found[:12]}…, {LINEAGE} speaks of {str(record.get('policy_hash'))[:12]}…",
+        )
+    return spec, leaves, lineage, found

@@ -1,0 +1,90 @@
+"""Where weights come from: every ancestor, with its hash, what was done, and what it scored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from heredity.common.errors import RefusedError
+from heredity.common.provenance import now, versions
+
+SCHEMA_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class LineageEntry:
+    """One thing that happened to the weights.
+
+    Args:
+        operation: ``train`` (they were initialised), ``resume``, ``rollback``, ``snapshot`` or
+            ``checkpoint``.
+        hash: Content hash of the weights after the operation.
+        parent: Content hash of the weights before it; None at the beginning.
+        step: How many environment steps they had been trained for.
+        run: Id of the run.
+        arguments: What the operation was told.
+        score: ``mean_return``, ``std_return`` and ``episodes`` at that moment; None if not measured.
+        time: UTC, ISO 8601.
+        versions: Of the libraries.
+    """
+
+    operation: str
+    hash: str
+    parent: str | None
+    step: int
+    run: str
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    score: Mapping[str, Any] | None = None
+    time: str = dataclasses.field(default_factory=now)
+    versions: Mapping[str, str] = dataclasses.field(default_factory=versions)
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry as a JSON object."""
+        return {
+            field.name: dict(value) if isinstance(value, Mapping) else value
+            for field in dataclasses.fields(self)
+            for value in [getattr(self, field.name)]
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Lineage:
+    """Entries from the beginning to now. Immutable: `then` gives a longer one.
+
+    Example:
+        >>> born = Lineage().then(LineageEntry("train", "ab12", None, 0, "run-1"))
+        >>> born.head
+        'ab12'
+    """
+
+    entries: tuple[LineageEntry, ...] = ()
+
+    @property
+    def head(self) -> str | None:
+        """Content hash of the weights as the last entry left them."""
+        return self.entries[-1].hash if self.entries else None
+
+    def then(self, entry: LineageEntry) -> Lineage:
+        """This lineage and one more entry."""
+        return Lineage((*self.entries, entry))
+
+    def to_json(self) -> dict[str, Any]:
+        """The lineage as a JSON object."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "policy_hash": self.head,
+            "entries": [entry.to_json() for entry in self.entries],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], path: str = "lineage.json") -> Lineage:
+        """The lineage that `to_json` wrote.
+
+        Raises:
+            RefusedError: when it does not describe a lineage.
+        """
+        try:
+            return cls(tuple(LineageEntry(**entry) for entry in value["entries"]))
+        except (KeyError, TypeError) as error:
+            raise RefusedError(path, f"does not describe a lineage ({error})") from None

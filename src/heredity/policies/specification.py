@@ -1,0 +1,94 @@
+"""A policy as data: everything that is needed to build it again, without its weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from heredity.common.errors import RefusedError
+from heredity.networks.contract import NetworkSpec
+from heredity.networks.distributions import DistributionSpec
+from heredity.spaces import Space, space_from_json, space_to_json
+
+SCHEMA_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicySpec:
+    """What a policy sees, does, and is built from.
+
+    Args:
+        observation_space: Of one environment.
+        action_space: Of one environment.
+        actor: The network whose outputs parametrise the distribution over actions.
+        distribution: The family of that distribution.
+        critic: The network that estimates values; None for a policy that only acts.
+        normalize_observations: Whether float observations are normalised by ``normalizer/``.
+        normalize_rewards: Whether the critic speaks of rewards divided by the deviation in
+            ``normalizer/reward``.
+        observation_clip: Normalised observations are cut to ``[-clip, clip]``.
+        environment: Id and options of the environment it was trained in; None if it has no name.
+        algorithm: What trained it.
+    """
+
+    observation_space: Space
+    action_space: Space
+    actor: NetworkSpec
+    distribution: DistributionSpec
+    critic: NetworkSpec | None = None
+    normalize_observations: bool = False
+    normalize_rewards: bool = False
+    observation_clip: float = 10.0
+    environment: Mapping[str, Any] | None = None
+    algorithm: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``config.json``."""
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "format": "heredity.policy",
+            "observation_space": space_to_json(self.observation_space),
+            "action_space": space_to_json(self.action_space),
+            "actor": self.actor.to_json(),
+            "critic": self.critic.to_json() if self.critic else None,
+            "distribution": self.distribution.to_json(),
+            "preprocessing": {
+                "normalize_observations": self.normalize_observations,
+                "normalize_rewards": self.normalize_rewards,
+                "observation_clip": self.observation_clip,
+            },
+            "environment": dict(self.environment) if self.environment else None,
+            "algorithm": self.algorithm,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], path: str = "config.json") -> PolicySpec:
+        """The specification that `to_json` wrote.
+
+        Raises:
+            RefusedError: when it does not describe a policy.
+        """
+        if value.get("format") != "heredity.policy":
+            raise RefusedError(path, f"has format {value.get('format')!r}, not 'heredity.policy'")
+        try:
+            preprocessing = value["preprocessing"]
+            critic = value["critic"]
+            environment = value["environment"]
+            if environment is not None and not isinstance(environment.get("id"), str):
+                raise RefusedError(path, f"names no environment id: {environment!r}")
+            return cls(
+                observation_space=space_from_json(value["observation_space"], path),
+                action_space=space_from_json(value["action_space"], path),
+                actor=NetworkSpec.from_json(value["actor"], path),
+                critic=None if critic is None else NetworkSpec.from_json(critic, path),
+                distribution=DistributionSpec(**value["distribution"]),
+                normalize_observations=bool(preprocessing["normalize_observations"]),
+                normalize_rewards=bool(preprocessing["normalize_rewards"]),
+                observation_clip=float(preprocessing["observation_clip"]),
+                environment=environment,
+                algorithm=str(value["algorithm"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            problem = f"misses {error}" if isinstance(error, KeyError) else str(error)
+            raise RefusedError(path, f"does not describe a policy ({problem})") from None

@@ -1,0 +1,1 @@
+"""Running, evaluating, recording, checkpoints, snapshots, metrics, callbacks."""

@@ -1,0 +1,176 @@
+"""Callbacks, with the names that people know from Stable-Baselines3. Frequencies count steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from heredity.common.errors import UsageError
+from heredity.training.events import Event
+from heredity.training.metrics import MetricsSink, WandbSink
+from heredity.training.settings import RunSettings
+
+
+class Callback:
+    """Base: override what is of interest.
+
+    Attributes:
+        every: Steps between two events of this callback's own; None when the run's suffice.
+    """
+
+    every: int | None = None
+
+    def configure(self, settings: RunSettings) -> RunSettings:
+        """Change how the run is kept, before it starts."""
+        return settings
+
+    def sinks(self, run_id: str, config: dict[str, Any]) -> Sequence[MetricsSink]:
+        """Further places that rows of metrics go to."""
+        del run_id, config
+        return ()
+
+    def on_training_start(self, step: int, total_timesteps: int) -> None:
+        """Before the first iteration of this process."""
+
+    def on_progress(self, step: int, row: dict[str, float]) -> None:
+        """About once a second, with the metrics gathered since the last row."""
+
+    def on_event(self, event: Event) -> bool | None:
+        """At each evaluation; False ends the run."""
+
+    def on_training_end(self, step: int) -> None:
+        """After the last iteration of this process, however it ended."""
+
+
+EventFunction: TypeAlias = Callable[[Event], bool | None]
+CallbackLike: TypeAlias = Callback | EventFunction | Sequence["Callback | EventFunction"] | None
+
+
+class ConvertCallback(Callback):
+    """A plain function ``(event) -> bool | None`` as a callback."""
+
+    def __init__(self, function: EventFunction) -> None:
+        self._function = function
+
+    def on_event(self, event: Event) -> bool | None:
+        return self._function(event)
+
+
+def as_callbacks(callback: CallbackLike) -> list[Callback]:
+    """A list of callbacks from what people pass: none, one, several, or plain functions.
+
+    Raises:
+        UsageError: for something that is neither a callback nor callable.
+    """
+    if callback is None:
+        return []
+    if isinstance(callback, Callback):
+        return [callback]
+    if callable(callback):
+        return [ConvertCallback(callback)]
+    if isinstance(callback, Sequence):
+        return [one for part in callback for one in as_callbacks(part)]
+    raise UsageError(f"callback {callback!r}: a Callback, a function (event) or a list of them")
+
+
+class CheckpointCallback(Callback):
+    """Save everything that a resume needs every `save_freq` steps (steps, not calls)."""
+
+    def __init__(self, save_freq: int) -> None:
+        self.save_freq = save_freq
+
+    def configure(self, settings: RunSettings) -> RunSettings:
+        return dataclasses.replace(settings, checkpoint_every=self.save_freq)
+
+
+class EvalCallback(Callback):
+    """Evaluate every `eval_freq` steps; the best checkpoint is kept as ``checkpoints/best``.
+
+    Args:
+        eval_freq: Environment steps between two evaluations.
+        n_eval_episodes: Episodes of one evaluation.
+        callback_on_new_best: Called with the event of each new best.
+        callback_after_eval: Called with each event.
+    """
+
+    def __init__(
+        self,
+        eval_freq: int = 10_000,
+        n_eval_episodes: int = 10,
+        callback_on_new_best: CallbackLike = None,
+        callback_after_eval: CallbackLike = None,
+    ) -> None:
+        self._eval_freq, self._episodes = eval_freq, n_eval_episodes
+        self._on_new_best = as_callbacks(callback_on_new_best)
+        self._after = as_callbacks(callback_after_eval)
+
+    def configure(self, settings: RunSettings) -> RunSettings:
+        return dataclasses.replace(
+            settings, evaluate_every=self._eval_freq, evaluation_episodes=self._episodes
+        )
+
+    def on_event(self, event: Event) -> bool | None:
+        called = [*(self._on_new_best if event.is_best else []), *self._after]
+        return not any(callback.on_event(event) is False for callback in called)
+
+
+class StopTrainingOnRewardThreshold(Callback):
+    """End the run once an evaluation's mean return reaches `reward_threshold`."""
+
+    def __init__(self, reward_threshold: float) -> None:
+        self.reward_threshold = reward_threshold
+
+    def on_event(self, event: Event) -> bool | None:
+        return event.evaluation.mean < self.reward_threshold
+
+
+class StopTrainingOnNoModelImprovement(Callback):
+    """End the run after `max_no_improvement_evals` evaluations in a row without a new best.
+
+    Args:
+        max_no_improvement_evals: How many are borne; one more ends the run.
+        min_evals: Evaluations before counting begins.
+    """
+
+    def __init__(self, max_no_improvement_evals: int, min_evals: int = 0) -> None:
+        self._most, self._least = max_no_improvement_evals, min_evals
+        self._evaluations = self._without = 0
+
+    def on_event(self, event: Event) -> bool | None:
+        self._evaluations += 1
+        if self._evaluations <= self._least:
+            return True
+        self._without = 0 if event.is_best else self._without + 1
+        return self._without <= self._most
+
+
+class EveryNTimesteps(Callback):
+    """Evaluate every `n_steps` steps and call `callback` with the event."""
+
+    def __init__(self, n_steps: int, callback: CallbackLike) -> None:
+        if n_steps < 1:
+            raise UsageError(f"n_steps {n_steps}: a whole number >= 1 was expected")
+        self.every = n_steps
+        self._callbacks = as_callbacks(callback)
+        self._seen = -1
+
+    def on_training_start(self, step: int, total_timesteps: int) -> None:
+        self._seen = step // (self.every or 1)
+
+    def on_event(self, event: Event) -> bool | None:
+        reached = event.step // (self.every or 1)
+        if reached == self._seen:
+            return True
+        self._seen = reached
+        return not any(callback.on_event(event) is False for callback in self._callbacks)
+
+
+class WandbCallback(Callback):
+    """Send metrics to Weights & Biases (extra ``wandb``)."""
+
+    def __init__(self, project: str) -> None:
+        self._project = project
+
+    def sinks(self, run_id: str, config: dict[str, Any]) -> Sequence[MetricsSink]:
+        return [WandbSink(self._project, config, run_id)]

@@ -1,0 +1,163 @@
+"""Checkpoints: everything that a resume needs, whole or not there at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heredity.common.errors import RefusedError
+from heredity.common.files import (
+    check_schema,
+    check_seal,
+    folder_appearing_whole,
+    point_symlink,
+    read_text,
+    seal_json,
+    sha256_file,
+)
+from heredity.common.provenance import numerics, versions
+from heredity.common.run_folder import RunFolder, step_name
+from heredity.common.tensors import read_tensors, tensor_bytes
+from heredity.policies.files import load_policy, policy_files, write_policy_files
+from heredity.policies.lineage import Lineage
+from heredity.policies.specification import PolicySpec
+
+SCHEMA_VERSION = 1
+STATE = "training_state/state.safetensors"
+MANIFEST = "training_state/manifest.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A moment of a run, in memory.
+
+    Args:
+        step: Environment steps.
+        run: Id of the run.
+        spec: Of the policy.
+        policy: Weights by path.
+        state: The rest of the training state by path.
+        lineage: Of the policy.
+        notes: What the loop remembers: ``best``, ``elapsed``, ``rollbacks``, ``frozen``,
+            ``exactness``.
+    """
+
+    step: int
+    run: str
+    spec: PolicySpec
+    policy: dict[str, np.ndarray]
+    state: dict[str, np.ndarray]
+    lineage: Lineage
+    notes: dict[str, Any]
+
+
+def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint beside its place, flush it, rename it in, and point ``last`` at it.
+
+    Raises:
+        StorageError: when the disk refuses; earlier checkpoints are untouched.
+    """
+    place = folder.checkpoint(checkpoint.step)
+    with folder_appearing_whole(place) as temporary:
+        (temporary / "policy").mkdir()
+        (temporary / "training_state").mkdir()
+        files = policy_files(checkpoint.spec, checkpoint.policy, checkpoint.lineage)
+        write_policy_files(temporary / "policy", files)
+        header = {"format": "heredity.training_state", "schema_version": str(SCHEMA_VERSION)}
+        (temporary / STATE).write_bytes(tensor_bytes(checkpoint.state, header))
+        names = [f"policy/{name}" for name in files] + [STATE]
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "step": checkpoint.step,
+            "run": checkpoint.run,
+            "files": {name: sha256_file(temporary / name) for name in names},
+            "versions": versions(),
+            "numerics": numerics(),
+            **checkpoint.notes,
+        }
+        (temporary / MANIFEST).write_text(seal_json(manifest), encoding="utf-8")
+    point_symlink(folder.checkpoints / "last", step_name(checkpoint.step))
+
+
+def read_manifest(place: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint, its seal and schema checked; files are not read."""
+    path = place / MANIFEST
+    manifest = check_seal(read_text(path), path)
+    check_schema(manifest, path, "a checkpoint", SCHEMA_VERSION)
+    return manifest
+
+
+def verify_checkpoint(place: Path) -> dict[str, Any]:
+    """Check every file against the manifest, and return the manifest.
+
+    Raises:
+        RefusedError: naming the file that is missing, torn or altered.
+    """
+    manifest = read_manifest(place)
+    for name, expected in manifest["files"].items():
+        path = place / name
+        if not path.is_file():
+            raise RefusedError(path, "is missing", "Use the checkpoint before it")
+        found = sha256_file(path)
+        if found != expected:
+            raise RefusedError(
+                path,
+                f"was altered or torn: the manifest says sha256 {expected[:12]}…, "
+                f"its bytes give {found[:12]}…",
+                "Use the checkpoint before it",
+            )
+    return manifest
+
+
+def read_checkpoint(place: Path) -> Checkpoint:
+    """Read and verify a checkpoint.
+
+    Raises:
+        RefusedError: naming the file that is missing, torn, altered or from the future.
+    """
+    manifest = verify_checkpoint(place)
+    spec, policy, lineage, _ = load_policy(place / "policy")
+    state, _ = read_tensors(place / STATE)
+    own = ("schema_version", "step", "run", "files")
+    notes = {name: value for name, value in manifest.items() if name not in own}
+    return Checkpoint(manifest["step"], manifest["run"], spec, policy, state, lineage, notes)
+
+
+def newest_whole_checkpoint(folder: RunFolder) -> tuple[Checkpoint | None, list[RefusedError]]:
+    """The newest checkpoint that can be read, and why the newer ones could not."""
+    refused: list[RefusedError] = []
+    for step in reversed(folder.checkpoint_steps()):
+        try:
+            return read_checkpoint(folder.checkpoint(step)), refused
+        except RefusedError as error:
+            refused.append(error)
+    return None, refused
+
+
+def retire_checkpoints(
+    folder: RunFolder, keep_last: int, best: int | None, keep_every: int | None
+) -> None:
+    """Remove checkpoints that nobody asked to keep.
+
+    Args:
+        folder: Of the run.
+        keep_last: How many of the newest stay.
+        best: Step of the best one, which stays.
+        keep_every: The first checkpoint at or after each multiple of this stays as well.
+    """
+    steps = folder.checkpoint_steps()
+    kept = set(steps[-keep_last:])
+    if best is not None:
+        kept.add(best)
+    if keep_every:
+        first: dict[int, int] = {}
+        for step in steps:
+            first.setdefault(step // keep_every, step)
+        kept |= set(first.values())
+    for step in steps:
+        if step not in kept:
+            shutil.rmtree(folder.checkpoint(step))

@@ -1,0 +1,312 @@
+"""Whole episodes of a policy, scored, and the first of them recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from heredity.common.errors import UsageError
+from heredity.common.recording import Recording
+from heredity.common.streams import stream
+from heredity.environments import Environment, HostEnvironment, JaxEnvironment, SeededEpisodes
+from heredity.networks.observations import features, leaf_spaces
+from heredity.policies import ActorCritic, PolicySpec
+from heredity.spaces import Box
+from heredity.weights import Params
+
+UNLIMITED_EPISODE = 10_000  # decisions after which an episode without a limit is no longer watched
+BATCH = 128
+RECORDED_FRAMES = 500
+FRAME_WIDTH = 400
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a policy reached.
+
+    Args:
+        returns: Undiscounted sum of rewards of each episode, (E,).
+        lengths: Decisions of each episode, (E,).
+        deterministic: Whether the most likely actions were taken.
+        cut: How many episodes had not ended when they were no longer watched.
+        recording: The first episode, if it was recorded.
+    """
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    deterministic: bool
+    cut: int = 0
+    recording: Recording | None = None
+
+    @property
+    def mean(self) -> float:
+        """Mean return."""
+        return float(self.returns.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the returns."""
+        return float(self.returns.std())
+
+    @property
+    def episodes(self) -> int:
+        """How many episodes there were."""
+        return len(self.returns)
+
+    def score(self) -> dict[str, Any]:
+        """The numbers that lineage and model card keep."""
+        return {"mean_return": self.mean, "std_return": self.std, "episodes": self.episodes}
+
+
+class Evaluator:
+    """Evaluates policies of one specification on one environment; compiled once.
+
+    Args:
+        spec: Of the policies.
+        environment: Where; for a host environment, one of its own, not the one trained in.
+        episodes: How many episodes.
+        deterministic: Whether to take the most likely actions.
+        record: Whether to record the first episode.
+        max_steps: Decisions after which an episode is no longer watched; default: the
+            environment's own limit, or 10,000.
+    """
+
+    def __init__(
+        self,
+        spec: PolicySpec,
+        environment: Environment,
+        episodes: int,
+        *,
+        deterministic: bool = True,
+        record: bool = False,
+        max_steps: int | None = None,
+    ) -> None:
+        if episodes < 1:
+            raise UsageError(f"episodes {episodes}: a whole number >= 1 was expected")
+        self._functions = ActorCritic(spec)
+        self._environment = environment
+        self._episodes = episodes
+        self._deterministic = deterministic
+        self._record = record
+        self._max_steps = max_steps or environment.max_episode_steps or UNLIMITED_EPISODE
+        self._columns = _columns(spec)
+        if isinstance(environment, JaxEnvironment):
+            self._scene = environment.scene() if record else None
+            self._play = jax.jit(self._play_batch)
+        else:
+            self._act = jax.jit(self._actions)
+
+    def evaluate(self, params: Params, seed: int = 0) -> Evaluation:
+        """Play the episodes; equal seeds give equal episodes for equal policies.
+
+        Args:
+            params: Weights of the specification.
+            seed: Decides first states and, if not deterministic, actions.
+        """
+        if isinstance(self._environment, JaxEnvironment):
+            return self._evaluate_jax(params, seed)
+        return self._evaluate_host(self._environment, params, seed)
+
+    def _actions(self, params: Params, observation: Any, key: jax.Array) -> jax.Array:
+        functions = self._functions
+        parameters, _ = functions.parameters(params, functions.preprocess(params, observation))
+        family = functions.family
+        raw = family.mode(parameters) if self._deterministic else family.sample(parameters, key)
+        return family.to_action(raw)
+
+    # --- JAX environments -------------------------------------------------------------------------
+
+    def _evaluate_jax(self, params: Params, seed: int) -> Evaluation:
+        size = min(self._episodes, BATCH)
+        returns, lengths, alive, recording = [], [], [], None
+        for batch in range(-(-self._episodes // size)):
+            out = jax.device_get(self._play(params, np.uint32(seed), np.uint32(batch)))
+            returns.append(out["returns"])
+            lengths.append(out["lengths"])
+            alive.append(out["alive"])
+            if batch == 0 and self._record:
+                recording = self._recording(out)
+        chosen = slice(self._episodes)
+        return Evaluation(
+            returns=np.concatenate(returns)[chosen].astype(np.float64),
+            lengths=np.concatenate(lengths)[chosen].astype(np.int64),
+            deterministic=self._deterministic,
+            cut=int(np.concatenate(alive)[chosen].sum()),
+            recording=recording,
+        )
+
+    def _shown(self, state: Any, observation: Any) -> dict[str, jax.Array]:
+        """What is recorded of one moment of environment 0."""
+        first = jax.tree.map(lambda leaf: leaf[0], (state, observation))
+        shown = {"observations": features(self._functions.spec.observation_space, first[1])}
+        if self._scene is not None:
+            pose = self._environment.pose(first[0])  # pyright: ignore[reportAttributeAccessIssue]
+            shown |= {"positions": pose.position, "rotations": pose.rotation}
+        return shown
+
+    def _play_batch(self, params: Params, seed: jax.Array, batch: jax.Array) -> dict[str, Any]:
+        environment = self._environment
+        assert isinstance(environment, JaxEnvironment)
+        size = min(self._episodes, BATCH)
+        reset_keys = jax.random.split(stream(seed, "evaluate/reset", batch), size)
+        states, observation = jax.vmap(environment.reset)(reset_keys)
+        action_key = stream(seed, "evaluate/action", batch)
+        records = {}
+        if self._record:
+            shapes = jax.eval_shape(self._shown, states, observation)
+            records = {
+                name: jnp.zeros((self._max_steps, *leaf.shape), leaf.dtype)
+                for name, leaf in shapes.items()
+            } | {"rewards": jnp.zeros(self._max_steps, jnp.float32)}
+
+        def go_on(carry: tuple) -> jax.Array:
+            t, _, _, alive, *_ = carry
+            return (t < self._max_steps) & alive.any()
+
+        def step(carry: tuple) -> tuple:
+            t, states, observation, alive, returns, lengths, records = carry
+            action = self._actions(params, observation, jax.random.fold_in(action_key, t))
+            if records:
+                shown = self._shown(states, observation)
+                records = records | {n: records[n].at[t].set(value) for n, value in shown.items()}
+            states, result = jax.vmap(environment.step)(states, action)
+            reward = jnp.where(alive, result.reward.astype(jnp.float32), 0.0)
+            if records:
+                records = records | {"rewards": records["rewards"].at[t].set(reward[0])}
+            returns, lengths = returns + reward, lengths + alive
+            alive = alive & ~(result.terminated | result.truncated)
+            return t + 1, states, result.observation, alive, returns, lengths, records
+
+        start = (
+            jnp.int32(0),
+            states,
+            observation,
+            jnp.ones(size, bool),
+            jnp.zeros(size, jnp.float32),
+            jnp.zeros(size, jnp.int32),
+            records,
+        )
+        _, _, _, alive, returns, lengths, records = jax.lax.while_loop(go_on, step, start)
+        return {"returns": returns, "lengths": lengths, "alive": alive, "records": records}
+
+    def _recording(self, out: dict[str, Any]) -> Recording:
+        length = int(out["lengths"][0])
+        records = {name: np.array(value[:length]) for name, value in out["records"].items()}
+        return Recording(
+            rewards=records["rewards"],
+            step_seconds=self._environment.step_seconds,
+            scene=self._scene,
+            positions=records.get("positions"),
+            rotations=records.get("rotations"),
+            observations=records["observations"],
+            columns=self._columns,
+        )
+
+    # --- host environments ------------------------------------------------------------------------
+
+    def _evaluate_host(self, host: HostEnvironment, params: Params, seed: int) -> Evaluation:
+        episodes = SeededEpisodes(host, seed)
+        # Every environment plays the same number of episodes (one more or less), or short ones
+        # would be counted more often than long ones.
+        quota = np.full(host.num_envs, self._episodes // host.num_envs)
+        quota[: self._episodes % host.num_envs] += 1
+        returns: list[list[float]] = [[] for _ in range(host.num_envs)]
+        lengths: list[list[int]] = [[] for _ in range(host.num_envs)]
+        recorder = _HostRecorder(host, self) if self._record else None
+        key = stream(seed, "evaluate/action")
+        params = jax.device_put(params)
+        observation, t, cut = episodes.start(), 0, 0
+        while any(len(done) < wanted for done, wanted in zip(returns, quota, strict=True)):
+            action = np.asarray(self._act(params, observation, jax.random.fold_in(key, t)))
+            if recorder:
+                recorder.before(observation)
+            result = episodes.step(action)
+            if recorder:
+                recorder.after(float(result.reward[0]))
+            t += 1
+            over_long = episodes.episode_lengths >= self._max_steps
+            ended = result.terminated | result.truncated | over_long
+            observation = result.observation
+            if not ended.any():
+                continue
+            for index in np.flatnonzero(ended).tolist():
+                if len(returns[index]) < quota[index]:
+                    returns[index].append(float(episodes.episode_returns[index]))
+                    lengths[index].append(int(episodes.episode_lengths[index]))
+                    cut += bool(over_long[index] & ~(result.terminated | result.truncated)[index])
+            if recorder and ended[0]:
+                recorder.stop()
+            observation = episodes.reset_finished(ended)
+        return Evaluation(
+            returns=np.array([value for done in returns for value in done], np.float64),
+            lengths=np.array([value for done in lengths for value in done], np.int64),
+            deterministic=self._deterministic,
+            cut=cut,
+            recording=recorder.recording() if recorder else None,
+        )
+
+
+class _HostRecorder:
+    """Records environment 0 until its first episode ends."""
+
+    def __init__(self, host: HostEnvironment, evaluator: Evaluator) -> None:
+        self._host = host
+        self._space = evaluator._functions.spec.observation_space
+        self._columns = evaluator._columns
+        self._on = True
+        self._rewards: list[float] = []
+        self._observations: list[np.ndarray] = []
+        self._frames: list[bytes] = []
+
+    def before(self, observation: Any) -> None:
+        if not self._on:
+            return
+        first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], observation)
+        self._observations.append(np.asarray(features(self._space, first)))
+        if len(self._frames) < RECORDED_FRAMES:
+            picture = self._host.render()
+            if picture is not None:
+                self._frames.append(_jpeg(picture))
+
+    def after(self, reward: float) -> None:
+        if self._on:
+            self._rewards.append(reward)
+
+    def stop(self) -> None:
+        self._on = False
+
+    def recording(self) -> Recording:
+        return Recording(
+            rewards=np.array(self._rewards, np.float32),
+            step_seconds=self._host.step_seconds,
+            frames=tuple(self._frames),
+            observations=np.stack(self._observations),
+            columns=self._columns,
+        )
+
+
+def _jpeg(picture: np.ndarray) -> bytes:
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    if image.width > FRAME_WIDTH:
+        height = round(image.height * FRAME_WIDTH / image.width)
+        image = image.resize((FRAME_WIDTH, height), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _columns(spec: PolicySpec) -> tuple[str, ...]:
+    """Names of the flattened observation's columns, where every leaf has names."""
+    names: list[str] = []
+    for leaf in leaf_spaces(spec.observation_space).values():
+        if not isinstance(leaf, Box) or not leaf.names or len(leaf.shape) != 1:
+            return ()
+        names += leaf.names
+    return tuple(names)

@@ -1,0 +1,58 @@
+"""What a run tells while it goes on: step, metrics, policy and evaluation, together."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from heredity.common.errors import UsageError
+from heredity.policies import Lineage, Policy, PolicySpec
+from heredity.training.evaluation import Evaluation
+from heredity.weights import unflatten
+
+
+@dataclasses.dataclass(frozen=True)
+class Event:
+    """A moment at which the policy was evaluated.
+
+    Args:
+        step: Environment steps so far.
+        total_timesteps: Where the run ends.
+        metrics: The newest row of metrics, by the names of Stable-Baselines3.
+        spec: Of the policy.
+        leaves: Weights by path, copies of their own.
+        lineage: Of the policy.
+        measured: The evaluation; None only when the run was told to do none.
+        is_best: Whether it is the best evaluation of the run so far.
+        snapshot: Folder of the snapshot taken at this moment, written while training goes on; None
+            if none was taken.
+    """
+
+    step: int
+    total_timesteps: int
+    metrics: dict[str, float]
+    spec: PolicySpec
+    leaves: dict[str, np.ndarray]
+    lineage: Lineage
+    measured: Evaluation | None
+    is_best: bool = False
+    snapshot: Path | None = None
+
+    @functools.cached_property
+    def policy(self) -> Policy:
+        """The policy of this moment: it stays what it is while training goes on."""
+        return Policy(self.spec, unflatten(self.leaves), self.lineage)
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The evaluation of this moment.
+
+        Raises:
+            UsageError: when the run was told to do none.
+        """
+        if self.measured is None:
+            raise UsageError("this run does not evaluate: evaluation_episodes is 0")
+        return self.measured

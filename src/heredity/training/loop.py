@@ -1,0 +1,380 @@
+"""The loop: a generator around a runner, with everything that is not learning.
+
+Boundaries (log, evaluate, snapshot, checkpoint) follow from the step alone, so that an interrupted
+run meets the same ones again; and nothing done at a boundary touches the training state, so that
+two runs that keep different things end in the same weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from heredity.common.errors import DivergedError
+from heredity.common.files import point_symlink
+from heredity.common.run_folder import RunFolder, step_name
+from heredity.policies import Lineage, LineageEntry, PolicySpec
+from heredity.training.callbacks import Callback
+from heredity.training.checkpoints import (
+    Checkpoint,
+    newest_whole_checkpoint,
+    retire_checkpoints,
+    write_checkpoint,
+)
+from heredity.training.evaluation import Evaluation, Evaluator
+from heredity.training.events import Event
+from heredity.training.metrics import Accumulator, MetricsSink, append_evaluation
+from heredity.training.runners import Runner
+from heredity.training.settings import RunSettings
+from heredity.training.signals import StopSignals, TrainingInterrupted
+from heredity.training.snapshots import write_snapshot
+from heredity.training.writer import BackgroundWriter
+from heredity.weights import content_hash, unflatten
+from heredity.weights.frozen import FrozenProof
+
+log = logging.getLogger("heredity")
+
+STRETCH_SECONDS = 1.0  # how long the device runs by itself before somebody looks at signals
+
+
+@dataclasses.dataclass
+class Memory:
+    """What the loop remembers across processes; stands in every checkpoint's manifest.
+
+    Args:
+        best: ``step`` and ``mean`` of the best evaluation.
+        elapsed: Seconds of wall time so far.
+        parent: Hash of the weights that the next entry of the lineage comes from.
+        frozen: SHA-256 of each frozen leaf.
+        exactness: Whether this run can be resumed exactly and has been so far; and why not.
+    """
+
+    best: dict[str, Any] | None = None
+    elapsed: float = 0.0
+    parent: str | None = None
+    frozen: dict[str, str] = dataclasses.field(default_factory=dict)
+    exactness: dict[str, Any] = dataclasses.field(
+        default_factory=lambda: {"exact": True, "reason": ""}
+    )
+
+
+class Run:
+    """One process's part of a run.
+
+    Args:
+        run_id: Of the whole run.
+        runner: Drives the algorithm.
+        evaluator: Scores policies; None when the run does not evaluate.
+        settings: How the run is kept.
+        spec: Of the policy.
+        lineage: Up to where this process begins.
+        folder: Where everything is written; None to keep nothing.
+        callbacks: Of the person.
+        sinks: Where rows of metrics go.
+        memory: From the checkpoint this process begins at.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        runner: Runner,
+        evaluator: Evaluator | None,
+        settings: RunSettings,
+        spec: PolicySpec,
+        lineage: Lineage,
+        folder: RunFolder | None,
+        callbacks: list[Callback],
+        sinks: list[MetricsSink],
+        memory: Memory,
+    ) -> None:
+        self.run_id = run_id
+        self.runner = runner
+        self.evaluator = evaluator
+        self.settings = settings
+        self.spec = spec
+        self.lineage = lineage
+        self.folder = folder
+        self.callbacks = callbacks
+        self.sinks = sinks
+        self.memory = memory
+        self._proof = FrozenProof(memory.frozen)
+        self._row: dict[str, float] = {}
+        self._gathered = Accumulator()
+        self._stretch = 1
+        self._compiled = False
+        self._saved_at: int | None = None
+        self._finite = True
+        self._attempts = 0
+        self._began = time.monotonic() - memory.elapsed
+        self._train_seconds, self._logged_at = 0.0, runner.step
+
+    # --- the generator ----------------------------------------------------------------------------
+
+    def events(self) -> Iterator[Event]:
+        """Train; yield an event at each evaluation. Stop by breaking out of the loop.
+
+        Raises:
+            TrainingInterrupted: after SIGINT or SIGTERM, when everything is saved.
+            DivergedError: when a loss or weight is not finite.
+            FrozenError: when a frozen weight moved.
+            StorageError: when the disk refuses.
+        """
+        total = self.settings.total_timesteps
+        with StopSignals() as signals, BackgroundWriter() as writer:
+            for callback in self.callbacks:
+                callback.on_training_start(self.runner.step, total)
+            try:
+                yield from self._train(signals, writer)
+            except GeneratorExit:
+                # The person broke out of the loop: what was learnt is not lost.
+                self._checkpoint(writer)
+                raise
+            finally:
+                for callback in self.callbacks:
+                    callback.on_training_end(self.runner.step)
+                for sink in self.sinks:
+                    sink.close()
+                self.runner.close()
+
+    def _train(self, signals: StopSignals, writer: BackgroundWriter) -> Iterator[Event]:
+        total = self.settings.total_timesteps
+        at_start = self.runner.step == 0 and self.settings.snapshot_every is not None
+        if at_start and self.runner.step < total:
+            event = self._evaluated(writer, True, {})
+            self._checkpoint(writer, event)
+            yield event
+            if not self._go_on(event):
+                return
+        if self.settings.on_divergence == "rollback":
+            self._checkpoint(writer)
+        while (before := self.runner.step) < total:
+            self._advance(self._next_boundary(before), signals)
+            if signals.requested is not None:
+                self._checkpoint(writer)
+                writer.flush()
+                raise TrainingInterrupted(self._interrupted(signals.requested.name))
+            if not self._finite:
+                self._recover(writer)
+                continue
+            done = self.runner.step >= total
+            row = {}
+            if done or self._crossed(before, self.settings.cadence("log")):
+                row = self._gathered_row()
+            snapshot = self.settings.snapshot_every is not None and (
+                done or self._crossed(before, self.settings.cadence("snapshot"))
+            )
+            event = None
+            if snapshot or self._evaluates(before, done):
+                event = self._evaluated(writer, snapshot, row)
+            elif row:
+                self._write_row(row)
+            due = self._crossed(before, self.settings.cadence("checkpoint"))
+            if done or due or (event is not None and event.is_best):
+                self._checkpoint(writer, event)
+            if event is not None:
+                yield event
+                if not self._go_on(event):
+                    self._checkpoint(writer)
+                    return
+        writer.flush()
+
+    def _go_on(self, event: Event) -> bool:
+        answers = [callback.on_event(event) for callback in self.callbacks]
+        return not any(answer is False for answer in answers)
+
+    # --- boundaries -------------------------------------------------------------------------------
+
+    def _frequencies(self) -> list[int]:
+        kinds = ("log", "evaluate", "snapshot", "checkpoint")
+        every = [self.settings.cadence(kind) for kind in kinds]
+        return [e for e in [*every, *(c.every for c in self.callbacks)] if e]
+
+    def _next_boundary(self, step: int) -> int:
+        following = [(step // every + 1) * every for every in self._frequencies()]
+        return min([*following, self.settings.total_timesteps])
+
+    def _crossed(self, before: int, every: int | None) -> bool:
+        return bool(every) and self.runner.step // every > before // every
+
+    def _evaluates(self, before: int, done: bool) -> bool:
+        """Whether an event is due. Without evaluation, events still come at that frequency."""
+        every = [self.settings.cadence("evaluate"), *(c.every for c in self.callbacks)]
+        return done or any(self._crossed(before, e) for e in every)
+
+    # --- steps of the loop ------------------------------------------------------------------------
+
+    def _advance(self, target: int, signals: StopSignals) -> None:
+        """Iterate up to a boundary, in stretches short enough to notice a signal."""
+        size = self.runner.algorithm.steps_per_iteration
+        self._finite = True
+        while self.runner.step < target and signals.requested is None and self._finite:
+            wanted = -(-(target - self.runner.step) // size)
+            iterations = min(wanted, self._stretch)
+            began = time.monotonic()
+            metrics = self.runner.iterate(iterations)
+            seconds = time.monotonic() - began
+            self._train_seconds += seconds
+            # How many iterations go into one call changes nothing but when somebody looks; the
+            # first call compiles, and says nothing about the time of the next.
+            if self._compiled:
+                self._stretch = max(1, int(STRETCH_SECONDS * metrics["iterations"] / seconds))
+            self._compiled = True
+            self._finite = bool(metrics["finite"])
+            self._gathered.add(metrics)
+            row = self._gathered.row()
+            for callback in self.callbacks:
+                callback.on_progress(self.runner.step, row)
+
+    def _gathered_row(self) -> dict[str, float]:
+        """The metrics since the last row; the gathering begins anew."""
+        row = self._gathered.row()
+        steps = self.runner.step - self._logged_at
+        row["time/fps"] = steps / max(self._train_seconds, 1e-9)
+        row["time/time_elapsed"] = time.monotonic() - self._began
+        self._gathered, self._train_seconds = Accumulator(), 0.0
+        self._logged_at = self.runner.step
+        return row
+
+    def _write_row(self, row: dict[str, float]) -> None:
+        self._row = self._row | row
+        for sink in self.sinks:
+            sink.write(self.runner.step, row)
+
+    def _evaluated(self, writer: BackgroundWriter, snapshot: bool, row: dict[str, float]) -> Event:
+        """Score the policy as it is now, keep it if a snapshot is due, and tell of it."""
+        step = self.runner.step
+        leaves = self.runner.policy_leaves()
+        evaluation = None
+        if self.evaluator is not None:
+            evaluation = self.evaluator.evaluate(unflatten(leaves), self.settings.seed)
+        is_best = self._is_best(evaluation)
+        policy_hash = content_hash(unflatten(leaves))
+        entry = self._entry("snapshot", policy_hash, evaluation)
+        lineage = self.lineage.then(entry)
+        path = None
+        folder = self.folder
+        if folder is not None:
+            if evaluation is not None:
+                scored = dataclasses.replace(evaluation, recording=None)
+                writer.submit(lambda: append_evaluation(folder, step, scored))
+            if snapshot:
+                path = folder.snapshot(step)
+                keep = self.settings.keep_snapshots
+                spec = self.spec
+                writer.submit(
+                    lambda: write_snapshot(folder, step, spec, leaves, lineage, evaluation, keep)
+                )
+                self.memory.parent = policy_hash
+        if evaluation is not None:
+            row["eval/mean_reward"] = evaluation.mean
+            row["eval/mean_ep_length"] = float(evaluation.lengths.mean())
+        if row:
+            self._write_row(row)
+        return Event(
+            step=step,
+            total_timesteps=self.settings.total_timesteps,
+            metrics=dict(self._row),
+            spec=self.spec,
+            leaves=leaves,
+            lineage=lineage,
+            measured=evaluation,
+            is_best=is_best,
+            snapshot=path,
+        )
+
+    def _is_best(self, evaluation: Evaluation | None) -> bool:
+        if evaluation is None:
+            return False
+        if self.memory.best is None or evaluation.mean > self.memory.best["mean"]:
+            self.memory.best = {"step": self.runner.step, "mean": evaluation.mean}
+            return True
+        return False
+
+    def _entry(
+        self, operation: str, policy_hash: str, evaluation: Evaluation | None, **arguments: Any
+    ) -> LineageEntry:
+        return LineageEntry(
+            operation=operation,
+            hash=policy_hash,
+            parent=self.memory.parent,
+            step=self.runner.step,
+            run=self.run_id,
+            arguments=arguments,
+            score=None if evaluation is None else evaluation.score(),
+        )
+
+    def _checkpoint(self, writer: BackgroundWriter, event: Event | None = None) -> None:
+        """Copy everything now, write it while training goes on."""
+        step, folder = self.runner.step, self.folder
+        leaves = self.runner.policy_leaves() if event is None else event.leaves
+        self._proof.check(unflatten(leaves))
+        if folder is None or self._saved_at == step:
+            return
+        self._saved_at = step
+        self.memory.elapsed = time.monotonic() - self._began
+        policy_hash = content_hash(unflatten(leaves))
+        evaluation = None if event is None else event.measured
+        checkpoint = Checkpoint(
+            step=step,
+            run=self.run_id,
+            spec=self.spec,
+            policy=leaves,
+            state=self.runner.save(),
+            lineage=self.lineage.then(self._entry("checkpoint", policy_hash, evaluation)),
+            notes=dataclasses.asdict(self.memory),
+        )
+        is_best = event is not None and event.is_best
+        best = self.memory.best["step"] if self.memory.best else None
+        settings = self.settings
+
+        def write() -> None:
+            write_checkpoint(folder, checkpoint)
+            if is_best:
+                point_symlink(folder.checkpoints / "best", step_name(step))
+            retire_checkpoints(folder, settings.keep_last, best, settings.keep_every)
+
+        writer.submit(write)
+
+    # --- when things go wrong ---------------------------------------------------------------------
+
+    def _interrupted(self, signal_name: str) -> str:
+        if self.folder is None:
+            return f"{signal_name} at step {self.runner.step:,}; nothing was kept (no directory)"
+        return (
+            f"{signal_name}: saved at step {self.runner.step:,}. "
+            f"Go on with: heredity resume {self.folder.root}"
+        )
+
+    def _recover(self, writer: BackgroundWriter) -> None:
+        """After a loss or weight that is not finite: stop, or go back to the last good moment."""
+        step = self.runner.step
+        writer.flush()
+        good = None
+        if self.folder is not None:
+            good, _ = newest_whole_checkpoint(self.folder)
+        where = "there is no checkpoint yet"
+        if good is not None and self.folder is not None:
+            where = f"the last good checkpoint is {self.folder.checkpoint(good.step)}"
+        attempt = 0 if good is None else int(good.state["attempt"]) + 1
+        problem = f"a loss or weight is not finite at step {step:,}; {where}"
+        if self.settings.on_divergence == "stop" or good is None:
+            raise DivergedError(
+                f"{problem}. Lower learning_rate or max_grad_norm, look for NaN in observations and "
+                "rewards, or go back by itself with --on-divergence rollback"
+            )
+        self._attempts = max(attempt, self._attempts + 1)
+        if self._attempts > self.settings.max_rollbacks:
+            raise DivergedError(f"{problem}; it was rolled back {self.settings.max_rollbacks} times")
+        self.runner.load(good.policy, good.state, self._attempts)
+        log.warning("%s: rolled back, attempt %d", problem, self._attempts)
+        self._gathered, self._logged_at = Accumulator(), self.runner.step
+        policy_hash = content_hash(unflatten(good.policy))
+        self.lineage = good.lineage.then(
+            self._entry("rollback", policy_hash, None, attempt=self._attempts, diverged_at=step)
+        )
+        self.memory.parent = policy_hash
+        self._saved_at = None
+

@@ -1,0 +1,188 @@
+"""Where metrics go: metrics.csv, TensorBoard, Weights & Biases; and evaluations.npz."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from heredity.common.errors import MissingExtraError, StorageError
+from heredity.common.files import write_atomically
+from heredity.common.run_folder import RunFolder
+from heredity.training.evaluation import Evaluation
+
+STEP = "time/total_timesteps"
+
+
+class Accumulator:
+    """Metrics of several stretches of iterations as one row.
+
+    Names are those of Stable-Baselines3.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._iterations = 0.0
+
+    def add(self, metrics: dict[str, float]) -> None:
+        """Add what `Runner.iterate` gave."""
+        made = metrics["iterations"]
+        self._iterations += made
+        for name, value in metrics.items():
+            if name not in ("iterations", "finite"):
+                weight = 1.0 if name.startswith("episode") else made
+                self._sums[name] = self._sums.get(name, 0.0) + weight * value
+
+    def row(self) -> dict[str, float]:
+        """Means, and the return and length of the episodes that ended (absent if none did)."""
+        row = {
+            name: total / self._iterations
+            for name, total in self._sums.items()
+            if not name.startswith("episode")
+        }
+        episodes = self._sums.get("episodes", 0.0)
+        if episodes:
+            row["rollout/ep_rew_mean"] = self._sums["episode_returns"] / episodes
+            row["rollout/ep_len_mean"] = self._sums["episode_lengths"] / episodes
+            row["rollout/episodes"] = episodes
+        return row
+
+
+class MetricsSink(Protocol):
+    """Something that rows of metrics are written to."""
+
+    def write(self, step: int, row: dict[str, float]) -> None:
+        """Write one row."""
+        ...
+
+    def close(self) -> None:
+        """Flush and close."""
+        ...
+
+
+class CsvSink:
+    """``metrics.csv``; a row is flushed when it is written. New columns rewrite the file.
+
+    Args:
+        path: Of the file.
+        resume_at: Rows after this step are dropped: the run goes over them again.
+    """
+
+    def __init__(self, path: Path, resume_at: int | None = None) -> None:
+        self._path = path
+        self._columns: list[str] = []
+        if resume_at is not None and path.is_file():
+            with path.open(newline="", encoding="utf-8") as stream:
+                rows = [r for r in csv.DictReader(stream) if _step_of(r) <= resume_at]
+            self._columns = list(rows[0]) if rows else []
+            self._rewrite(rows)
+        else:
+            self._rewrite([])
+
+    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+        text = io.StringIO()
+        if self._columns:
+            writer = csv.DictWriter(text, self._columns, restval="", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        write_atomically(self._path, text.getvalue())
+
+    def write(self, step: int, row: dict[str, float]) -> None:
+        """Append one row."""
+        cells = {STEP: step} | {n: "" if math.isnan(v) else f"{v:.9g}" for n, v in row.items()}
+        new = [name for name in cells if name not in self._columns]
+        try:
+            if new:
+                rows: list[dict[str, Any]] = []
+                if self._columns:
+                    with self._path.open(newline="", encoding="utf-8") as stream:
+                        rows = list(csv.DictReader(stream))
+                self._columns += new
+                self._rewrite([*rows, cells])
+                return
+            with self._path.open("a", newline="", encoding="utf-8") as stream:
+                writer = csv.DictWriter(stream, self._columns, restval="", lineterminator="\n")
+                writer.writerow(cells)
+        except OSError as error:
+            raise StorageError(self._path, error) from error
+
+    def close(self) -> None:
+        """Nothing is open between rows."""
+
+
+def _step_of(row: dict[str, Any]) -> float:
+    try:
+        return float(row[STEP])
+    except (KeyError, TypeError, ValueError):
+        return math.inf  # a torn row: dropped
+
+
+class TensorBoardSink:
+    """``events.*`` in the run folder."""
+
+    def __init__(self, folder: Path, resume_at: int | None = None) -> None:
+        from tensorboardX import SummaryWriter
+
+        purge = None if resume_at is None else resume_at + 1
+        self._writer = SummaryWriter(str(folder), purge_step=purge)
+
+    def write(self, step: int, row: dict[str, float]) -> None:
+        """Add one scalar for each column."""
+        for name, value in row.items():
+            if not math.isnan(value):
+                self._writer.add_scalar(name, value, step)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the event file."""
+        self._writer.close()
+
+
+class WandbSink:
+    """A run on Weights & Biases, if the extra ``wandb`` is installed.
+
+    Args:
+        project: Name of the project there.
+        config: What is stored as the run's configuration.
+        run_id: So that a resumed run goes on there as well.
+    """
+
+    def __init__(self, project: str, config: dict[str, Any], run_id: str) -> None:
+        try:
+            import wandb
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("Weights & Biases", "wandb", str(error)) from None
+        self._run = wandb.init(project=project, config=config, id=run_id, resume="allow")
+
+    def write(self, step: int, row: dict[str, float]) -> None:
+        """Log one row."""
+        self._run.log(row, step=step)
+
+    def close(self) -> None:
+        """End the run."""
+        self._run.finish()
+
+
+def append_evaluation(folder: RunFolder, step: int, evaluation: Evaluation) -> None:
+    """Add one evaluation to ``evaluations.npz``, whose arrays are those of Stable-Baselines3.
+
+    An evaluation at or after `step` that is there already is replaced: the run went over it again.
+    """
+    before = folder.read_evaluations()
+    steps = before.get("timesteps", np.zeros(0, np.int64))
+    kept = steps < step
+    arrays = {"timesteps": np.append(steps[kept], step)}
+    for name, row in (("results", evaluation.returns), ("ep_lengths", evaluation.lengths)):
+        rows = [*before.get(name, np.zeros((0, 0)))[kept], np.asarray(row, np.float64)]
+        width = max(len(values) for values in rows)
+        table = np.full((len(rows), width), np.nan)
+        for index, values in enumerate(rows):
+            table[index, : len(values)] = values
+        arrays[name] = table
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
+    write_atomically(folder.evaluations, buffer.getvalue())

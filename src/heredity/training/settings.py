@@ -1,0 +1,88 @@
+"""How a run is kept: lengths, frequencies, retention. Importing this loads no numerical library."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from heredity.common.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """What is done with an algorithm besides learning. Every frequency counts environment steps.
+
+    Args:
+        total_timesteps: Where the run ends; rounded up to a whole iteration.
+        seed: Decides every draw of the run.
+        schedule_timesteps: Over how many steps schedules run; default: total_timesteps at the first
+            start. Later resumes do not move it.
+        snapshot_every: Keep a snapshot (policy, evaluation, recorded rollout) this often; none if
+            not given.
+        evaluate_every: Evaluate this often; default: at every snapshot, else 20 times.
+        evaluation_episodes: Episodes of one evaluation; 0 for no evaluation.
+        checkpoint_every: Save everything that a resume needs this often; default: 20 times.
+        log_every: Write a row of metrics this often; default: 200 times.
+        keep_last: How many of the newest checkpoints are kept; the best one is always kept.
+        keep_every: Also keep the checkpoints nearest after every so many steps.
+        keep_snapshots: How many of the newest snapshots are kept; all if not given.
+        on_divergence: When a loss or weight is not finite: stop, or rollback to the last good
+            checkpoint and go on with fresh draws.
+        max_rollbacks: How often rollback may happen.
+    """
+
+    total_timesteps: int
+    seed: int = 0
+    schedule_timesteps: int | None = None
+    snapshot_every: int | None = None
+    evaluate_every: int | None = None
+    evaluation_episodes: int = 10
+    checkpoint_every: int | None = None
+    log_every: int | None = None
+    keep_last: int = 2
+    keep_every: int | None = None
+    keep_snapshots: int | None = None
+    on_divergence: Literal["stop", "rollback"] = "stop"
+    max_rollbacks: int = 3
+
+    def __post_init__(self) -> None:
+        whole = {
+            "total_timesteps": 1,
+            "seed": 0,
+            "schedule_timesteps": 1,
+            "snapshot_every": 1,
+            "evaluate_every": 1,
+            "evaluation_episodes": 0,
+            "checkpoint_every": 1,
+            "log_every": 1,
+            "keep_last": 1,
+            "keep_every": 1,
+            "keep_snapshots": 1,
+            "max_rollbacks": 0,
+        }
+        for name, least in whole.items():
+            value = getattr(self, name)
+            if value is None and type(self).__dataclass_fields__[name].default is None:
+                continue
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+                object.__setattr__(self, name, value)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise UsageError(f"{name} {value!r}: a whole number >= {least} was expected")
+        if self.seed >= 2**32:
+            raise UsageError(f"seed {self.seed}: a whole number below 2**32 was expected")
+        if self.total_timesteps >= 2**53:
+            raise UsageError(f"total_timesteps {self.total_timesteps}: below 2**53 was expected")
+        if self.on_divergence not in ("stop", "rollback"):
+            raise UsageError(f"on_divergence {self.on_divergence!r}: stop or rollback was expected")
+
+    def cadence(self, name: Literal["snapshot", "evaluate", "checkpoint", "log"]) -> int | None:
+        """Steps between two boundaries of one kind; None for never."""
+        given = getattr(self, f"{name}_every")
+        if given is not None or name == "snapshot":
+            return given
+        if name == "evaluate":
+            if self.evaluation_episodes == 0:
+                return None
+            return self.snapshot_every or max(self.total_timesteps // 20, 1)
+        return max(self.total_timesteps // (200 if name == "log" else 20), 1)

@@ -1,0 +1,59 @@
+"""Snapshots: a policy with its score and a recorded rollout, kept to be looked at."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import numpy as np
+
+from heredity.common.files import dump_json, folder_appearing_whole
+from heredity.common.run_folder import EVALUATION_SCHEMA_VERSION, RunFolder
+from heredity.policies.files import policy_files, write_policy_files
+from heredity.policies.lineage import Lineage
+from heredity.policies.specification import PolicySpec
+from heredity.training.evaluation import Evaluation
+
+
+def evaluation_json(evaluation: Evaluation, step: int, policy_hash: str) -> dict[str, Any]:
+    """An evaluation as a JSON object."""
+    return {
+        "schema_version": EVALUATION_SCHEMA_VERSION,
+        "step": step,
+        "policy_hash": policy_hash,
+        "mean_return": evaluation.mean,
+        "std_return": evaluation.std,
+        "episodes": evaluation.episodes,
+        "returns": evaluation.returns.tolist(),
+        "lengths": evaluation.lengths.tolist(),
+        "deterministic": evaluation.deterministic,
+        "cut": evaluation.cut,
+    }
+
+
+def write_snapshot(
+    folder: RunFolder,
+    step: int,
+    spec: PolicySpec,
+    leaves: dict[str, np.ndarray],
+    lineage: Lineage,
+    evaluation: Evaluation | None,
+    keep: int | None,
+) -> None:
+    """Write one snapshot whole, and retire the oldest if only some are kept.
+
+    Raises:
+        StorageError: when the disk refuses; earlier snapshots are untouched.
+    """
+    with folder_appearing_whole(folder.snapshot(step)) as temporary:
+        (temporary / "policy").mkdir()
+        write_policy_files(temporary / "policy", policy_files(spec, leaves, lineage))
+        if evaluation is not None:
+            record = evaluation_json(evaluation, step, str(lineage.head))
+            (temporary / "evaluation.json").write_text(dump_json(record), encoding="utf-8")
+            if evaluation.recording is not None:
+                (temporary / "rollout").mkdir()
+                evaluation.recording.save(temporary / "rollout")
+    if keep is not None:
+        for old in folder.snapshot_steps()[:-keep]:
+            shutil.rmtree(folder.snapshot(old))

@@ -1,0 +1,195 @@
+"""Learning curves as plotly figures, in colours that the page fills in for light and dark."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+from typing import Any
+
+import numpy as np
+
+from heredity.viewer.reading import Run, evenly
+from heredity.viewer.rollouts import plain_numbers
+from heredity.viewer.weight_norms import WeightNorms
+
+STEPS = "time/total_timesteps"
+# More points than a wide screen has pixels are not seen.
+MOST_POINTS = 1500
+MOST_LAYERS = 16
+SERIES_COLORS = 8
+# Progress of the clock and of counters: straight lines that teach nothing.
+NOT_DRAWN = frozenset({STEPS, "time/iterations", "time/time_elapsed", "train/n_updates"})
+TITLES = {
+    "time/fps": ("Throughput", "steps per second"),
+    "train/value_loss": ("Value loss", ""),
+    "train/policy_gradient_loss": ("Policy loss", ""),
+    "train/entropy_loss": ("Entropy loss", ""),
+    "train/approx_kl": ("Approximate KL", "between old and new policy"),
+    "train/clip_fraction": ("Clip fraction", "of samples outside the trust region"),
+    "train/explained_variance": ("Explained variance", "of returns by the value function"),
+    "train/learning_rate": ("Learning rate", ""),
+    "train/loss": ("Loss", ""),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Chart:
+    """One figure and what stands above it.
+
+    Args:
+        title: What it shows.
+        detail: A few more words: a unit, the name of the logged value.
+        figure: A plotly figure; colours written ``@name`` are the page's.
+        wide: Whether it takes the whole width.
+    """
+
+    title: str
+    detail: str
+    figure: dict[str, Any]
+    wide: bool = False
+
+
+def base_layout(**more: Any) -> dict[str, Any]:
+    """How every figure of the report looks, and what one of them does differently."""
+    axis = {"gridcolor": "@grid", "zeroline": False, "linecolor": "@grid", "automargin": True}
+    base = {
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": "@muted", "family": "@font", "size": 12},
+        "margin": {"l": 8, "r": 12, "t": 8, "b": 8},
+        "hovermode": "x unified",
+        "hoverlabel": {
+            "bgcolor": "@card",
+            "bordercolor": "@grid",
+            "font": {"color": "@ink", "family": "@font", "size": 12},
+        },
+        "showlegend": False,
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+        "xaxis": {**axis, "showgrid": False, "ticks": "outside", "tickcolor": "@grid"},
+        "yaxis": {**axis, "nticks": 6},
+    }
+    return base | more
+
+
+def _line(x: list[Any], y: list[Any], name: str, color: str, **more: Any) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": x,
+        "y": y,
+        # Names come from files, and plotly reads a few tags in them.
+        "name": html.escape(name),
+        "line": {"color": color, "width": 2},
+        **more,
+    }
+
+
+def _band(x: list[Any], low: np.ndarray, high: np.ndarray, color: str) -> list[dict[str, Any]]:
+    edge = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "mode": "lines"}
+    below = {"type": "scatter", "x": x, "y": plain_numbers(low), **edge}
+    above = {"type": "scatter", "x": x, "y": plain_numbers(high), **edge}
+    return [below, above | {"fill": "tonexty", "fillcolor": color}]
+
+
+def _thinned(*columns: np.ndarray) -> list[np.ndarray]:
+    """The rows where every column is finite, at most `MOST_POINTS` of them."""
+    finite = np.all([np.isfinite(column) for column in columns], axis=0)
+    kept = [column[finite] for column in columns]
+    chosen = evenly(len(kept[0]), MOST_POINTS)
+    return [column[chosen] for column in kept]
+
+
+def _metric(run: Run, name: str) -> tuple[list[Any], list[Any]] | None:
+    """Steps and values of a logged column; None if it was never logged."""
+    values = run.metrics.get(name)
+    if values is None:
+        return None
+    steps = run.metrics.get(STEPS, np.arange(len(values), dtype=np.float64))
+    steps, values = _thinned(steps, values)
+    return (plain_numbers_exact(steps), plain_numbers(values)) if len(values) else None
+
+
+def plain_numbers_exact(values: np.ndarray) -> list[int | float]:
+    """Counts as whole numbers, for an axis on which nothing may be rounded."""
+    return [int(value) if float(value).is_integer() else float(value) for value in values]
+
+
+def _progress(
+    run: Run, title: str, logged: str, evaluated: str, wide: bool
+) -> Chart | None:
+    """What training saw and what evaluation measured, in one figure."""
+    traces: list[dict[str, Any]] = []
+    if (metric := _metric(run, logged)) is not None:
+        traces.append(_line(*metric, "while training", "@c1", opacity=0.75))
+    values = run.evaluations.get(evaluated)
+    if values is not None:
+        x = plain_numbers_exact(run.evaluations["timesteps"])
+        values = values.astype(np.float64)
+        mean, std = values.mean(axis=1), values.std(axis=1)
+        mode = "lines+markers" if len(x) <= 60 else "lines"
+        traces += _band(x, mean - std, mean + std, "@c0-soft")
+        traces.append(
+            _line(x, plain_numbers(mean), "evaluation (mean ± std)", "@c0", mode=mode)
+            | {"marker": {"size": 5}}
+        )
+    if not traces:
+        return None
+    named = sum("name" in trace for trace in traces)
+    return Chart(title, logged, {"data": traces, "layout": base_layout(showlegend=named > 1)}, wide)
+
+
+def steps_axis(most: float) -> dict[str, Any]:
+    """The axis that all figures over steps share, so that they can be compared at a glance."""
+    return base_layout()["xaxis"] | {"range": [-0.01 * most, 1.01 * most]}
+
+
+def learning_charts(run: Run, most: float) -> list[Chart]:
+    """Return, episode length, then every other value that was logged.
+
+    Args:
+        run: The run.
+        most: Steps at which the axes end.
+    """
+    charts = [
+        _progress(run, "Return", "rollout/ep_rew_mean", "results", wide=True),
+        _progress(run, "Episode length", "rollout/ep_len_mean", "ep_lengths", wide=False),
+    ]
+    drawn = {"rollout/ep_rew_mean", "rollout/ep_len_mean"} | NOT_DRAWN
+    others = [name for name in run.metrics if name not in drawn and name not in TITLES]
+    for name in [*TITLES, *others]:
+        if (metric := _metric(run, name)) is None:
+            continue
+        title, detail = TITLES.get(name, (name, ""))
+        if name == "time/fps":
+            layout = base_layout(yaxis=base_layout()["yaxis"] | {"rangemode": "tozero"})
+        else:
+            layout = base_layout()
+        trace = _line(*metric, title, "@c0")
+        said = " · ".join(filter(None, [name if name != title else "", detail]))
+        charts.append(Chart(title, said, {"data": [trace], "layout": layout}))
+    found = [chart for chart in charts if chart is not None]
+    for chart in found:
+        chart.figure["layout"]["xaxis"] = steps_axis(most)
+    return found
+
+
+def norm_chart(norms: WeightNorms, most: float) -> Chart | None:
+    """The norms of the layers over snapshots; the largest if there are many."""
+    if not norms.layers:
+        return None
+    largest = sorted(norms.layers, key=lambda name: -float(np.nanmax(norms.layers[name])))
+    shown = [name for name in norms.layers if name in set(largest[:MOST_LAYERS])]
+    traces = []
+    for index, name in enumerate(shown):
+        color = f"@c{index % SERIES_COLORS}"
+        dash = "solid" if index < SERIES_COLORS else "dot"
+        values = plain_numbers(norms.layers[name])
+        trace = _line(list(norms.steps), values, name, color, mode="lines+markers")
+        trace["line"]["dash"] = dash
+        traces.append(trace | {"marker": {"size": 5}})
+    layout = base_layout(showlegend=True, xaxis=steps_axis(most))
+    layout["yaxis"] = layout["yaxis"] | {"rangemode": "tozero"}
+    detail = "L2 norm of each layer's kernel and bias, without normaliser statistics"
+    if len(shown) < len(norms.layers):
+        detail += f"; the {len(shown)} largest of {len(norms.layers)} layers"
+    return Chart("Weight norms", detail, {"data": traces, "layout": layout}, wide=True)

@@ -1,0 +1,69 @@
+"""Training states, which may hold any registered pytree, to flat names and back, strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from heredity.common.errors import MismatchError
+
+Tree = TypeVar("Tree")
+
+
+def _is_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _named_leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
+    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    named = [(jax.tree_util.keystr(p, simple=True, separator="/"), leaf) for p, leaf in leaves]
+    return named, structure
+
+
+def tree_to_host(tree: Any) -> dict[str, np.ndarray]:
+    """Leaves by path as numpy copies of their own; PRNG keys as their data."""
+    named, _ = _named_leaves(tree)
+    return {
+        path: np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for path, leaf in named
+    }
+
+
+def tree_from_host(template: Tree, leaves: Mapping[str, np.ndarray], what: str) -> Tree:
+    """A tree shaped like `template` with its leaves taken from `leaves`.
+
+    Args:
+        template: A tree of arrays or of `jax.ShapeDtypeStruct` (see `jax.eval_shape`).
+        leaves: What `tree_to_host` gave.
+        what: What it is, for the error.
+
+    Raises:
+        MismatchError: when a path is missing or left over, or a shape or dtype differs; the first
+            five are named.
+    """
+    named, structure = _named_leaves(template)
+    problems = [f"{path} is missing" for path, _ in named if path not in leaves]
+    expected = {path for path, _ in named}
+    problems += [f"{path} is not known" for path in leaves if path not in expected]
+    restored = []
+    for path, leaf in named:
+        if path not in leaves:
+            continue
+        value = leaves[path]
+        if _is_key(leaf):
+            key = jax.random.wrap_key_data(jnp.asarray(value))
+            found, restored_leaf = (key.shape, key.dtype), key
+        else:
+            found, restored_leaf = (value.shape, value.dtype), jnp.array(value)
+        if found != (tuple(leaf.shape), leaf.dtype):
+            problems.append(f"{path} is {found[1]}{list(found[0])}, "
+                            f"{leaf.dtype}{list(leaf.shape)} was expected")
+        restored.append(restored_leaf)
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise MismatchError(f"{what} does not fit: {'; '.join(problems[:5])}{more}",
+                            "It belongs to another configuration or environment")
+    return jax.tree_util.tree_unflatten(structure, restored)

@@ -1,0 +1,151 @@
+"""Weights are a plain nested dict of arrays; this is how its leaves are named and chosen.
+
+A path is the keys from the root joined by ``/``: ``actor/hidden_0/kernel``.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from heredity.common.errors import UnknownNameError, UsageError
+
+Params: TypeAlias = dict[str, Any]
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves by path, in the order of their paths.
+
+    Example:
+        >>> flatten({"actor": {"hidden_0": {"kernel": 1, "bias": 2}}})
+        {'actor/hidden_0/bias': 2, 'actor/hidden_0/kernel': 1}
+    """
+    leaves: dict[str, Any] = {}
+    for name in sorted(params):
+        if not isinstance(name, str) or not name or "/" in name:
+            raise UsageError(f"weights key {name!r} under {prefix!r}: a name without '/' expected")
+        value = params[name]
+        if isinstance(value, Mapping):
+            leaves.update(flatten(value, f"{prefix}{name}/"))
+        else:
+            leaves[prefix + name] = value
+    return leaves
+
+
+def unflatten(leaves: Mapping[str, Any]) -> Params:
+    """The nested dict of leaves by path; the inverse of `flatten`."""
+    params: Params = {}
+    for path, leaf in leaves.items():
+        *parents, name = path.split("/")
+        place = params
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UsageError(f"weights path {path!r} passes through a leaf at {parent!r}")
+        if name in place:
+            raise UsageError(f"weights path {path!r} is there twice, or is both leaf and folder")
+        place[name] = leaf
+    return params
+
+
+@functools.cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = []
+    for part in re.split(r"(\*\*/|/\*\*|\*\*|\*|\?)", pattern):
+        match part:
+            case "**/":
+                parts.append("(?:.*/)?")
+            case "/**":
+                parts.append("(?:/.*)?")
+            case "**":
+                parts.append(".*")
+            case "*":
+                parts.append("[^/]*")
+            case "?":
+                parts.append("[^/]")
+            case _:
+                parts.append(re.escape(part))
+    return re.compile("".join(parts))
+
+
+def select(paths: Iterable[str], patterns: Sequence[str]) -> frozenset[str]:
+    """Paths that the patterns choose.
+
+    Args:
+        paths: All paths.
+        patterns: Globs: ``*`` within one part, ``**`` across parts, a leading ``!`` takes out again
+            what earlier patterns chose.
+
+    Raises:
+        UnknownNameError: when a pattern matches nothing, with the nearest paths.
+
+    Example:
+        >>> sorted(select(["actor/log_std", "actor/out/bias", "critic/out/bias"], ["**", "!critic/**"]))
+        ['actor/log_std', 'actor/out/bias']
+    """
+    known = sorted(paths)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matcher = _compiled(pattern.removeprefix("!"))
+        matched = {path for path in known if matcher.fullmatch(path)}
+        if not matched:
+            raise UnknownNameError("weights pattern", pattern, known)
+        chosen = chosen - matched if pattern.startswith("!") else chosen | matched
+    return frozenset(chosen)
+
+
+def partition(params: Params, patterns: Sequence[str]) -> tuple[Params, Params]:
+    """Split into (what the patterns choose, the rest); `merge` puts them together again."""
+    leaves = flatten(params)
+    chosen = select(leaves, patterns)
+    return (
+        unflatten({path: leaf for path, leaf in leaves.items() if path in chosen}),
+        unflatten({path: leaf for path, leaf in leaves.items() if path not in chosen}),
+    )
+
+
+def merge(*parts: Params) -> Params:
+    """One nested dict of several that share no leaf.
+
+    Runs inside compiled programs, once, while tracing.
+    """
+    leaves: dict[str, Any] = {}
+    for part in parts:
+        for path, leaf in flatten(part).items():
+            if path in leaves:
+                raise UsageError(f"weights path {path!r} is in two of the parts to merge")
+            leaves[path] = leaf
+    return unflatten(leaves)
+
+
+def to_host(params: Params) -> dict[str, np.ndarray]:
+    """Leaves by path as numpy copies of their own, never views of a buffer that may be donated."""
+    return {path: np.array(leaf) for path, leaf in flatten(params).items()}
+
+
+def content_hash(params: Mapping[str, Any]) -> str:
+    """SHA-256 over the canonical weights: path, dtype, shape and bytes of every leaf.
+
+    Does not depend on a file format, on the order of the leaves or on the machine's byte order.
+
+    Example:
+        >>> content_hash({"a": {"b": np.zeros(2, np.float32)}})[:12]
+        '715c7a09b93b'
+    """
+    digest = hashlib.sha256()
+    for path, leaf in flatten(params).items():
+        array = np.asarray(leaf)
+        shape = ",".join(str(size) for size in array.shape)
+        digest.update(f"{path}\0{array.dtype.name}\0{shape}\0".encode())
+        digest.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
+
+
+def count(params: Mapping[str, Any]) -> int:
+    """How many numbers there are in all leaves together."""
+    return sum(int(np.prod(np.shape(leaf))) for leaf in flatten(params).values())
