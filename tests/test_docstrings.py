@@ -46,8 +46,12 @@ def undocumented(module: ModuleType) -> Iterator[str]:
 
 def undocumented_members(kind: type) -> Iterator[str]:
     """Public methods and properties that a class defines and nobody describes."""
+    fields = (
+        {field.name for field in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
+    )
     for name, value in vars(kind).items():
-        if name.startswith("_"):
+        # A field, whose default may be a function, is described by its class.
+        if name.startswith("_") or name in fields:
             continue
         inner = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
         describable = inspect.isfunction(inner) or isinstance(inner, property)

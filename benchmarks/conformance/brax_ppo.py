@@ -48,7 +48,7 @@ CASES: dict[str, dict[str, Any]] = {
         "episode_length": 4,  # so that episodes are truncated as well
         "learning_rate_schedule": "ADAPTIVE_KL",
         "desired_kl": 0.01,
-        "learning_rate_schedule_max_lr": 6e-3,
+        "learning_rate_schedule_max_lr": 3e-3,
     },
 }
 

@@ -20,6 +20,14 @@ ACCENT = (15, 118, 110)
 MUTED = "opacity:.65;font-size:.85em"
 
 
+def _unit(most: float) -> tuple[str, float]:
+    """What steps are counted in on an axis that has little room."""
+    for name, size in (("billion ", 1e9), ("million ", 1e6), ("thousand ", 1e3)):
+        if most >= size:
+            return name, size
+    return "", 1.0
+
+
 class Panel:
     """The controls and what they are set to.
 
@@ -32,14 +40,15 @@ class Panel:
         self._snapshots: list[Snapshot] = []
         self._wanted: int | None = None
         gui = server.gui
-        gui.configure_theme(brand_color=ACCENT, show_logo=False, control_width="large")
+        # Sharing would send the scene through a server on the internet.
+        gui.configure_theme(brand_color=ACCENT, show_logo=False, show_share_button=False)
         gui.set_panel_label("heredity")
         self._gui = gui
         gui.add_html(
             f'<div style="padding:.4em 1em 0;overflow-wrap:anywhere"><b>{escape(name)}</b></div>'
         )
         self._told = gui.add_html(self._waiting())
-        self._slider = gui.add_slider("Snapshot", 0, 1, 1, 0, disabled=True)
+        self._slider = gui.add_slider("Snapshot", 1, 2, 1, 1, disabled=True)
         self._turn = gui.add_button_group("Move", ("Previous", "Next"))
         self._playing = gui.add_checkbox("Play", True)
         self._speed = gui.add_dropdown("Speed", tuple(SPEEDS), initial_value="1×")
@@ -50,6 +59,7 @@ class Panel:
             "Follow training", True, hint="Show each new snapshot as soon as it is there"
         )
         self._curve: Any = None
+        self._unit = ""
         self._notes = gui.add_html("", visible=False)
         self._slider.on_update(self._on_slider)
         self._turn.on_click(self._on_turn)
@@ -89,9 +99,9 @@ class Panel:
                 # It was removed to save space: the nearest that is left takes its place.
                 self._wanted = min(steps, key=lambda step: abs(step - shown))
             position = steps.index(self._wanted) if self._wanted is not None else 0
-        self._slider.max = max(1, len(steps) - 1)
+        self._slider.max = max(2, len(steps))
         self._slider.disabled = len(steps) < 2
-        self._slider.value = position
+        self._slider.value = position + 1
         self._draw_curve()
         if not steps:
             self._told.content = self._waiting()
@@ -103,7 +113,7 @@ class Panel:
         spread = f' <span style="{MUTED}">{spread_text(score)}</span>' if score else ""
         episodes = f"{score.episodes:,} episodes" if score and score.episodes is not None else ""
         position = [s.step for s in self._snapshots].index(snapshot.step)
-        self._slider.value = position
+        self._slider.value = position + 1
         self._told.content = (
             f'<div style="padding:.2em 1em .6em"><span style="{MUTED}">snapshot {position + 1} of '
             f"{len(self._snapshots):,}, step {snapshot.step:,}</span><br>"
@@ -126,7 +136,7 @@ class Panel:
         if event.client is None:
             return
         with self._lock:
-            position = int(self._slider.value)
+            position = int(self._slider.value) - 1
             if 0 <= position < len(self._snapshots):
                 self._wanted = self._snapshots[position].step
         self._newest.value = position == len(self._snapshots) - 1
@@ -151,22 +161,28 @@ class Panel:
         if len(scored) < 2:
             return
         steps, means = (np.array(column, np.float64) for column in zip(*scored, strict=True))
+        unit, size = _unit(float(steps[-1]))
         low, high = float(means.min()), float(means.max())
         margin = 0.06 * (high - low) or 1.0
         floor = low - margin
         # Beyond the shown snapshot the second curve lies on the floor, where it is not seen.
         past = np.where(steps <= until, means, floor)
-        data = (steps, means, past)
+        data = (steps / size, means, past)
         scales = {"x": {"time": False}, "y": {"range": (floor, high + margin)}}
-        if self._curve is None:
+        if self._curve is None or unit != self._unit:
+            if self._curve is not None:
+                self._curve.remove()
+            self._unit = unit
             self._curve = self._gui.add_uplot(
                 data=data,
                 series=(
                     {"label": "step"},
-                    {"label": "return", "stroke": "#0f766e", "width": 2},
-                    {"label": "", "stroke": "#0f766e00", "fill": "#0f766e2b", "width": 0},
+                    {"label": "return", "stroke": "#0f766e", "width": 2, "points": {"show": len(scored) < 40}},
+                    {"label": "", "stroke": "#0f766e00", "fill": "#0f766e2b", "width": 0, "points": {"show": False}},
                 ),
                 scales=scales,
+                title=f"Return over {unit}steps",
+                axes=({"stroke": "#777"}, {"stroke": "#777", "size": 56}),
                 legend={"show": False},
                 aspect=1.9,
             )

@@ -12,7 +12,7 @@ from heredity.common.errors import UsageError
 from heredity.common.recording import Recording, Scene
 from heredity.viewer.motion import checked_seconds, motion_of
 from heredity.viewer.rollouts import picture_type, signals_payload
-from heredity.viewer.stage import Stage
+from heredity.viewer.stage import Stage, check_scene
 
 if TYPE_CHECKING:
     import viser
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 PICTURE_HEIGHT = 2.0
 UPRIGHT = (np.sqrt(0.5), -np.sqrt(0.5), 0.0, 0.0)
 CHART_COLORS = ("#0f766e", "#d97706", "#4f63d2", "#be4a7d", "#5f8a1f", "#7c4dbd", "#0e84ad")
+
+
+def sky(height: int = 512) -> np.ndarray:
+    """A backdrop (height, 2, 3): pale above, the colour of the floor below."""
+    stops = ([0.0, 0.42, 1.0], np.array([[223, 230, 238], [244, 245, 244], [236, 234, 228]]))
+    at = np.linspace(0, 1, height)
+    column = np.stack([np.interp(at, stops[0], stops[1][:, c]) for c in range(3)], axis=-1)
+    return np.repeat(column.round().astype(np.uint8)[:, None], 2, axis=1)
 
 
 class Player(abc.ABC):
@@ -56,11 +64,12 @@ class ScenePlayer(Player):
             # The same geometry stays, and with it the camera that a person has turned.
             self._stage = before._stage
         else:
-            stage = Stage(server, self.scene) if before is None else None
+            check_scene(self.scene)
             if before is not None:
                 before.remove()
-            self._stage = stage or Stage(server, self.scene)
+            self._stage = Stage(server, self.scene)
             self._stage.look(motion.height)
+            server.scene.set_background_image(sky(), format="png")
         self._server = server
         self._motion = motion
         self._frame = -1
@@ -77,6 +86,7 @@ class ScenePlayer(Player):
 
     def remove(self) -> None:
         self._stage.remove()
+        self._server.scene.set_background_image(None)
 
 
 class PicturePlayer(Player):
@@ -136,24 +146,35 @@ class SignalPlayer(Player):
         values = [np.array(column[:count], np.float64) for _, column in columns]
         # None has become NaN; the chart takes a held value better than a hole.
         held = [np.nan_to_num(column, nan=0.0) for column in values]
-        series = [{"label": "seconds"}] + [
-            {"label": name, "stroke": CHART_COLORS[i % len(CHART_COLORS)], "width": 1.5}
+        series = [
+            {
+                "label": name,
+                "stroke": CHART_COLORS[i % len(CHART_COLORS)],
+                "width": 1.5,
+                "points": {"show": False},
+            }
             for i, (name, _) in enumerate(columns)
         ]
-        self._chart = server.gui.add_uplot(
-            data=(moments, *held),
-            series=tuple(series),
-            scales={"x": {"time": False}},
-            title="Observations over time",
-            aspect=1.2,
-        )
+        self._panel = server.gui.add_panel()
+        with self._panel.add_tab("Observations over time, seconds"):
+            # The reward has a scale of its own, and so a chart of its own.
+            for first, last, aspect in ((0, -1, 2.2), (-1, None, 6.0)):
+                if held[first:last]:
+                    server.gui.add_uplot(
+                        data=(moments, *held[first:last]),
+                        series=({"label": "seconds"}, *series[first:last]),
+                        scales={"x": {"time": False}},
+                        axes=({"stroke": "#777"}, {"stroke": "#777", "size": 56}),
+                        aspect=aspect,
+                    )
+        self._panel.float(x=24, y=24, width=760)
         self.seconds = max(count * payload["seconds"], 1.0)
 
     def seek(self, position: float) -> None:
         self.at = position
 
     def remove(self) -> None:
-        self._chart.remove()
+        self._panel.remove()
 
 
 class EmptyPlayer(Player):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -152,10 +151,9 @@ def signals_payload(recording: Recording) -> dict[str, Any]:
     return {
         "kind": "signals",
         "seconds": stride * seconds,
-        # Plotly reads a few tags in names, so they are escaped here.
         "series": [
             {
-                "name": html.escape(names[c] if names else f"observation {c}"),
+                "name": names[c] if names else f"observation {c}",
                 "values": plain_numbers(observations[::stride, c]),
             }
             for c in chosen

@@ -26,6 +26,8 @@ function coloured(value) {
     return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, coloured(v)]));
   return value;
 }
+// Plotly reads a few tags in names.
+const plain = text => text.replace(/[<>&]/g, c => `&#${c.charCodeAt(0)};`);
 async function draw(element, figure) {
   const library = await plotly(), shown = coloured(figure);
   await library.react(element, shown.data, shown.layout, {
@@ -112,7 +114,7 @@ const showers = {
       line: { color: "@c" + index % 8, width: 1.8, dash: index < 8 ? "solid" : "dot" } });
     const base = report.layout, axis = base.yaxis, split = payload.series.length > 0;
     const figure = {
-      data: payload.series.map((s, i) => line(s.values, s.name, i, "y"))
+      data: payload.series.map((s, i) => line(s.values, plain(s.name), i, "y"))
         .concat([line(payload.rewards, "reward", payload.series.length, split ? "y2" : "y")]),
       layout: { ...base, showlegend: true, paper_bgcolor: "@card", plot_bgcolor: "@card",
         xaxis: { ...base.xaxis, title: { text: "seconds" }, anchor: split ? "y2" : "y" },

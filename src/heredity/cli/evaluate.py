@@ -1,0 +1,91 @@
+"""``heredity evaluate``: play episodes with a policy."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from heredity.cli.output import console, only_json, print_json
+from heredity.cli.parsing import environment_options, options_given, parse, peek
+
+
+@dataclasses.dataclass(frozen=True)
+class _Evaluate:
+    """What is evaluated, and how.
+
+    Args:
+        policy: Folder of a policy; a checkpoint, snapshot or run folder will do.
+        episodes: How many episodes.
+        seed: Decides first states and draws.
+        stochastic: Draw actions instead of taking the most likely ones.
+        trust: Environments that the policy's file may name although they are not built in.
+        json: Print one JSON object.
+    """
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    episodes: int = 100
+    seed: int = 0
+    stochastic: bool = False
+    trust: tuple[str, ...] = ()
+    json: bool = False
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``heredity evaluate``."""
+    options = environment_options(peek(arguments, "--env"))
+    fields: list[Any] = [
+        ("how", tyro.conf.OmitArgPrefixes[_Evaluate]),
+        ("env", Annotated[str | None, tyro.conf.arg(help="Default: where it was trained.")], None),
+        ("options", Annotated[options, tyro.conf.arg(name="env")], options()),
+    ]
+    kind = dataclasses.make_dataclass("Evaluate", fields, frozen=True)
+    kind.__doc__ = "Play whole episodes with a policy and tell what it reached."
+    given: Any = parse(kind, arguments, "heredity evaluate")
+    with only_json(given.how.json):
+        result = _evaluate(given.how, given.env, given.options)
+    if given.how.json:
+        print_json(result)
+        return 0
+    note = f" ({result['cut']} of them cut off)" if result["cut"] else ""
+    out = console()
+    out.print(
+        f"return [bold]{result['mean_return']:.2f} ± {result['std_return']:.2f}[/] over "
+        f"{result['episodes']} episodes{note} of {result['environment']}, "
+        f"mean length {result['mean_length']:.1f}, "
+        f"{'deterministic' if result['deterministic'] else 'stochastic'}"
+    )
+    out.print(f"[dim]policy sha256:{result['policy_hash']}[/]")
+    return 0
+
+
+def _evaluate(how: _Evaluate, env: str | None, options: Any) -> dict[str, Any]:
+    from heredity.api import evaluate_policy
+    from heredity.cli.places import policy_folder
+    from heredity.policies import Policy
+
+    policy = Policy.from_pretrained(policy_folder(how.policy))
+    evaluation = evaluate_policy(
+        policy,
+        env,
+        how.episodes,
+        not how.stochastic,
+        seed=how.seed,
+        trust=how.trust,
+        options=options_given(options) if env else None,
+    )
+    named = env or (policy.spec.environment or {}).get("id")
+    return {
+        "mean_return": evaluation.mean,
+        "std_return": evaluation.std,
+        "episodes": evaluation.episodes,
+        "policy_hash": policy.policy_hash,
+        "environment": named,
+        "mean_length": float(evaluation.lengths.mean()),
+        "deterministic": evaluation.deterministic,
+        "seed": how.seed,
+        "cut": evaluation.cut,
+    }

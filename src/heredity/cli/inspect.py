@@ -1,0 +1,168 @@
+"""``heredity inspect``: what a folder is, verified, running nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from heredity.cli.output import console, only_json, print_json
+from heredity.cli.parsing import parse
+from heredity.cli.places import kind_of
+from heredity.common.run_folder import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class Inspect:
+    """Tell what a policy, checkpoint, snapshot or run is. Every hash is checked; nothing is run.
+
+    Args:
+        path: The folder.
+        json: Print one JSON object.
+    """
+
+    path: Annotated[Path, tyro.conf.Positional]
+    json: bool = False
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``heredity inspect``."""
+    given = parse(Inspect, arguments, "heredity inspect")
+    with only_json(given.json):
+        found = inspect(given.path)
+    if given.json:
+        print_json(found)
+    else:
+        _show(found)
+    return 0
+
+
+def inspect(path: Path) -> dict[str, Any]:
+    """What a folder is, as a JSON object.
+
+    Raises:
+        RefusedError: naming the file that is missing, torn, altered or from the future.
+    """
+    from heredity.training.checkpoints import verify_checkpoint
+
+    kind = kind_of(path)
+    if kind == "run":
+        return _inspect_run(path)
+    if kind == "policy":
+        return {"kind": kind, "path": str(path), **_inspect_policy(path)}
+    found: dict[str, Any] = {"kind": kind, "path": str(path)}
+    if kind == "checkpoint":
+        manifest = verify_checkpoint(path)
+        found |= {
+            "run": manifest["run"],
+            "exactness": manifest["exactness"],
+            "best": manifest["best"],
+            "frozen": sorted(manifest["frozen"]),
+            "elapsed_seconds": manifest["elapsed"],
+            "numerics": manifest["numerics"],
+            "files": manifest["files"],
+        }
+    return {**found, **_inspect_policy(path / "policy")}
+
+
+def _inspect_policy(path: Path) -> dict[str, Any]:
+    from heredity.policies.files import load_policy
+    from heredity.policies.policy import Policy
+    from heredity.spaces import space_to_json
+    from heredity.weights import unflatten
+
+    spec, leaves, lineage, policy_hash = load_policy(path)
+    policy = Policy(spec, unflatten(leaves), lineage)
+    last = lineage.entries[-1] if lineage.entries else None
+    scores = [entry.score for entry in lineage.entries if entry.score]
+    return {
+        "step": last.step if last else None,
+        "policy_hash": policy_hash,
+        "parameters": policy.parameter_count,
+        "observation_space": space_to_json(spec.observation_space),
+        "action_space": space_to_json(spec.action_space),
+        "actor": spec.actor.to_json(),
+        "critic": spec.critic.to_json() if spec.critic else None,
+        "distribution": spec.distribution.to_json(),
+        "normalize_observations": spec.normalize_observations,
+        "environment": spec.environment,
+        "algorithm": spec.algorithm,
+        "score": dict(scores[-1]) if scores else None,
+        "weights": {
+            name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name}
+            for name, leaf in sorted(leaves.items())
+        },
+        "lineage": [
+            {"operation": e.operation, "step": e.step, "hash": e.hash} for e in lineage.entries
+        ],
+        "versions": dict(last.versions) if last else {},
+    }
+
+
+def _inspect_run(path: Path) -> dict[str, Any]:
+    from heredity.training.checkpoints import newest_whole_checkpoint
+
+    folder = RunFolder(path)
+    config = folder.read_config()
+    checkpoint, refused = newest_whole_checkpoint(folder)
+    found: dict[str, Any] = {
+        "kind": "run",
+        "path": str(path),
+        "run": config.get("run_id"),
+        "algorithm": config.get("algorithm"),
+        "environment": config.get("environment"),
+        "seed": config.get("seed"),
+        "total_timesteps": config.get("run", {}).get("total_timesteps"),
+        "checkpoints": folder.checkpoint_steps(),
+        "snapshots": folder.snapshot_steps(),
+        "refused": [str(error) for error in refused],
+    }
+    if checkpoint is None:
+        return {**found, "step": 0, "policy_hash": None}
+    return {**found, **_inspect_policy(folder.checkpoint(checkpoint.step) / "policy")}
+
+
+_TOLD_ELSEWHERE = {"weights", "lineage", "files", "numerics", "versions", "frozen"}
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    out = console()
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in found.items():
+        if name in _TOLD_ELSEWHERE or value is None or value == []:
+            continue
+        table.add_row(f"[bold]{name.replace('_', ' ')}[/]", _told(name, value))
+    out.print(table)
+    if found.get("weights"):
+        weights = Table("weights", "shape", "dtype", box=None, padding=(0, 2, 0, 0))
+        for name, leaf in found["weights"].items():
+            frozen = " [cyan](frozen)[/]" if name in found.get("frozen", ()) else ""
+            weights.add_row(name + frozen, "×".join(map(str, leaf["shape"])) or "–", leaf["dtype"])
+        out.print(weights)
+    for entry in found.get("lineage", ()):
+        line = f"{entry['operation']:<10} step {entry['step']:>12,}  sha256:{entry['hash'][:16]}"
+        out.print(f"[dim]{line}[/]")
+
+
+def _told(name: str, value: Any) -> str:
+    match name, value:
+        case ("step" | "parameters" | "total_timesteps"), int():
+            return f"{value:,}"
+        case "policy_hash", str():
+            return f"sha256:{value}"
+        case "score", dict():
+            spread = f"{value['mean_return']:.2f} ± {value['std_return']:.2f}"
+            return f"{spread} over {value['episodes']} episodes"
+        case "exactness", dict():
+            return "exact" if value["exact"] else f"not exact: {value['reason']}"
+        case ("checkpoints" | "snapshots"), list():
+            return f"{len(value):,}: {value[0]:,} … {value[-1]:,}"
+        case _, dict():
+            parts = (f"{k}={v}" for k, v in value.items() if v not in ([], None, {}))
+            return ", ".join(parts)
+    return str(value)

@@ -1,0 +1,161 @@
+"""``heredity lineage``: where a policy's weights come from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from heredity.cli.output import console, only_json, print_json
+from heredity.cli.parsing import parse
+from heredity.cli.places import policy_folder
+from heredity.common.errors import HeredityError, RefusedError
+from heredity.common.run_folder import RunFolder
+
+
+@dataclasses.dataclass(frozen=True)
+class LineageArguments:
+    """Tell every ancestor of a policy: what was done, at which step, with which hash and score.
+
+    Args:
+        policy: Folder of a policy; a checkpoint, snapshot or run folder will do.
+        verify: Also look for each ancestor in the run folder and check its weights.
+        json: Print one JSON object.
+    """
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    verify: bool = False
+    json: bool = False
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``heredity lineage``."""
+    given = parse(LineageArguments, arguments, "heredity lineage")
+    with only_json(given.json):
+        found = describe(given.policy, given.verify)
+    if given.json:
+        print_json(found)
+    else:
+        _show(found)
+    return 3 if any(entry.get("verified") == "altered" for entry in found["entries"]) else 0
+
+
+def describe(path: Path, verify: bool) -> dict[str, Any]:
+    """The lineage as a JSON object, snapshots of the same run among its entries.
+
+    A policy names the snapshot before it by hash; they are followed back as far as they are kept.
+
+    Raises:
+        RefusedError: when the policy itself is torn or altered.
+    """
+    from heredity.policies.files import load_policy
+
+    place = policy_folder(path)
+    _, _, lineage, policy_hash = load_policy(place)
+    entries = [entry.to_json() for entry in lineage.entries]
+    kept = _kept_policies(place)
+    entries = _with_snapshots(entries, kept)
+    if verify:
+        for entry in entries:
+            entry["verified"] = _verified(entry["hash"], policy_hash, kept)
+        _check_parents(place, entries)
+    return {"policy_hash": policy_hash, "path": str(place), "entries": entries}
+
+
+def _kept_policies(place: Path) -> dict[str, Path]:
+    """Policies of the same run that are still there, by the hash their lineage gives them."""
+    from heredity.policies.files import read_lineage
+
+    kept: dict[str, Path] = {}
+    root = place.resolve().parent.parent.parent
+    if not (root / "config.json").exists():
+        return kept
+    folder = RunFolder(root)
+    for step in folder.checkpoint_steps():
+        _add(kept, folder.checkpoint(step) / "policy", read_lineage)
+    for step in folder.snapshot_steps():
+        _add(kept, folder.snapshot(step) / "policy", read_lineage)
+    return kept
+
+
+def _add(kept: dict[str, Path], place: Path, read: Any) -> None:
+    try:
+        _, record = read(place)
+    except RefusedError as error:
+        # Torn neighbours do not make this policy's lineage unreadable, but they are told.
+        console().print(f"[yellow]{error}[/]")
+        return
+    kept[str(record["policy_hash"])] = place
+
+
+def _with_snapshots(entries: list[dict[str, Any]], kept: dict[str, Path]) -> list[dict[str, Any]]:
+    from heredity.policies.files import read_lineage
+
+    known = {entry["hash"] for entry in entries}
+    found = {(entry["operation"], entry["step"]): entry for entry in entries}
+    wanted = [entry["parent"] for entry in entries]
+    while wanted:
+        parent = wanted.pop()
+        if parent in known or parent not in kept:
+            continue
+        known.add(parent)
+        lineage, _ = read_lineage(kept[parent])
+        last = lineage.entries[-1].to_json()
+        found[(last["operation"], last["step"])] = last
+        wanted.append(last["parent"])
+    order = {"train": 0, "snapshot": 1, "checkpoint": 2, "rollback": 3, "resume": 4}
+    return sorted(found.values(), key=lambda e: (e["step"], order.get(e["operation"], 9)))
+
+
+def _verified(policy_hash: str, own: str, kept: dict[str, Path]) -> str:
+    from heredity.policies.files import load_policy
+
+    if policy_hash == own:
+        return "verified"
+    if policy_hash not in kept:
+        return "not kept"
+    try:
+        *_, found = load_policy(kept[policy_hash])
+    except HeredityError as error:
+        console().print(f"[red]{error}[/]")
+        return "altered"
+    return "verified" if found == policy_hash else "altered"
+
+
+def _check_parents(place: Path, entries: list[dict[str, Any]]) -> None:
+    """Every entry but the first names a parent, and none names its own future."""
+    for index, entry in enumerate(entries):
+        parent = entry["parent"]
+        if (parent is None) != (index == 0):
+            raise RefusedError(
+                place / "lineage.json",
+                f"entry {index} ({entry['operation']}) has parent {parent!r}",
+                "The lineage was not written by heredity",
+            )
+
+
+def _show(found: dict[str, Any]) -> None:
+    from rich.tree import Tree
+
+    tree = Tree(f"[bold]{found['path']}[/]  sha256:{found['policy_hash'][:16]}")
+    branch = tree
+    for entry in found["entries"]:
+        score = entry.get("score")
+        told = f"  return {score['mean_return']:.1f} ± {score['std_return']:.1f}" if score else ""
+        seen = f"  [{_COLOR[entry['verified']]}]{entry['verified']}[/]" if "verified" in entry else ""
+        line = (
+            f"[bold]{entry['operation']:<10}[/] step {entry['step']:>12,}  "
+            f"{entry['hash'][:12]}{told}  [dim]{entry['time']}[/]{seen}"
+        )
+        # A new branch where a process began, so that runs and resumes are seen at a glance.
+        if entry["operation"] in ("train", "resume", "rollback"):
+            branch = tree.add(line)
+        else:
+            branch.add(line)
+    console().print(tree)
+
+
+_COLOR = {"verified": "green", "not kept": "dim", "altered": "red"}

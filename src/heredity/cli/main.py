@@ -1,0 +1,103 @@
+"""The command ``heredity``: finds the verb, runs it, and turns errors into exit codes.
+
+Exit codes: 0 done, 1 failed (diverged, disk full), 2 wrong use, 3 input refused, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from heredity.common.errors import HeredityError, UnknownNameError
+
+# Verb, module, and the line of `heredity --help`.
+COMMANDS = {
+    "train": ("heredity.cli.train", "train a policy: heredity train ppo --env ID --directory D"),
+    "resume": ("heredity.cli.resume", "go on with a run, bit for bit"),
+    "evaluate": ("heredity.cli.evaluate", "play episodes with a policy and tell the return"),
+    "inspect": ("heredity.cli.inspect", "what a policy, checkpoint or run is, running nothing"),
+    "lineage": ("heredity.cli.lineage", "where a policy's weights come from"),
+    "view": ("heredity.cli.view", "watch how a policy grew: live, or as one HTML file"),
+    "envs": ("heredity.cli.envs", "environments that can be made here, and what is missing"),
+}
+
+USAGE = """usage: heredity COMMAND [OPTIONS]      (heredity COMMAND --help tells the options)
+
+Reinforcement learning where weights are handed down.
+
+{commands}
+
+for example:
+  heredity train ppo --env gymnax/CartPole-v1 --total-timesteps 5e5 --directory runs/cartpole
+  heredity resume runs/cartpole --total-timesteps 1e6
+  heredity evaluate runs/cartpole/checkpoints/best/policy --episodes 100
+  heredity view runs/cartpole
+
+exit codes: 0 done, 1 failed, 2 wrong use, 3 input refused, 130 interrupted
+"""
+
+
+def usage() -> str:
+    """The text of ``heredity --help``."""
+    width = max(len(name) for name in COMMANDS)
+    return USAGE.format(
+        commands="\n".join(f"  {name:<{width}}  {line}" for name, (_, line) in COMMANDS.items())
+    )
+
+
+def run_command(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Args:
+        arguments: As they stand after ``heredity``.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        HeredityError: what the command could not do.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    if arguments[0] in ("--version", "-V"):
+        from heredity import __version__
+
+        print(f"heredity {__version__}")
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        raise UnknownNameError("command", name, COMMANDS, "see heredity --help")
+    module = importlib.import_module(COMMANDS[name][0])
+    return module.main(rest)
+
+
+def _prepare() -> None:
+    """Settings of the process that a library has no right to make, but a command has."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("heredity").setLevel(logging.INFO)
+    # pygame opens a sound device when it is imported, and complains where there is none.
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point: run a command and answer with its exit code."""
+    _prepare()
+    try:
+        return run_command(sys.argv[1:] if arguments is None else arguments)
+    except HeredityError as error:
+        print(f"heredity: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt as interruption:
+        told = str(interruption) or "interrupted"
+        print(f"heredity: {told}", file=sys.stderr)
+        return 130
+

@@ -1,0 +1,56 @@
+"""What a path given by a person is: a run, a checkpoint, a snapshot, or a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from heredity.common.errors import RefusedError
+from heredity.common.run_folder import RunFolder
+
+Kind: TypeAlias = Literal["run", "checkpoint", "snapshot", "policy"]
+
+
+def kind_of(path: Path) -> Kind:
+    """Which kind of folder a path is.
+
+    Raises:
+        RefusedError: when it is none of them.
+    """
+    if not path.exists():
+        raise RefusedError(path, "is missing (no such file or folder)", "Check the path")
+    if not path.is_dir():
+        raise RefusedError(path, "is a file", "Give the folder of a policy, checkpoint or run")
+    # A torn folder is still known by what is left of it.
+    if (path / "training_state").exists():
+        return "checkpoint"
+    if (path / "model.safetensors").exists() or (path / "lineage.json").exists():
+        return "policy"
+    if (path / "policy").exists():
+        return "snapshot"
+    if (path / "config.json").exists() and not (path / "README.md").exists():
+        return "run"
+    raise RefusedError(
+        path,
+        "is no policy, checkpoint, snapshot or run folder",
+        "A policy has config.json, model.safetensors and lineage.json",
+    )
+
+
+def policy_folder(path: Path) -> Path:
+    """The policy that a path means: of a run, its best checkpoint, or else its last.
+
+    Raises:
+        RefusedError: when there is none.
+    """
+    match kind_of(path):
+        case "policy":
+            return path
+        case "checkpoint" | "snapshot":
+            return path / "policy"
+        case "run":
+            checkpoints = RunFolder(path).checkpoints
+            for name in ("best", "last"):
+                if (checkpoints / name).exists():
+                    return checkpoints / name / "policy"
+            raise RefusedError(path, "has no checkpoint yet")

@@ -1,0 +1,130 @@
+"""``heredity train``: from an environment's id to a trained policy in a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.presets import preset_config, presets
+from heredity.cli.parsing import environment_options, options_given, parse, peek, require
+from heredity.common.errors import UnknownNameError
+from heredity.training.settings import RunSettings
+
+ALGORITHMS = ("ppo",)
+
+USAGE = """usage: heredity train ALGORITHM --env ID --total-timesteps N [OPTIONS]
+
+algorithms:
+  ppo   proximal policy optimisation
+
+heredity train ppo --help                   its settings
+heredity train ppo --env brax/ant --help    the same with the options and the preset of brax/ant
+heredity envs                               ids of environments
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """Besides the run itself.
+
+    Args:
+        directory: Where everything is written; default: runs/ and the environment's name.
+        preset: auto (tuned settings for this environment if there are any), none, or the id of an
+            environment whose settings are wanted.
+        wandb: Project on Weights & Biases to send metrics to.
+        progress: Show the progress bar and a line for each evaluation.
+        report: Write report.html at the end, when there are snapshots.
+    """
+
+    directory: Path | None = None
+    preset: str = "auto"
+    wandb: str | None = None
+    progress: bool = True
+    report: bool = True
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``heredity train``."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0 if arguments else 2
+    algorithm, *rest = arguments
+    if algorithm not in ALGORITHMS:
+        raise UnknownNameError("algorithm", algorithm, ALGORITHMS)
+    given = _parse(rest)
+    require(given.env, "--env", "which environment; heredity envs lists them")
+
+    from heredity.environments import make
+
+    name = str(given.env)
+    directory = given.kept.directory or Path("runs") / name.split("/")[-1].split(":")[-1]
+    environment = make(name, num_envs=given.config.num_envs, **options_given(given.options))
+    return train(environment, given.config, given.run, directory, given.kept)
+
+
+def train(
+    environment: Any, config: PPOConfig, settings: RunSettings, directory: Path, kept: _Kept
+) -> int:
+    """Train, showing progress, and say what to look at."""
+    from heredity.training.session import begin_run
+
+    callbacks = shown_callbacks(kept.progress, kept.wandb)
+    for _ in begin_run(config, environment, settings, directory, callbacks):
+        pass
+    conclude(directory, kept.report)
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> Any:
+    environment_id = peek(arguments, "--env")
+    preset = peek(arguments, "--preset") or "auto"
+    config = preset_config(preset, environment_id or "")
+    options = environment_options(environment_id)
+    known = presets().get(environment_id or "")
+    note = f"\n\nPreset of {known.environment}: {known.source}" if known and preset != "none" else ""
+    wide = tyro.conf.OmitArgPrefixes
+    fields: list[Any] = [
+        ("env", Annotated[str | None, tyro.conf.arg(help="Id, such as gymnax/CartPole-v1.")], None),
+        ("options", Annotated[options, tyro.conf.arg(name="env")], options()),
+        ("run", wide[RunSettings]),
+        ("kept", wide[_Kept], _Kept()),
+        ("config", wide[PPOConfig], config),
+    ]
+    fields.sort(key=len)  # those without a default come first
+    kind = dataclasses.make_dataclass("Train", fields, frozen=True)
+    kind.__doc__ = "Train a policy with PPO." + note
+    return parse(kind, arguments, "heredity train ppo")
+
+
+def shown_callbacks(progress: bool, wandb: str | None) -> list[Any]:
+    """The callbacks that a command line asks for."""
+    from heredity.training.callbacks import WandbCallback
+    from heredity.training.progress import ProgressBarCallback
+
+    callbacks: list[Any] = [ProgressBarCallback()] if progress else []
+    return [*callbacks, WandbCallback(wandb)] if wandb else callbacks
+
+
+def conclude(directory: Path, report: bool) -> None:
+    """Write the report if there is something to show, and say what to look at."""
+    from heredity.common.run_folder import RunFolder
+
+    folder = RunFolder(directory)
+    best = folder.checkpoints / "best"
+    policy = (best if best.exists() else folder.checkpoints / "last") / "policy"
+    lines = [f"policy   {policy}", f"look     heredity view {directory}"]
+    if report and folder.snapshot_steps():
+        from heredity.common.errors import MissingExtraError
+        from heredity.viewer import write_report
+
+        try:
+            lines.append(f"report   {write_report(directory)}")
+        except MissingExtraError as error:
+            lines.append(f"report   not written: {error}")
+    print("\n".join(lines), file=sys.stderr)

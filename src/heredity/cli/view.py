@@ -1,0 +1,52 @@
+"""``heredity view``: how a policy grew, in the browser or as one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from heredity.cli.parsing import parse
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """Watch a run: a live 3-D timeline in the browser, or one HTML file that opens offline.
+
+    Args:
+        directory: Of the run.
+        report: Write report.html and say where, instead of serving.
+        output: Where the report is written; default: report.html in the run folder.
+        port: Of the live view.
+        host: Address the live view listens on.
+        browser: Open the browser at the live view.
+    """
+
+    directory: Annotated[Path, tyro.conf.Positional]
+    report: bool = False
+    output: Path | None = None
+    port: int = 8080
+    host: str = "127.0.0.1"
+    browser: bool = True
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``heredity view``."""
+    given = parse(View, arguments, "heredity view")
+    from heredity.viewer import view, write_report
+
+    if given.report:
+        print(write_report(given.directory, given.output))
+        return 0
+    handle = view(given.directory, given.host, given.port, given.browser)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        handle.stop()

@@ -1,0 +1,270 @@
+"""Brax without its wrappers: endings, options, names of columns, bodies in their places."""
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from heredity.common.errors import UnknownNameError, UsageError
+from heredity.environments import make, registry
+from heredity.environments.brax import NAMES
+from heredity.spaces import Box, Dict
+
+pytest.importorskip("brax")
+
+
+def rollout(env, act, steps, seed=0):
+    """States and steps of `act(time)`; the first state and observation too."""
+
+    def step(state, time):
+        state, result = env.step(state, act(time))
+        return state, (state, result)
+
+    def run(key):
+        state, first = env.reset(key)
+        return state, first, jax.lax.scan(step, state, jnp.arange(steps))[1]
+
+    return jax.jit(run)(jax.random.key(seed))
+
+
+def zeros(env):
+    return lambda time: jnp.zeros(env.action_space.shape)
+
+
+@pytest.fixture(scope="module")
+def pendulum():
+    return make("brax/inverted_pendulum", backend="positional", episode_length=60)
+
+
+@pytest.fixture(scope="module")
+def fallen(pendulum):
+    return rollout(pendulum, lambda time: jnp.ones(1), 60)
+
+
+def test_truncation_with_the_last_observation():
+    env = make("brax/fast", episode_length=5)
+    assert env.max_episode_steps == 5
+    _, first, (_, results) = rollout(env, lambda time: jnp.ones(1), 5)
+    np.testing.assert_array_equal(results.truncated, [False] * 4 + [True])
+    assert not results.terminated.any()
+    assert results.observation[4, 0] > results.observation[3, 0] > first[0]
+
+
+def test_termination_with_the_last_observation(fallen):
+    _, _, (states, results) = fallen
+    end = int(jnp.argmax(results.terminated))
+    assert 0 < end < 59
+    assert not results.truncated[: end + 1].any()
+    assert abs(float(results.observation[end, 1])) > 0.2  # fallen, and not begun anew
+    assert abs(float(results.observation[end - 1, 1])) <= 0.2
+    np.testing.assert_array_equal(
+        results.observation[end, :2], states.brax.pipeline_state.q[end]
+    )
+
+
+def test_both_at_once_is_termination(pendulum, fallen):
+    _, _, (states, results) = fallen
+    end = int(jnp.argmax(results.terminated))
+    before = jax.tree.map(lambda x: x[end - 1], states)
+    late = before._replace(decisions=jnp.int32(pendulum.max_episode_steps - 1))
+    _, result = jax.jit(pendulum.step)(late, jnp.ones(1))
+    assert bool(result.terminated)
+    assert not bool(result.truncated)
+
+
+def test_action_repeat_adds_rewards_and_stops_at_the_end():
+    once = make("brax/fast", episode_length=12)
+    thrice = make("brax/fast", episode_length=12, action_repeat=3)
+    assert thrice.max_episode_steps == 4
+    assert thrice.step_seconds == pytest.approx(3 * once.step_seconds)
+    _, _, (_, fine) = rollout(once, lambda time: jnp.ones(1), 12)
+    _, _, (_, coarse) = rollout(thrice, lambda time: jnp.ones(1), 4)
+    np.testing.assert_allclose(coarse.observation, fine.observation[2::3])
+    np.testing.assert_allclose(coarse.reward, fine.reward.reshape(4, 3).sum(axis=1), rtol=1e-6)
+    np.testing.assert_array_equal(coarse.truncated, [False, False, False, True])
+
+
+def test_an_episode_that_ends_between_repeats_stays_where_it_ended(pendulum, fallen):
+    _, _, (states, results) = fallen
+    end = int(jnp.argmax(results.terminated))
+    repeated = type(pendulum)(pendulum.env, pendulum.name, 60, action_repeat=3)
+    before = jax.tree.map(lambda x: x[end - 1], states)
+    _, result = jax.jit(repeated.step)(before, jnp.ones(1))
+    assert bool(result.terminated)
+    assert float(result.reward) == 1.0  # of the one step that was taken
+    np.testing.assert_allclose(result.observation, results.observation[end], rtol=1e-5)
+
+
+def test_dict_observations():
+    env = make("brax/fast", env_kwargs={"obs_mode": "dict_pixels_state"})
+    assert env.observation_space == Dict(
+        {
+            "state": Box((2,)),
+            "pixels.view_0": Box((4, 4, 3)),
+            "pixels.view_1": Box((4, 4, 3)),
+        }
+    )
+    _, first, (_, results) = rollout(env, zeros(env), 2)
+    assert sorted(first) == sorted(results.observation) == list(env.observation_space)
+    assert env.scene() is None
+
+
+def test_stepping_leaves_the_given_state_alone(pendulum):
+    env = make("brax/fast")
+    state, _ = env.reset(jax.random.key(0))
+    before = jax.tree.map(np.asarray, state)
+    env.step(state, jnp.ones(1))
+    jax.tree.map(np.testing.assert_array_equal, before, jax.tree.map(np.asarray, state))
+
+
+def test_columns_are_named(pendulum, fallen):
+    assert pendulum.observation_space.names == (
+        "slider.position",
+        "hinge.position",
+        "slider.velocity",
+        "hinge.velocity",
+    )
+    assert pendulum.action_space == Box((1,), -1.0, 1.0, names=("slide",))
+    assert pendulum.step_seconds == 0.02
+    state, first, _ = fallen
+    inner = state.brax.pipeline_state
+    np.testing.assert_array_equal(first, jnp.concatenate([inner.q, inner.qd]))
+
+
+def kinematics(env, q):
+    """MuJoCo's own positions and rotations of all bodies for brax's joint positions."""
+    import mujoco
+
+    data = mujoco.MjData(env._model)
+    data.qpos[:] = q
+    mujoco.mj_kinematics(env._model, data)
+    return data.xpos[1:], data.xquat[1:]
+
+
+def assert_bodies_in_place(env, state):
+    scene, pose = env.scene(), env.pose(state)
+    assert pose.position.shape == (len(scene.bodies), 3)
+    position, rotation = kinematics(env, state.brax.pipeline_state.q)
+    np.testing.assert_allclose(pose.position, position, atol=2e-3)
+    likeness = np.abs(np.sum(np.asarray(pose.rotation) * rotation, axis=1))
+    np.testing.assert_allclose(likeness, 1.0, atol=1e-4)  # q and -q are one rotation
+
+
+def test_a_pendulums_bodies_are_where_mujoco_has_them(pendulum, fallen):
+    state, _, (states, _) = fallen
+    assert pendulum.scene().bodies == ("cart", "pole")
+    assert pendulum.scene().tracked_body == -1
+    assert_bodies_in_place(pendulum, state)
+    assert_bodies_in_place(pendulum, jax.tree.map(lambda x: x[10], states))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"backend": "mujoco"}, "'mjx' expected"),
+        ({"episode_length": 0}, "episode_length=0: a whole number >= 1"),
+        ({"action_repeat": 0}, "action_repeat=0: a whole number >= 1"),
+        ({"env_kwargs": {"ctrl_cost_wait": 1.0}}, "did you mean 'ctrl_cost_weight'"),
+        ({"env_kwargs": {"backend": "mjx"}}, "an option of its own"),
+    ],
+)
+def test_options_are_checked(options, message):
+    with pytest.raises(UsageError, match=message):
+        make("brax/ant", **options)
+
+
+def test_a_backend_that_an_environment_lacks():
+    with pytest.raises(UsageError, match="brax/swimmer with backend spring: Unsupported"):
+        make("brax/swimmer", backend="spring")
+
+
+def test_all_that_brax_knows_is_listed():
+    from brax import envs
+
+    assert set(NAMES) == set(envs._envs)
+    with pytest.raises(UnknownNameError):
+        make("brax/hoper")
+
+
+def test_making_says_nothing():
+    code = (
+        "import heredity.environments as e;"
+        "e.make('brax/halfcheetah', backend='spring');"
+        "print('made')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(Path(registry.__file__).parents[2]), "JAX_PLATFORMS": "cpu"},
+    )
+    assert done.stdout == "made\n"
+    assert done.stderr == ""
+
+
+def test_other_warnings_are_let_through(capfd):
+    from heredity.environments.brax import _quietly
+
+    with pytest.warns(UserWarning, match="something else"), _quietly():
+        print("said by somebody")
+        warnings.warn("something else", UserWarning, stacklevel=1)
+    assert capfd.readouterr().out == "said by somebody\n"
+
+
+@pytest.mark.slow
+def test_an_ants_bodies():
+    env = make("brax/ant", backend="positional")
+    state, first, (states, results) = rollout(
+        env, lambda time: jnp.sin(time * 0.7 + jnp.arange(8)), 60
+    )
+    scene = env.scene()
+    assert scene.bodies[0] == "torso"
+    assert scene.tracked_body == 0
+    assert len(scene.bodies) == 9
+    assert_bodies_in_place(env, state)
+    poses = jax.vmap(env.pose)(states)
+    assert np.isfinite(poses.position).all()
+    np.testing.assert_allclose(np.linalg.norm(poses.rotation, axis=-1), 1.0, atol=1e-3)
+    travelled = np.linalg.norm(poses.position[-1, 0, :2] - poses.position[0, 0, :2])
+    assert travelled > 0.01
+    assert env.observation_space.names[0] == "root.z"
+    assert float(first[0]) == pytest.approx(float(state.brax.pipeline_state.q[2]))
+    assert results.info["x_position"].shape == (60,)
+    assert np.isfinite(results.reward).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        ("halfcheetah", "spring"),
+        ("hopper", "generalized"),
+        ("walker2d", "positional"),
+        ("reacher", "spring"),
+        ("inverted_double_pendulum", "generalized"),
+        ("inverted_pendulum", "mjx"),
+        ("pusher", "positional"),
+        ("humanoid", "spring"),
+    ],
+)
+def test_every_kind_keeps_its_state_alike_and_its_bodies_in_place(name, backend):
+    env = make(f"brax/{name}", backend=backend)
+    state, first, (_, results) = rollout(env, zeros(env), 3)
+    assert env.observation_space.contains(np.asarray(first))
+    assert np.isfinite(results.reward).all()
+    assert_bodies_in_place(env, state)
+    names = env.observation_space.names
+    if names:  # columns say what they hold: positions from where they begin, then velocities
+        inner = state.brax.pipeline_state
+        velocities = inner.qd.shape[0]
+        np.testing.assert_allclose(first[-velocities:], jnp.clip(inner.qd, -10, 10), atol=1e-6)
+        positions = len(names) - velocities
+        # hopper and walker2d show the torso's height instead of how far it slid
+        skip = 1 if name in ("hopper", "walker2d") else 0
+        np.testing.assert_allclose(first[skip:positions], inner.q[-positions:][skip:], atol=1e-6)
