@@ -128,7 +128,7 @@ def test_returns_and_lengths_are_those_of_running_episodes():
 def test_every_episode_has_a_seed_of_its_own():
     seeds = {episode_seed(s, e, k) for s in (0, 1, 2**63) for e in range(20) for k in range(100)}
     assert len(seeds) > 5990  # of 6000 in 2^31, hardly any fall together
-    assert 0 <= min(seeds) and max(seeds) < 2**31
+    assert min(seeds) >= 0 and max(seeds) < 2**31
     # These numbers are in people's checkpoints: they never change.
     assert episode_seed(0, 0, 0) == 297876190
     assert episode_seed(1, 2, 3) == 896699104

@@ -5,12 +5,12 @@ import functools
 import gymnasium as gym
 import numpy as np
 import pytest
+from tests.environments.counting import Counting
 
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.environments import HostEnvironment, make
 from heredity.environments.gymnasium import AsyncEnvironment, SyncEnvironment
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete
-from tests.environments.counting import Counting
 
 KINDS = {"sync": SyncEnvironment, "async": AsyncEnvironment}
 
@@ -176,7 +176,7 @@ def test_options():
     assert [bool(r.truncated[0]) for r in results] == [False, False, False, True]
     with pytest.raises(UsageError, match="max_episode_steps=0"):
         make("gym/CartPole-v1", 2, max_episode_steps=0)
-    with pytest.raises(UsageError, match="did not take env_kwargs=.*gravitas"):
+    with pytest.raises(UsageError, match=r"did not take env_kwargs=.*gravitas"):
         make("gym/CartPole-v1", 2, env_kwargs={"gravitas": 1})
     with pytest.raises(UsageError, match="env_kwargs may not hold render_mode"):
         make("gym/CartPole-v1", 2, env_kwargs={"render_mode": "human"})
@@ -202,7 +202,7 @@ def test_async_by_name():
 
 
 def test_a_module_in_a_name_that_is_not_there():
-    with pytest.raises(UsageError, match="cannot be made here.*no_such_module_anywhere"):
+    with pytest.raises(UsageError, match=r"cannot be made here.*no_such_module_anywhere"):
         make("gym/no_such_module_anywhere:Thing-v0")
     with pytest.raises(UnknownNameError):
         make("gym/Thing-v0")

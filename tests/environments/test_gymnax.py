@@ -111,7 +111,7 @@ def test_parameters_are_options():
     assert env.max_episode_steps == 7
     with pytest.raises(UnknownNameError, match="parameter of gymnax/Pendulum-v1 'max_torqu'"):
         make("gymnax/Pendulum-v1", params={"max_torqu": 1})
-    with pytest.raises(UsageError, match="memory_length=2.5 .*int expected, such as 5"):
+    with pytest.raises(UsageError, match=r"memory_length=2.5 .*int expected, such as 5"):
         make("gymnax/MemoryChain-bsuite", params={"memory_length": 2.5})
     with pytest.raises(UsageError, match="give max_episode_steps"):
         make("gymnax/Pendulum-v1", params={"max_steps_in_episode": 3})

@@ -88,7 +88,7 @@ def test_the_adapter_says_how_many_when_nobody_does():
 
 @pytest.mark.parametrize("num_envs", [0, -1, 2.0, True, "4"])
 def test_the_number_of_environments_is_checked(num_envs):
-    with pytest.raises(UsageError, match="num_envs=.*whole number >= 1"):
+    with pytest.raises(UsageError, match=r"num_envs=.*whole number >= 1"):
         make("probe/constant-reward", num_envs=num_envs)
 
 
@@ -176,7 +176,7 @@ def test_entry_points(own_adapter, monkeypatch):
     assert make("probe/constant-reward").spec.id == "probe/constant-reward"
     with pytest.raises(UsageError, match="holds a int, an Adapter was expected"):
         make("wrong/x")
-    with pytest.raises(UsageError, match="no_such_package_anywhere:ADAPTER.*could not be loaded"):
+    with pytest.raises(UsageError, match=r"no_such_package_anywhere:ADAPTER.*could not be loaded"):
         make("broken/x")
     rows = {row.name: row for row in list_environments()}
     assert "could not be loaded" in rows["broken"].missing

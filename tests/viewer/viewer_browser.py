@@ -47,9 +47,25 @@ class Browser:
         self.complaints: list[str] = []
         self._socket = socket
         self._sent = 0
-        self.command("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True)
+        self.command(
+            "Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=True, flatten=True
+        )
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.command(f"{domain}.enable")
+
+    def forget(self) -> None:
+        """Leave the page, and forget what it requested and complained about."""
+        self.command("Page.navigate", url="about:blank")
+        self.wait_for("location.href === 'about:blank' && document.readyState === 'complete'")
+        self.requests.clear()
+        self.complaints.clear()
+
+    @property
+    def strangers(self) -> list[str]:
+        """Requests that went to another machine."""
+        near = ("file:", "data:", "blob:", "about:")
+        near += tuple(f"{s}://{h}" for s in ("http", "ws") for h in ("127.0.0.1", "localhost"))
+        return [url[:200] for url in self.requests if not url.startswith(near)]
 
     def command(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
         """Send a DevTools command and wait for its answer."""
@@ -81,11 +97,17 @@ class Browser:
                     self._socket.send(json.dumps(request | {"sessionId": params["sessionId"]}))
             case "Runtime.exceptionThrown":
                 details = params["exceptionDetails"]
-                self.complaints.append(str(details.get("exception", details).get("description", details)))
+                self.complaints.append(
+                    str(details.get("exception", details).get("description", details))
+                )
             case "Runtime.consoleAPICalled" if params["type"] in ("error", "assert"):
-                self.complaints.append(str([a.get("value", a.get("description")) for a in params["args"]]))
+                self.complaints.append(
+                    str([a.get("value", a.get("description")) for a in params["args"]])
+                )
             case "Log.entryAdded" if params["entry"]["level"] == "error":
-                self.complaints.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
+                self.complaints.append(
+                    f"{params['entry']['text']} {params['entry'].get('url', '')}"
+                )
 
     def evaluate(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page; promises are awaited."""
@@ -117,7 +139,7 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.command("Emulation.setEmulatedMedia", features=[scheme])
         self.command("Page.navigate", url=url)
-        self.wait_for(f"location.href !== 'about:blank' && document.readyState === 'complete'")
+        self.wait_for("location.href !== 'about:blank' && document.readyState === 'complete'")
 
     def key(self, key: str) -> None:
         """Press and release a key."""
@@ -127,7 +149,9 @@ class Browser:
     def press(self, x: float, y: float) -> None:
         """Click at a point of the window."""
         for kind in ("mousePressed", "mouseReleased"):
-            self.command("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+            self.command(
+                "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1
+            )
 
     def screenshot(self, path: Path, selector: str | None = None, full: bool = False) -> np.ndarray:
         """A picture of the window, of one element or of the whole page, as (H, W, 3) uint8."""

@@ -71,24 +71,27 @@ def _limb(body: int, start: np.ndarray, end: np.ndarray, color: Any) -> Shape:
 CORNERS = ((1, 1), (-1, 1), (-1, -1), (1, -1))
 
 
-def ant_scene(step_seconds: float = 0.05) -> Scene:
+def ant_scene(step_seconds: float = 0.05, color: Any = ORANGE) -> Scene:
     """Nine bodies shaped like the well-known four-legged ant."""
     bodies = ["torso"]
     shapes = [
         Shape("plane", (40.0, 40.0), -1, color=(0.5, 0.5, 0.5, 1.0)),
-        Shape("sphere", (0.25,), 0, color=ORANGE),
+        Shape("sphere", (0.25,), 0, color=color),
     ]
     for leg, (x, y) in enumerate(CORNERS):
         out = np.array([x, y, 0.0]) * 0.2
-        shapes.append(_limb(0, np.zeros(3), out, ORANGE))
+        shapes.append(_limb(0, np.zeros(3), out, color))
         bodies += [f"hip_{leg}", f"ankle_{leg}"]
-        shapes.append(_limb(1 + 2 * leg, np.zeros(3), out, ORANGE))
-        shapes.append(_limb(2 + 2 * leg, np.zeros(3), out * 2, ORANGE))
+        shapes.append(_limb(1 + 2 * leg, np.zeros(3), out, color))
+        shapes.append(_limb(2 + 2 * leg, np.zeros(3), out * 2, color))
     return Scene(tuple(bodies), tuple(shapes), step_seconds, tracked_body=0, camera_distance=4.0)
 
 
-def ant_recording(skill: float, steps: int = 400, seed: int = 0) -> Recording:
-    """A rollout that flails at skill 0 and runs at skill 1."""
+def ant_recording(skill: float, steps: int = 400, seed: int = 0, tinted: bool = False) -> Recording:
+    """A rollout that flails at skill 0 and runs at skill 1.
+
+    With `tinted` it is blue at skill 0 and red at skill 1, so that a picture tells which it is.
+    """
     rng = np.random.default_rng(seed)
     dt = 0.05
     time = np.arange(steps) * dt
@@ -124,7 +127,7 @@ def ant_recording(skill: float, steps: int = 400, seed: int = 0) -> Recording:
     return Recording(
         rewards=(speed + 0.2).astype(np.float32),
         step_seconds=dt,
-        scene=ant_scene(dt),
+        scene=ant_scene(dt, (skill, 0.1, 1.0 - skill, 1.0) if tinted else ORANGE),
         positions=np.stack(positions, axis=1),
         rotations=np.stack(rotations, axis=1),
         observations=observations,
@@ -145,9 +148,7 @@ def picture_recording(skill: float, steps: int = 60, image_format: str = "JPEG")
         stream = io.BytesIO()
         image.save(stream, image_format)
         frames.append(stream.getvalue())
-    return Recording(
-        rewards=np.ones(steps), step_seconds=1 / 30, frames=tuple(frames), columns=()
-    )
+    return Recording(rewards=np.ones(steps), step_seconds=1 / 30, frames=tuple(frames), columns=())
 
 
 def signal_recording(skill: float, steps: int = 200) -> Recording:
@@ -279,12 +280,15 @@ def write_run(
         recorder(skill, **options).save(place / "rollout")
     if steps:
         last = folder.checkpoint(steps[-1])
-        _write_policy(last / "policy", steps[-1], skills[-1], _lineage(run_id, steps, returns, total))
+        _write_policy(
+            last / "policy", steps[-1], skills[-1], _lineage(run_id, steps, returns, total)
+        )
         (folder.checkpoints / "last").symlink_to(last.name)
         np.savez(
             folder.evaluations,
             timesteps=np.array(steps),
-            results=np.array(returns)[:, None] + np.random.default_rng(1).normal(0, 150, (len(steps), 8)),
+            results=np.array(returns)[:, None]
+            + np.random.default_rng(1).normal(0, 150, (len(steps), 8)),
             ep_lengths=np.full((len(steps), 8), 1000),
         )
     write_metrics(folder.metrics, total)

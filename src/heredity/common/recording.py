@@ -156,5 +156,5 @@ class Recording:
                 observations=tensors.get("observations"),
                 columns=tuple(header["columns"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RefusedError(path, f"does not describe a recording ({error})") from None

@@ -111,7 +111,8 @@ class BraxEnvironment(JaxEnvironment):
         self.env = env
         self.name = name
         self.action_repeat = action_repeat
-        self.max_episode_steps = -(-episode_length // action_repeat)
+        self._limit = -(-episode_length // action_repeat)
+        self.max_episode_steps = self._limit
         model = getattr(getattr(env, "sys", None), "mj_model", None)
         self._model = model
         # `fast`, brax's test environment, has no system and keeps its own time step.
@@ -136,7 +137,7 @@ class BraxEnvironment(JaxEnvironment):
         inner, reward = self._advance(state.brax, action)
         decisions = state.decisions + 1
         terminated = inner.done > 0.5
-        truncated = (decisions >= self.max_episode_steps) & ~terminated
+        truncated = (decisions >= self._limit) & ~terminated
         info = {name: value for name, value in inner.metrics.items() if jnp.ndim(value) == 0}
         step = TimeStep(_observation(inner.obs), reward, terminated, truncated, info)
         return BraxState(inner, decisions), step
@@ -171,7 +172,9 @@ class BraxEnvironment(JaxEnvironment):
         # brax fuses bodies without joints before it compiles the model, so its link i is the
         # model's body i + 1: both lists have the same order.
         where = state.brax.pipeline_state.x
-        return Pose(where.pos, where.rot)
+        # brax adds its reset noise to quaternions too and does not normalise them.
+        length = jnp.linalg.norm(where.rot, axis=-1, keepdims=True)
+        return Pose(where.pos, where.rot / length)
 
 
 def _owned(state: Any) -> Any:

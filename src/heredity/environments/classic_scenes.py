@@ -88,8 +88,9 @@ _PIVOT_HEIGHT = 1.5
 def _pendulum() -> Scene:
     shapes = (
         _floor(0.0),
-        Shape("box", (0.09, 0.06, _PIVOT_HEIGHT / 2), -1, (0.0, 0.16, _PIVOT_HEIGHT / 2),
-              color=_RAIL),
+        Shape(
+            "box", (0.09, 0.06, _PIVOT_HEIGHT / 2), -1, (0.0, 0.16, _PIVOT_HEIGHT / 2), color=_RAIL
+        ),
         Shape("cylinder", (0.07, 0.14), 0, (0.0, 0.04, 0.0), _ALONG_Y, _DARK),
         Shape("capsule", (0.05, 0.5), 0, (0.0, 0.0, 0.5), color=_AMBER),
         Shape("sphere", (0.13,), 0, (0.0, 0.0, 1.0), color=_RED),

@@ -253,7 +253,8 @@ class SeededEpisodes:
             )
         if len(actions) != lengths.max(initial=0) or lengths.min(initial=0) < 0:
             raise RefusedError(
-                "saved episodes", f"hold {len(actions)} rows of actions for lengths {lengths.tolist()}"
+                "saved episodes",
+                f"hold {len(actions)} rows of actions for lengths {lengths.tolist()}",
             )
 
 

@@ -64,7 +64,13 @@ def base_layout(**more: Any) -> dict[str, Any]:
             "font": {"color": "@ink", "family": "@font", "size": 12},
         },
         "showlegend": False,
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "yanchor": "bottom",
+            "font": {"size": 12},
+        },
         "xaxis": {**axis, "showgrid": False, "ticks": "outside", "tickcolor": "@grid"},
         "yaxis": {**axis, "nticks": 6},
     }
@@ -114,9 +120,7 @@ def plain_numbers_exact(values: np.ndarray) -> list[int | float]:
     return [int(value) if float(value).is_integer() else float(value) for value in values]
 
 
-def _progress(
-    run: Run, title: str, logged: str, evaluated: str, wide: bool
-) -> Chart | None:
+def _progress(run: Run, title: str, logged: str, evaluated: str, wide: bool) -> Chart | None:
     """What training saw and what evaluation measured, in one figure."""
     traces: list[dict[str, Any]] = []
     if (metric := _metric(run, logged)) is not None:

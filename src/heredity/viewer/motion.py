@@ -33,7 +33,6 @@ def shown_steps(
         >>> shown_steps(steps=100, step_seconds=0.5, max_seconds=1.0)
         array([0, 1, 2])
     """
-    checked_seconds(step_seconds)
     # The tolerance keeps 0.033333 s per step from being taken for more than 30 a second.
     stride = max(1, int(np.ceil(1 / (max_fps * step_seconds) - 1e-3)))
     # The smaller first: `max_seconds` may be infinite.
@@ -119,11 +118,12 @@ def motion_of(
         raise UsageError("the recording has no pose that is finite")
     if steps < len(whole):
         cut.append(f"poses are not finite from step {steps} on")
-    if steps * recording.step_seconds > max_seconds * 1.05:
-        cut.append(f"first {max_seconds:g} s of {steps * recording.step_seconds:.0f} s")
-    chosen = shown_steps(steps, recording.step_seconds, max_fps, max_seconds)
+    step_seconds = checked_seconds(recording.step_seconds)
+    if steps * step_seconds > max_seconds * 1.05:
+        cut.append(f"first {max_seconds:g} s of {steps * step_seconds:.0f} s")
+    chosen = shown_steps(steps, step_seconds, max_fps, max_seconds)
     stride = int(chosen[1] - chosen[0]) if len(chosen) > 1 else 1
-    seconds = stride * recording.step_seconds
+    seconds = stride * step_seconds
     shown = positions[chosen].astype(np.float64)
     if 0 <= scene.tracked_body < bodies:
         tracked = shown[:, scene.tracked_body]

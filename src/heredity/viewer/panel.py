@@ -177,8 +177,19 @@ class Panel:
                 data=data,
                 series=(
                     {"label": "step"},
-                    {"label": "return", "stroke": "#0f766e", "width": 2, "points": {"show": len(scored) < 40}},
-                    {"label": "", "stroke": "#0f766e00", "fill": "#0f766e2b", "width": 0, "points": {"show": False}},
+                    {
+                        "label": "return",
+                        "stroke": "#0f766e",
+                        "width": 2,
+                        "points": {"show": len(scored) < 40},
+                    },
+                    {
+                        "label": "",
+                        "stroke": "#0f766e00",
+                        "fill": "#0f766e2b",
+                        "width": 0,
+                        "points": {"show": False},
+                    },
                 ),
                 scales=scales,
                 title=f"Return over {unit}steps",

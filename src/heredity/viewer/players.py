@@ -68,7 +68,7 @@ class ScenePlayer(Player):
             if before is not None:
                 before.remove()
             self._stage = Stage(server, self.scene)
-            self._stage.look(motion.height)
+            self._stage.look(motion)
             server.scene.set_background_image(sky(), format="png")
         self._server = server
         self._motion = motion

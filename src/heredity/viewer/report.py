@@ -83,9 +83,7 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
     positions = {snapshot.step: index for index, snapshot in enumerate(shown)}
     parts = [
         sections.part("Learning", "", sections.charts_html(learning, 0)),
-        sections.part(
-            "Weights", "", sections.charts_html([norms] if norms else [], len(learning))
-        ),
+        sections.part("Weights", "", sections.charts_html([norms] if norms else [], len(learning))),
         sections.part("Snapshots", "", sections.snapshots_html(run, positions)),
         sections.part("Lineage", "who comes from whom", sections.lineage_html(run, shown)),
         sections.part("Configuration", "", sections.settings_html(run.config)),

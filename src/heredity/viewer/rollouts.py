@@ -80,7 +80,7 @@ class SceneExporter:
             fps = max(FEWEST_FRAMES_PER_SECOND, fps * MOST_POSES / weight)
             motion = motion_of(recording, fps)
         server, stage = self._stage_of(recording.scene)
-        stage.look(motion.height)
+        stage.look(motion)
         stage.show(motion, 0)
         recorder = server.get_scene_serializer()
         for frame in range(motion.frames):
@@ -90,7 +90,9 @@ class SceneExporter:
         page = recorder.as_html()
         found = _PAYLOAD.search(page)
         if found is None:
-            raise UsageError("this version of viser exports its scenes in an unknown way: use 1.1.1")
+            raise UsageError(
+                "this version of viser exports its scenes in an unknown way: use 1.1.1"
+            )
         self.page = (page[: found.start(2)], page[found.end(2) :])
         return found.group(2), motion.cut
 
@@ -106,7 +108,8 @@ def pictures_payload(recording: Recording, most_bytes: float) -> dict[str, Any]:
     Raises:
         UsageError: when a picture is neither JPEG nor PNG.
     """
-    steps = shown_steps(len(recording.frames), recording.step_seconds)
+    step_seconds = checked_seconds(recording.step_seconds)
+    steps = shown_steps(len(recording.frames), step_seconds)
     stride = int(steps[1] - steps[0]) if len(steps) > 1 else 1
     weight = sum(len(recording.frames[step]) for step in steps)
     thinner = max(1, int(np.ceil(weight / most_bytes)))
@@ -119,13 +122,13 @@ def pictures_payload(recording: Recording, most_bytes: float) -> dict[str, Any]:
             raise UsageError(f"picture {step} is neither JPEG nor PNG")
         pictures.append(f"data:{kind};base64,{base64.b64encode(data).decode()}")
     shown, whole = int(steps[-1]) + 1, len(recording.frames)
-    cut = f"first {shown * recording.step_seconds:.0f} s" if shown + stride * thinner < whole else ""
+    cut = f"first {shown * step_seconds:.0f} s" if shown + stride * thinner < whole else ""
     if thinner > 1:
-        cut = "; ".join(filter(None, [cut, f"every {stride * thinner}th picture"]))
+        cut = "; ".join(filter(None, [cut, f"1 picture in {stride * thinner}"]))
     return {
         "kind": "frames",
         "pictures": pictures,
-        "seconds": stride * thinner * recording.step_seconds,
+        "seconds": stride * thinner * step_seconds,
         "cut": cut,
     }
 
@@ -147,7 +150,7 @@ def signals_payload(recording: Recording) -> dict[str, Any]:
     if len(chosen) < observations.shape[1]:
         cut.append(f"the {len(chosen)} of {observations.shape[1]} observations that vary most")
     if stride > 1:
-        cut.append(f"every {stride}th step")
+        cut.append(f"1 step in {stride}")
     return {
         "kind": "signals",
         "seconds": stride * seconds,

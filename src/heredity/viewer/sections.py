@@ -215,7 +215,11 @@ def lineage_html(run: Run, shown: Sequence[Snapshot]) -> str:
     for row in rows:
         node = row.node
         folded = f" (after {node.folded:,} more)" if node.folded else ""
-        lost = f", from {short_hash(node.lost_parent)} which was not recorded" if node.lost_parent else ""
+        lost = (
+            f", from {short_hash(node.lost_parent)} which was not recorded"
+            if node.lost_parent
+            else ""
+        )
         score = escape(score_text(node.score)) if node.score else ""
         told = f"run {node.run}" + "".join(f", {k}={v}" for k, v in node.arguments.items())
         items.append(

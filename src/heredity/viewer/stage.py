@@ -8,6 +8,7 @@ import numpy as np
 
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.recording import Scene, Shape
+from heredity.viewer.framing import FIELD_OF_VIEW, view_of
 from heredity.viewer.motion import Motion
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 # The floor's lines, metres: a fine cell and the stronger line around cells.
 FLOOR_CELL = 0.5
 FLOOR_SECTION = 2.0
-# From the point looked at towards the camera; z is up.
-VIEW_DIRECTION = (0.55, -1.0, 0.42)
-FIELD_OF_VIEW = np.deg2rad(38.0)
 
 
 def capsule_mesh(
@@ -152,8 +150,7 @@ class Stage:
         )
         self._floor_height = float(floors[0].position[2]) if floors else 0.0
         self._bodies = [
-            world.add_frame(f"/body/{index}", show_axes=False)
-            for index in range(len(scene.bodies))
+            world.add_frame(f"/body/{index}", show_axes=False) for index in range(len(scene.bodies))
         ]
         self._world = world.add_frame("/world", show_axes=False)
         self._has_obstacles = False
@@ -162,13 +159,13 @@ class Stage:
                 self._has_obstacles |= shape.body < 0
                 self._add(f"{self._parent(shape)}/{index}", shape)
 
-    def look(self, height: float) -> None:
+    def look(self, motion: Motion) -> None:
         """Place the camera that a viewer starts with."""
-        direction = np.asarray(VIEW_DIRECTION) / np.linalg.norm(VIEW_DIRECTION)
+        view = view_of(self._scene, motion)
         camera = self._server.initial_camera
-        camera.fov = float(FIELD_OF_VIEW)
-        camera.look_at = (0.0, 0.0, height)
-        camera.position = tuple(direction * self._scene.camera_distance + [0.0, 0.0, height])
+        camera.fov = FIELD_OF_VIEW
+        camera.look_at = view.look_at
+        camera.position = view.position
 
     def show(self, motion: Motion, frame: int) -> None:
         """Put everything where it is in one frame."""

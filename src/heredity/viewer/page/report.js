@@ -46,9 +46,10 @@ async function drawCharts() {
 const screen_ = $("#screen");
 let token = 0, onReady = null, stopReel = null;
 
+let page = null;
 function scenePage(data) {
   // viser's page stands in the report once; a recording is put where viser itself puts it.
-  const page = parsed("viser-page");
+  page ??= parsed("viser-page");
   const style = `:root{--mantine-color-blue-filled:${css("accent")}!important;--mantine-primary-color-filled:${css("accent")}!important}` +
     `:root{--mantine-color-body:${css("card")}!important}html,body{background:transparent!important}` +
     `.mantine-Paper-root:has(>.mantine-Slider-root){background:${css("card")}!important;border-color:${css("line")}!important}` +

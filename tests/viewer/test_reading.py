@@ -1,0 +1,97 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heredity.common.errors import RefusedError
+from heredity.common.run_folder import RunFolder
+from heredity.viewer.reading import Score, evenly, read_run
+
+
+def test_a_whole_run_is_read_without_a_note(scene_run: Path):
+    run = read_run(scene_run)
+    assert run.notes == []
+    assert [s.step for s in run.snapshots] == RunFolder(scene_run).snapshot_steps()
+    assert run.name == "ant-runner"
+    assert run.environment == "brax/ant"
+    assert run.snapshots[-1].score is not None
+    assert run.snapshots[-1].policy_hash == run.snapshots[-1].lineage[-1]["hash"]
+    assert run.evaluations["results"].shape == (10, 8)
+    assert run.checkpoint_lineage
+
+
+def test_a_run_that_has_only_begun_is_empty(empty_run: Path):
+    run = read_run(empty_run)
+    assert (run.snapshots, run.metrics, run.evaluations, run.notes) == ([], {}, {}, [])
+
+
+def test_what_is_no_run_folder_is_refused(tmp_path: Path):
+    with pytest.raises(RefusedError, match="not a run folder"):
+        read_run(tmp_path)
+    with pytest.raises(RefusedError, match="not a run folder"):
+        read_run(tmp_path / "nowhere")
+
+
+def test_torn_snapshots_are_left_out_by_name(scene_run: Path):
+    folder = RunFolder(scene_run)
+    steps = folder.snapshot_steps()
+    (folder.snapshot(steps[2]) / "evaluation.json").write_text('{"schema_version": 1, "mea')
+    (folder.snapshot(steps[4]) / "policy" / "lineage.json").unlink()
+    (folder.snapshot(steps[6]) / "policy" / "lineage.json").write_text("[]")
+    run = read_run(scene_run)
+    assert [s.step for s in run.snapshots] == [s for i, s in enumerate(steps) if i not in (2, 4, 6)]
+    assert len(run.notes) == 3
+    assert all(f"{steps[i]:,}" in note for i, note in zip((2, 4, 6), run.notes, strict=True))
+    assert str(scene_run) not in "".join(run.notes)
+
+
+def test_an_altered_lineage_is_noticed(scene_run: Path):
+    from heredity.common.files import seal_json
+
+    path = RunFolder(scene_run).snapshot(0) / "policy" / "lineage.json"
+    value = json.loads(path.read_text())
+    path.write_text(seal_json(value))
+    assert read_run(scene_run).notes == []
+    path.write_text(path.read_text().replace('"snapshot"', '"snapshop"'))
+    assert "altered" in read_run(scene_run).notes[0]
+
+
+def test_a_snapshot_without_evaluation_takes_its_score_from_the_lineage(scene_run: Path):
+    folder = RunFolder(scene_run)
+    (folder.snapshot(0) / "evaluation.json").unlink()
+    shutil.rmtree(folder.snapshot(0) / "rollout")
+    first = read_run(scene_run).snapshots[0]
+    assert first.score is not None
+    assert first.score.mean == pytest.approx(-120)
+    assert not first.has_rollout
+
+
+def test_torn_tables_are_notes(scene_run: Path):
+    (scene_run / "evaluations.npz").write_bytes(b"PK\x03\x04 torn")
+    (scene_run / "metrics.csv").write_bytes(b"a,b\n\xff\xfe,1\n")
+    run = read_run(scene_run)
+    assert len(run.notes) == 2
+    assert run.metrics == {}
+
+
+def test_evaluations_that_do_not_fit_are_left_out(scene_run: Path):
+    np.savez(scene_run / "evaluations.npz", timesteps=np.arange(3), results=np.zeros((2, 4)))
+    assert read_run(scene_run).evaluations == {}
+
+
+@pytest.mark.parametrize("value", [None, [], "6", {"mean_return": "6"}, {"mean_return": None}])
+def test_what_is_no_score_is_none(value: object):
+    assert Score.from_json(value) is None
+
+
+@pytest.mark.parametrize(("count", "most"), [(1000, 24), (25, 24), (24, 24), (1, 24), (0, 24)])
+def test_evenly_keeps_first_and_last(count: int, most: int):
+    chosen = evenly(count, most)
+    assert len(chosen) == min(count, most)
+    assert chosen == sorted(set(chosen))
+    if count:
+        assert (chosen[0], chosen[-1]) == (0, count - 1)
+        gaps = np.diff(chosen)
+        assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
