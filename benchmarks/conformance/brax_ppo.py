@@ -37,7 +37,7 @@ SHARED = {
     "clipping_epsilon": 0.2,
     "vf_loss_coefficient": 0.5,
     "num_updates_per_batch": 8,
-    "max_grad_norm": 1.0,
+    "max_grad_norm": 0.4,
 }
 CASES: dict[str, dict[str, Any]] = {
     # With lambda = 1 brax's advantages are those of GAE; see `advantages` for any other.

@@ -47,14 +47,19 @@ CASES = (
         "sb3_discrete",
         spaces.Discrete(3),
         linear=True,
-        settings={"learning_rate": 3e-3, "ent_coef": 0.01, "max_grad_norm": 0.5},
+        settings={
+            "learning_rate": 6e-3,
+            "ent_coef": 0.01,
+            "clip_range": 0.1,
+            "max_grad_norm": 0.5,
+        },
     ),
     Case(
         "sb3_box",
         spaces.Box(-0.5, 0.5, (2,), np.float32),
         seed=1,
         settings={
-            "learning_rate": 1e-3,
+            "learning_rate": 3e-3,
             "ent_coef": 0.005,
             "clip_range_vf": 0.05,
             "max_grad_norm": 0.3,
@@ -66,8 +71,9 @@ CASES = (
         spaces.MultiDiscrete([3, 2, 4]),
         seed=2,
         settings={
-            "learning_rate": 1e-3,
+            "learning_rate": 3e-3,
             "ent_coef": 0.0,
+            "clip_range": 0.05,
             "normalize_advantage": False,
             "max_grad_norm": 1000.0,
             "vf_coef": 1.0,

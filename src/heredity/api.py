@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -105,9 +106,11 @@ class PPO:
         _checked(RunSettings, kept, "setting of the run")
         settings = RunSettings(total_timesteps=total_timesteps, seed=self.seed, **kept)  # pyright: ignore[reportArgumentType]
         self._begun = True
-        for event in begin_run(self.config, self.env, settings, directory, callback):
-            self._policy = event.policy
-            yield event
+        events = begin_run(self.config, self.env, settings, directory, callback)
+        with contextlib.closing(events):  # so that a break here saves there
+            for event in events:
+                self._policy = event.policy
+                yield event
 
     def learn(
         self,
@@ -197,6 +200,8 @@ def evaluate_policy(
         UsageError: when no environment is named anywhere.
         MismatchError: when the environment's spaces are not the policy's.
     """
+    if not isinstance(n_eval_episodes, int) or n_eval_episodes < 1:
+        raise UsageError(f"episodes {n_eval_episodes!r}: a whole number >= 1 was expected")
     made = None
     if isinstance(env, str):
         environment = made = make(env, num_envs=min(n_eval_episodes, 8), **(options or {}))

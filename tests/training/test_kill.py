@@ -16,7 +16,7 @@ import pytest
 from heredity.common.run_folder import RunFolder
 from heredity.training.checkpoints import verify_checkpoint
 
-TOTAL = 24_576
+TOTAL = 49_152
 
 # One of each kind of environment; with normalisers, schedules and the adaptive rate.
 COMMON = [
@@ -88,67 +88,89 @@ def _run(command: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory):
-    """The bytes of an uninterrupted run and how long it took, by kind; made once each."""
-    made: dict[str, tuple[dict[str, bytes], float]] = {}
+    """The bytes of an uninterrupted run, by kind; made once each."""
+    made: dict[str, dict[str, bytes]] = {}
 
-    def get(kind: str) -> tuple[dict[str, bytes], float]:
+    def get(kind: str) -> dict[str, bytes]:
         if kind not in made:
             directory = tmp_path_factory.mktemp("whole") / kind
-            began = time.monotonic()
             _run(_train(directory, CASES[kind], "4096"))
-            made[kind] = (_finished(directory), time.monotonic() - began)
+            made[kind] = _finished(directory)
         return made[kind]
 
     return get
 
 
-def _kill_and_resume(directory: Path, case: Case, moment: float, cadence: str) -> int:
-    """Start, kill at `moment` seconds (if it runs that long), resume until done.
+@dataclasses.dataclass(frozen=True)
+class Moment:
+    """When to kill.
+
+    Args:
+        step: Once a checkpoint of this step or later is there; 0 for once the run has begun.
+        seconds: So long after that.
+        cadence: Steps between the checkpoints of the run that is killed.
+    """
+
+    step: int
+    seconds: float
+    cadence: str
+
+
+def _moments(kind: str, count: int) -> list[Moment]:
+    """Random moments: the first before any checkpoint, every other one amid constant saving."""
+    draw = random.Random(f"{kind} {count}")
+    moments = [Moment(0, draw.uniform(0.0, 2.0), "4096")]
+    for index in range(1, count):
+        step, seconds = draw.randrange(256, TOTAL - 4096), draw.uniform(0.0, 0.05)
+        moments.append(Moment(step, seconds, "256" if index % 2 else "4096"))
+    return moments
+
+
+def _reached(directory: Path, step: int) -> bool:
+    folder = RunFolder(directory)
+    if step == 0:
+        return folder.config.exists()
+    steps = folder.checkpoint_steps()
+    return bool(steps) and steps[-1] >= step
+
+
+def _kill_and_resume(directory: Path, case: Case, moment: Moment) -> int:
+    """Start, kill at the moment, resume until done.
 
     Returns:
         The step of the newest checkpoint when it was killed; -1 before the first.
     """
     process = subprocess.Popen(
-        _train(directory, case, cadence),
+        _train(directory, case, moment.cadence),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    try:
-        process.wait(moment)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    while process.poll() is None and not _reached(directory, moment.step):
+        time.sleep(0.002)
+    time.sleep(moment.seconds)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     assert _unreadable(directory) == []
     steps = RunFolder(directory).checkpoint_steps()
-    if not RunFolder(directory).config.exists():
-        # Killed before the run had begun: there is nothing to resume, so it begins.
-        _run(_train(directory, case, cadence))
-    elif not steps or steps[-1] < TOTAL:
+    if not steps or steps[-1] < TOTAL:
         _run(_command("resume", directory, "--no-progress", "--no-report"))
     return steps[-1] if steps else -1
 
 
-def _moments(kind: str, count: int, seconds: float) -> list[float]:
-    """Random moments of a run that takes so many seconds; the earliest before its first save."""
-    draw = random.Random(f"{kind} {count}")
-    early = [seconds * draw.uniform(0.1, 0.4)]
-    return early + [seconds * draw.uniform(0.3, 1.0) for _ in range(count - 1)]
-
-
 def _check(kind: str, count: int, whole, tmp_path: Path) -> None:
-    expected, seconds = whole(kind)
+    expected = whole(kind)
     reached = []
-    for index, moment in enumerate(_moments(kind, count, seconds)):
-        # Every other run saves at each iteration, so that kills fall into the writing as well.
-        cadence = "256" if index % 2 else "4096"
+    for index, moment in enumerate(_moments(kind, count)):
         directory = tmp_path / f"{kind}-{index}"
-        reached.append(_kill_and_resume(directory, CASES[kind], moment, cadence))
+        reached.append(_kill_and_resume(directory, CASES[kind], moment))
         assert _unreadable(directory) == []
         found = _finished(directory)
         for name, content in expected.items():
-            assert found[name] == content, f"{name} differs, killed after {moment:.1f} s"
+            assert found[name] == content, f"{name} differs, killed at {moment}"
     print(f"{kind}: {count} kills, newest checkpoints then: {reached}")
+    assert -1 in reached
+    assert any(0 < step < TOTAL for step in reached), "no kill fell into the run"
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_a_single_pose_is_a_motion():
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan"), float("inf"), "0.1", None])
 def test_a_time_step_that_is_none_is_refused(seconds: object):
-    recording = dataclasses.replace(ant_recording(0.5, steps=5), step_seconds=seconds)  # type: ignore[arg-type]
+    recording = dataclasses.replace(ant_recording(0.5, steps=5), step_seconds=seconds)
     with pytest.raises(UsageError, match="step_seconds"):
         motion_of(recording)
 

@@ -1,4 +1,4 @@
-"""Headless Chromium, driven over its DevTools protocol: pictures, scripts, and what it asked for."""
+"""Headless Chromium over its DevTools protocol: pictures, scripts, and what it asked for."""
 
 from __future__ import annotations
 
@@ -39,6 +39,10 @@ def find_chromium() -> str | None:
     return next((path for name in CANDIDATES if (path := shutil.which(name))), None)
 
 
+# Drawing in software on a machine that others use as well is slow; nothing here measures time.
+PATIENCE = 120.0
+
+
 class Browser:
     """One page of one browser process, with everything it requested and complained about."""
 
@@ -74,7 +78,7 @@ class Browser:
         self._socket.send(json.dumps(message | ({"sessionId": session} if session else {})))
         own = self._sent
         while True:
-            answer = json.loads(self._socket.recv(timeout=60))
+            answer = json.loads(self._socket.recv(timeout=2 * PATIENCE))
             if answer.get("id") == own:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
@@ -118,11 +122,11 @@ class Browser:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
-    def wait_for(self, expression: str, seconds: float = 40.0) -> None:
+    def wait_for(self, expression: str, seconds: float = PATIENCE) -> None:
         """Wait until a JavaScript expression is true."""
         self.wait_until(lambda: bool(self.evaluate(expression)), expression, seconds)
 
-    def wait_until(self, test: Callable[[], bool], what: str, seconds: float = 40.0) -> None:
+    def wait_until(self, test: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
         """Wait until `test` is true."""
         end = time.monotonic() + seconds
         while not test():
@@ -158,7 +162,8 @@ class Browser:
         params: dict[str, Any] = {"format": "png"}
         if selector is not None:
             box = self.evaluate(
-                f"(()=>{{const b=document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
+                "(()=>{const b=document.querySelector("
+                f"{json.dumps(selector)}).getBoundingClientRect();"
                 "return {x:b.x+scrollX,y:b.y+scrollY,width:b.width,height:b.height,scale:1}})()"
             )
             params["clip"] = box

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.markup import escape
 
 from heredity.cli.output import console, only_json, print_json
 from heredity.cli.parsing import environment_options, options_given, parse, peek
+from heredity.common.errors import DivergedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     out = console()
     out.print(
         f"return [bold]{result['mean_return']:.2f} ± {result['std_return']:.2f}[/] over "
-        f"{result['episodes']} episodes{note} of {result['environment']}, "
+        f"{result['episodes']} episodes{note} of {escape(str(result['environment']))}, "
         f"mean length {result['mean_length']:.1f}, "
         f"{'deterministic' if result['deterministic'] else 'stochastic'}"
     )
@@ -77,6 +79,11 @@ def _evaluate(how: _Evaluate, env: str | None, options: Any) -> dict[str, Any]:
         trust=how.trust,
         options=options_given(options) if env else None,
     )
+    if not evaluation.is_finite:
+        raise DivergedError(
+            f"the return over {evaluation.episodes} episodes is not finite: the environment gave "
+            "rewards that are not, or the policy acts on observations that are not"
+        )
     named = env or (policy.spec.environment or {}).get("id")
     return {
         "mean_return": evaluation.mean,

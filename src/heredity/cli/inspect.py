@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.markup import escape
 
 from heredity.cli.output import console, only_json, print_json
 from heredity.cli.parsing import parse
@@ -69,18 +70,17 @@ def inspect(path: Path) -> dict[str, Any]:
 
 
 def _inspect_policy(path: Path) -> dict[str, Any]:
-    from heredity.policies.files import load_policy
     from heredity.policies.policy import Policy
     from heredity.spaces import space_to_json
-    from heredity.weights import unflatten
+    from heredity.weights import flatten
 
-    spec, leaves, lineage, policy_hash = load_policy(path)
-    policy = Policy(spec, unflatten(leaves), lineage)
+    policy = Policy.from_pretrained(path)
+    spec, lineage = policy.spec, policy.lineage
     last = lineage.entries[-1] if lineage.entries else None
     scores = [entry.score for entry in lineage.entries if entry.score]
     return {
         "step": last.step if last else None,
-        "policy_hash": policy_hash,
+        "policy_hash": policy.policy_hash,
         "parameters": policy.parameter_count,
         "observation_space": space_to_json(spec.observation_space),
         "action_space": space_to_json(spec.action_space),
@@ -93,7 +93,7 @@ def _inspect_policy(path: Path) -> dict[str, Any]:
         "score": dict(scores[-1]) if scores else None,
         "weights": {
             name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name}
-            for name, leaf in sorted(leaves.items())
+            for name, leaf in flatten(policy.params).items()
         },
         "lineage": [
             {"operation": e.operation, "step": e.step, "hash": e.hash} for e in lineage.entries
@@ -115,7 +115,7 @@ def _inspect_run(path: Path) -> dict[str, Any]:
         "algorithm": config.get("algorithm"),
         "environment": config.get("environment"),
         "seed": config.get("seed"),
-        "total_timesteps": config.get("run", {}).get("total_timesteps"),
+        "total_timesteps": config.get("total_timesteps"),
         "checkpoints": folder.checkpoint_steps(),
         "snapshots": folder.snapshot_steps(),
         "refused": [str(error) for error in refused],
@@ -136,17 +136,17 @@ def _show(found: dict[str, Any]) -> None:
     for name, value in found.items():
         if name in _TOLD_ELSEWHERE or value is None or value == []:
             continue
-        table.add_row(f"[bold]{name.replace('_', ' ')}[/]", _told(name, value))
+        table.add_row(f"[bold]{name.replace('_', ' ')}[/]", escape(_told(name, value)))
     out.print(table)
     if found.get("weights"):
         weights = Table("weights", "shape", "dtype", box=None, padding=(0, 2, 0, 0))
         for name, leaf in found["weights"].items():
             frozen = " [cyan](frozen)[/]" if name in found.get("frozen", ()) else ""
-            weights.add_row(name + frozen, "×".join(map(str, leaf["shape"])) or "–", leaf["dtype"])
+            weights.add_row(escape(name) + frozen, "×".join(map(str, leaf["shape"])) or "–", leaf["dtype"])
         out.print(weights)
     for entry in found.get("lineage", ()):
         line = f"{entry['operation']:<10} step {entry['step']:>12,}  sha256:{entry['hash'][:16]}"
-        out.print(f"[dim]{line}[/]")
+        out.print(f"[dim]{escape(line)}[/]")
 
 
 def _told(name: str, value: Any) -> str:

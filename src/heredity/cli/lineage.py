@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from rich.markup import escape
 
 from heredity.cli.output import console, only_json, print_json
 from heredity.cli.parsing import parse
@@ -86,7 +87,7 @@ def _add(kept: dict[str, Path], place: Path, read: Any) -> None:
         _, record = read(place)
     except RefusedError as error:
         # Torn neighbours do not make this policy's lineage unreadable, but they are told.
-        console().print(f"[yellow]{error}[/]")
+        console().print(f"[yellow]{escape(str(error))}[/]")
         return
     kept[str(record["policy_hash"])] = place
 
@@ -120,7 +121,7 @@ def _verified(policy_hash: str, own: str, kept: dict[str, Path]) -> str:
     try:
         *_, found = load_policy(kept[policy_hash])
     except HeredityError as error:
-        console().print(f"[red]{error}[/]")
+        console().print(f"[red]{escape(str(error))}[/]")
         return "altered"
     return "verified" if found == policy_hash else "altered"
 
@@ -140,15 +141,15 @@ def _check_parents(place: Path, entries: list[dict[str, Any]]) -> None:
 def _show(found: dict[str, Any]) -> None:
     from rich.tree import Tree
 
-    tree = Tree(f"[bold]{found['path']}[/]  sha256:{found['policy_hash'][:16]}")
+    tree = Tree(f"[bold]{escape(found['path'])}[/]  sha256:{found['policy_hash'][:16]}")
     branch = tree
     for entry in found["entries"]:
         score = entry.get("score")
         told = f"  return {score['mean_return']:.1f} ± {score['std_return']:.1f}" if score else ""
         seen = f"  [{_COLOR[entry['verified']]}]{entry['verified']}[/]" if "verified" in entry else ""
         line = (
-            f"[bold]{entry['operation']:<10}[/] step {entry['step']:>12,}  "
-            f"{entry['hash'][:12]}{told}  [dim]{entry['time']}[/]{seen}"
+            f"[bold]{escape(entry['operation']):<10}[/] step {entry['step']:>12,}  "
+            f"{escape(entry['hash'][:12])}{told}  [dim]{escape(entry['time'])}[/]{seen}"
         )
         # A new branch where a process began, so that runs and resumes are seen at a glance.
         if entry["operation"] in ("train", "resume", "rollback"):

@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from heredity.common.errors import HeredityError, UnknownNameError
@@ -82,6 +84,9 @@ def _prepare() -> None:
     # pygame opens a sound device when it is imported, and complains where there is none.
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if threading.current_thread() is threading.main_thread():
+        # As ctrl-C, also before and after a run, which takes both signals for itself.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,6 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        print(f"heredity: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt as interruption:
         told = str(interruption) or "interrupted"
         print(f"heredity: {told}", file=sys.stderr)

@@ -29,7 +29,8 @@ def only_json(wanted: bool) -> Iterator[None]:
     kept = os.dup(1)
     try:
         os.dup2(2, 1)
-        yield
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     finally:
         sys.stdout.flush()
         os.dup2(kept, 1)
@@ -38,7 +39,7 @@ def only_json(wanted: bool) -> Iterator[None]:
 
 def print_json(value: dict[str, Any]) -> None:
     """One JSON object on standard output."""
-    print(json.dumps(value, allow_nan=False, ensure_ascii=False))
+    print(json.dumps(value, allow_nan=False))
 
 
 def console() -> Console:

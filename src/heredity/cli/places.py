@@ -22,7 +22,7 @@ def kind_of(path: Path) -> Kind:
     if not path.is_dir():
         raise RefusedError(path, "is a file", "Give the folder of a policy, checkpoint or run")
     # A torn folder is still known by what is left of it.
-    if (path / "training_state").exists():
+    if (path / "training_state").exists() or path.resolve().parent.name == "checkpoints":
         return "checkpoint"
     if (path / "model.safetensors").exists() or (path / "lineage.json").exists():
         return "policy"
@@ -41,16 +41,21 @@ def policy_folder(path: Path) -> Path:
     """The policy that a path means: of a run, its best checkpoint, or else its last.
 
     Raises:
-        RefusedError: when there is none.
+        RefusedError: when there is none, or the checkpoint around it is not whole.
     """
     match kind_of(path):
         case "policy":
             return path
-        case "checkpoint" | "snapshot":
+        case "snapshot":
+            return path / "policy"
+        case "checkpoint":
+            from heredity.training.checkpoints import verify_checkpoint
+
+            verify_checkpoint(path)
             return path / "policy"
         case "run":
             checkpoints = RunFolder(path).checkpoints
             for name in ("best", "last"):
                 if (checkpoints / name).exists():
-                    return checkpoints / name / "policy"
+                    return policy_folder(checkpoints / name)
             raise RefusedError(path, "has no checkpoint yet")

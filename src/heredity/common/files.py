@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 import uuid
@@ -49,7 +50,12 @@ def seal_json(value: dict[str, Any]) -> str:
         42
     """
     text = dump_json({**value, SEAL_KEY: _BLANK})
-    return text.replace(_BLANK, sha256_bytes(text.encode()), 1)
+    return text.replace(_sealed_with(_BLANK), _sealed_with(sha256_bytes(text.encode())), 1)
+
+
+def _sealed_with(digest: str) -> str:
+    """The line of the seal; a text cannot hold it anywhere else, because JSON escapes newlines."""
+    return f'\n  "{SEAL_KEY}": "{digest}"'
 
 
 def check_seal(text: str, path: Path | str) -> dict[str, Any]:
@@ -62,7 +68,8 @@ def check_seal(text: str, path: Path | str) -> dict[str, Any]:
     digest = value.get(SEAL_KEY)
     if not isinstance(digest, str) or len(digest) != 64:
         raise RefusedError(path, "has no seal (sha256): it is not whole or not written by heredity")
-    found = sha256_bytes(text.replace(digest, _BLANK, 1).encode())
+    blank = text.replace(_sealed_with(digest), _sealed_with(_BLANK), 1)
+    found = sha256_bytes(blank.encode())
     if found != digest:
         raise RefusedError(
             path,
@@ -74,20 +81,28 @@ def check_seal(text: str, path: Path | str) -> dict[str, Any]:
 
 
 def parse_json(text: str, path: Path | str) -> dict[str, Any]:
-    """Parse a JSON object, refusing by name what is not one."""
+    """Parse a JSON object, refusing by name what is not one, and numbers that are not finite."""
     try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
         raise RefusedError(path, f"is not valid JSON ({error})", "The file is torn") from None
     if not isinstance(value, dict):
         raise RefusedError(path, f"holds a JSON {type(value).__name__}, an object was expected")
     return value
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
 def read_text(path: Path) -> str:
-    """A text file's content, refused by name when missing or not UTF-8."""
+    """A text file's content byte for byte, refused by name when missing or not UTF-8."""
     try:
-        return path.read_text(encoding="utf-8")
+        # Not read_text(), which takes "\r" for "\n", so that an altered byte would not be seen.
+        return path.read_bytes().decode()
     except (FileNotFoundError, NotADirectoryError):
         raise RefusedError(path, "is missing") from None
     except UnicodeDecodeError as error:
@@ -119,6 +134,23 @@ def check_schema(value: dict[str, Any], path: Path, kind: str, newest: int) -> i
     return version
 
 
+def read_sealed_json(path: Path, kind: str, newest: int) -> dict[str, Any]:
+    """Read what `seal_json` gave, its schema and its seal checked.
+
+    Args:
+        path: Of the file.
+        kind: What it describes, for the error.
+        newest: The newest schema that this release knows.
+
+    Raises:
+        RefusedError: when it is missing, torn, altered or from the future.
+    """
+    text = read_text(path)
+    # Before the seal, which a later schema may take in another way.
+    check_schema(parse_json(text, path), path, kind, newest)
+    return check_seal(text, path)
+
+
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -148,8 +180,14 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         temporary.replace(path)
         _flush(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove_quietly(temporary)
         raise StorageError(path, error) from error
+
+
+def _remove_quietly(temporary: Path) -> None:
+    """After a failure that is told already, and which may also forbid to remove."""
+    with contextlib.suppress(OSError):
+        temporary.unlink()
 
 
 @contextlib.contextmanager
@@ -172,8 +210,12 @@ def folder_appearing_whole(path: Path) -> Iterator[Path]:
             # A folder cannot be renamed over another; the old one steps aside first.
             aside = _temporary_beside(path)
             path.rename(aside)
-            temporary.rename(path)
-            shutil.rmtree(aside)
+            try:
+                temporary.rename(path)
+            except OSError:
+                aside.rename(path)
+                raise
+            shutil.rmtree(aside, ignore_errors=True)
         else:
             temporary.rename(path)
         _flush(path.parent)
@@ -190,8 +232,22 @@ def point_symlink(link: Path, target: str) -> None:
         temporary.symlink_to(target)
         temporary.replace(link)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _remove_quietly(temporary)
         raise StorageError(link, error) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder so that, at any moment, it is there whole or not at all.
+
+    Raises:
+        StorageError: when the disk refuses.
+    """
+    aside = _temporary_beside(path)
+    try:
+        path.rename(aside)
+        shutil.rmtree(aside)
+    except OSError as error:
+        raise StorageError(path, error) from error
 
 
 def sweep_temporaries(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -24,6 +25,11 @@ LIBRARIES = (
 
 def versions() -> dict[str, str]:
     """Versions of Python and of those libraries that are installed."""
+    return dict(_versions())
+
+
+@functools.cache  # every snapshot asks, and looking them up reads files
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

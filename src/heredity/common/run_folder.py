@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from heredity.common.errors import RefusedError
-from heredity.common.files import check_schema, read_json
+from heredity.common.files import check_schema, read_json, read_text
 
 RUN_SCHEMA_VERSION = 1
 EVALUATION_SCHEMA_VERSION = 1
@@ -93,8 +95,10 @@ class RunFolder:
         """The columns of ``metrics.csv`` as float arrays; empty cells are NaN."""
         if not self.metrics.is_file():
             return {}
-        with self.metrics.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
+        try:
+            rows = list(csv.DictReader(io.StringIO(read_text(self.metrics), newline="")))
+        except csv.Error as error:
+            raise RefusedError(self.metrics, f"is not a table ({error})") from None
         names = list(rows[0]) if rows else []
         return {n: np.array([_number(row.get(n)) for row in rows]) for n in names if n}
 
@@ -105,7 +109,7 @@ class RunFolder:
         try:
             with np.load(self.evaluations, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RefusedError(self.evaluations, f"cannot be read ({error})") from None
 
     def read_snapshot_evaluation(self, step: int) -> dict[str, Any]:

@@ -53,7 +53,14 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         with safetensors.safe_open(path, framework="numpy") as stream:
             metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}
-    except (safetensors.SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+    except (
+        safetensors.SafetensorError,
+        AttributeError,  # a dtype that numpy does not have
+        KeyError,
+        OSError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise RefusedError(
             path, f"is not a whole safetensors file ({error})", "Use another copy"
         ) from None

@@ -196,7 +196,7 @@ class ContinuousAction(Probe):
 
 
 class MultiDiscreteAction(Probe):
-    """One step, 0 is seen, reward is the part of the choices that are (1, 2). The best value is 1."""
+    """One step, 0 is seen, the reward is the share of choices that are (1, 2). Best is 1."""
 
     action_space = MultiDiscrete((2, 3), names=("first", "second"))
     target: ClassVar[tuple[int, int]] = (1, 2)

@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from heredity.common.errors import RefusedError, StorageError
+from heredity.common.errors import RefusedError, StorageError, UsageError
 from heredity.common.files import (
-    check_schema,
-    check_seal,
-    read_text,
+    read_sealed_json,
     seal_json,
     sha256_bytes,
     write_atomically,
@@ -82,16 +80,14 @@ def save_policy(
 def read_lineage(folder: Path) -> tuple[Lineage, dict[str, Any]]:
     """The lineage of a policy folder, and the whole record it stands in (with the hashes)."""
     path = folder / LINEAGE
-    record = check_seal(read_text(path), path)
-    check_schema(record, path, "a lineage", lineage_module.SCHEMA_VERSION)
+    record = read_sealed_json(path, "a lineage", lineage_module.SCHEMA_VERSION)
     return Lineage.from_json(record, str(path)), record
 
 
 def read_config(folder: Path) -> PolicySpec:
     """The specification of a policy folder."""
     path = folder / CONFIG
-    value = check_seal(read_text(path), path)
-    check_schema(value, path, "a policy", specification.SCHEMA_VERSION)
+    value = read_sealed_json(path, "a policy", specification.SCHEMA_VERSION)
     return PolicySpec.from_json(value, str(path))
 
 
@@ -110,10 +106,12 @@ def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineag
         )
     if not (folder / CONFIG).exists() and (folder / "policy" / CONFIG).exists():
         raise RefusedError(folder, "is a checkpoint or snapshot", f"Did you mean {folder}/policy?")
-    # The schema of a file from the future is told before its seal or hashes are doubted.
     spec = read_config(folder)
     lineage, record = read_lineage(folder)
-    for name, expected in dict(record.get("files", {})).items():
+    hashes = record.get("files")
+    if not isinstance(hashes, dict) or set(hashes) != {CONFIG, WEIGHTS}:
+        raise RefusedError(folder / LINEAGE, f"does not name the hashes of {CONFIG} and {WEIGHTS}")
+    for name, expected in hashes.items():
         path = folder / name
         if not path.is_file():
             raise RefusedError(path, "is missing")
@@ -121,14 +119,17 @@ def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineag
         if found != expected:
             raise RefusedError(
                 path,
-                f"was altered or torn: {LINEAGE} says sha256 {expected[:12]}…, "
+                f"was altered or torn: {LINEAGE} says sha256 {str(expected)[:12]}…, "
                 f"its bytes give {found[:12]}…",
                 "Use another copy or an earlier checkpoint",
             )
     leaves, metadata = read_tensors(folder / WEIGHTS)
     if metadata.get("format") != "heredity.policy":
         raise RefusedError(folder / WEIGHTS, "was not written as the weights of a policy")
-    found = content_hash(unflatten(leaves))
+    try:
+        found = content_hash(unflatten(leaves))
+    except UsageError as error:
+        raise RefusedError(folder / WEIGHTS, f"does not hold weights ({error})") from None
     if found != record.get("policy_hash"):
         raise RefusedError(
             folder / WEIGHTS,

@@ -85,6 +85,36 @@ class Lineage:
             RefusedError: when it does not describe a lineage.
         """
         try:
-            return cls(tuple(LineageEntry(**entry) for entry in value["entries"]))
+            entries = tuple(LineageEntry(**entry) for entry in value["entries"])
         except (KeyError, TypeError) as error:
             raise RefusedError(path, f"does not describe a lineage ({error})") from None
+        for index, entry in enumerate(entries):
+            problem = _problem(entry)
+            if problem:
+                raise RefusedError(path, f"does not describe a lineage (entry {index}: {problem})")
+        return cls(entries)
+
+
+_KINDS = {
+    "operation": str,
+    "hash": str,
+    "parent": str | None,
+    "step": int,
+    "run": str,
+    "arguments": Mapping,
+    "score": Mapping | None,
+    "time": str,
+    "versions": Mapping,
+}
+
+
+def _problem(entry: LineageEntry) -> str:
+    """Which field is not what it should be; empty when all are."""
+    for name, kind in _KINDS.items():
+        if not isinstance(getattr(entry, name), kind):
+            return f"{name} is {getattr(entry, name)!r}"
+    if entry.score is not None:
+        for name in ("mean_return", "std_return", "episodes"):
+            if not isinstance(entry.score.get(name), int | float):
+                return f"score has no number {name}"
+    return ""

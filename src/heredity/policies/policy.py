@@ -9,11 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from heredity.common.errors import HeredityError, MismatchError, RefusedError, UsageError
+from heredity.common.errors import MismatchError, RefusedError, UsageError
 from heredity.common.streams import stream
 from heredity.networks.contract import Carry
 from heredity.policies.actor_critic import ActorCritic
-from heredity.policies.files import load_policy, save_policy
+from heredity.policies.files import CONFIG, load_policy, save_policy
 from heredity.policies.lineage import Lineage
 from heredity.policies.specification import PolicySpec
 from heredity.spaces import Box, Dict, Discrete, Space, space_difference
@@ -150,6 +150,7 @@ class Policy:
 
         Raises:
             MismatchError: when the observation is not of the policy's space, or has NaN.
+            UsageError: when `key` is not a whole number of 32 bits.
         """
         del episode_start
         observation, batched = self._checked(observation)
@@ -159,7 +160,7 @@ class Policy:
         if deterministic:
             action = np.asarray(self._mode(params, observation))
         else:
-            draw = self._draws if key is None else key
+            draw = self._draws if key is None else _checked_key(key)
             self._draws += key is None
             action = np.asarray(self._drawn(params, observation, np.uint32(0), np.uint32(draw)))
         if isinstance(self.spec.action_space, Discrete) and not batched:
@@ -216,8 +217,8 @@ class Policy:
         spec, leaves, lineage, policy_hash = load_policy(folder)
         try:
             policy = cls(spec, unflatten(leaves), lineage)
-        except HeredityError as error:
-            raise RefusedError(folder, f"cannot be built: {error}") from None
+        except Exception as error:  # sizes and names from a file can fail in any layer below
+            raise RefusedError(folder / CONFIG, f"cannot be built: {error}") from error
         policy._hash = policy_hash
         return policy
 
@@ -241,44 +242,88 @@ class Policy:
     load = from_pretrained
 
 
+def _checked_key(key: Any) -> int:
+    if not isinstance(key, int | np.integer) or not 0 <= key < 2**32:
+        raise UsageError(f"key {key!r}: a whole number from 0 to 2**32 - 1 was expected")
+    return int(key)
+
+
 def _checked_leaf(space: Space, value: Any, path: str) -> tuple[np.ndarray, bool]:
     """The array of one leaf space, and whether it has a leading batch axis."""
+    array = _as_array(space, value, path)
     if isinstance(space, Box):
-        array = np.asarray(value, space.dtype)
         shape = space.shape
-        # A sum is finite unless something in it is not (or it overflows: then look closely).
-        if array.dtype.kind == "f" and not np.isfinite(array.sum()):
-            if np.isnan(array).any():
-                columns = np.unique(np.nonzero(np.isnan(array))[-1]) if array.ndim else [0]
-                names = [space.columns[i] if space.columns else str(i) for i in columns[:5]]
-                raise MismatchError(
-                    f"{path} has NaN in column {', '.join(names)}",
-                    "A policy cannot act on what was not measured: fix or replace the sensor",
-                )
     else:
-        array = np.asarray(value)
         shape = () if isinstance(space, Discrete) else (len(space.nvec),)  # pyright: ignore[reportAttributeAccessIssue]
-        if array.dtype.kind not in "iu":
-            raise MismatchError(f"{path} has dtype {array.dtype}, whole numbers were expected")
-    if array.shape == shape:
-        return array, False
-    if array.shape[1:] == shape and array.ndim == len(shape) + 1:
-        return array, True
-    raise MismatchError(
-        f"{path} has shape {array.shape}, {shape} or (batch, {', '.join(map(str, shape))}) "
-        "was expected",
-        "The policy was trained on other observations",
-    )
+    batched = array.ndim == len(shape) + 1 and array.shape[1:] == shape
+    if array.shape != shape and not batched:
+        raise MismatchError(
+            f"{path} has shape {array.shape}, {shape} or (batch, {', '.join(map(str, shape))}) "
+            "was expected",
+            "The policy was trained on other observations",
+        )
+    if isinstance(space, Box):
+        _refuse_nan(space, array, path)
+    else:
+        _refuse_unknown_choices(space, array, path)
+    return array, batched
+
+
+def _as_array(space: Space, value: Any, path: str) -> np.ndarray:
+    """The value in the space's dtype; whole numbers stay what they are."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise MismatchError(f"{path} is not an array ({error})") from None
+    whole = not isinstance(space, Box) or np.dtype(space.dtype).kind in "iu"
+    if array.dtype.kind not in ("iu" if whole else "iufb"):
+        expected = "whole numbers were" if whole else "numbers were"
+        raise MismatchError(f"{path} has dtype {array.dtype}, {expected} expected")
+    if not isinstance(space, Box) or array.dtype == space.dtype:
+        return array
+    if whole and array.size:
+        limits = np.iinfo(space.dtype)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise MismatchError(f"{path} does not fit {space.dtype}: {array.min()} … {array.max()}")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, as in training
+        return array.astype(space.dtype)
+
+
+def _refuse_nan(space: Box, array: np.ndarray, path: str) -> None:
+    # A sum is finite unless something in it is not (or it overflows: then look closely).
+    if array.dtype.kind != "f" or np.isfinite(array.sum()):
+        return
+    missing = np.isnan(array)
+    if missing.any():
+        columns = np.unique(np.nonzero(missing)[-1])[:5] if space.shape else [0]
+        names = [space.columns[i] if space.columns else str(i) for i in columns]
+        raise MismatchError(
+            f"{path} has NaN in column {', '.join(names)}",
+            "A policy cannot act on what was not measured: fix or replace the sensor",
+        )
+
+
+def _refuse_unknown_choices(space: Space, array: np.ndarray, path: str) -> None:
+    first = space.start if isinstance(space, Discrete) else 0
+    size = np.asarray(space.size if isinstance(space, Discrete) else space.nvec)  # pyright: ignore[reportAttributeAccessIssue]
+    if np.any((array < first) | (array >= first + size)):
+        raise MismatchError(
+            f"{path} is {array.tolist()}, choices from {first} to below {(first + size).tolist()} "
+            "were expected"
+        )
 
 
 def _checked_tree(space: Space, value: Any, path: str) -> tuple[Any, bool]:
     if not isinstance(space, Dict):
         return _checked_leaf(space, value, path)
-    if not isinstance(value, Mapping) or sorted(value) != list(space):
-        given = sorted(value) if isinstance(value, Mapping) else type(value).__name__
+    if not isinstance(value, Mapping) or set(value) != set(space):
+        given = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
         raise MismatchError(f"{path} has the keys {given}, {list(space)} were expected")
     checked = {name: _checked_tree(part, value[name], f"{path}/{name}") for name, part in space.entries}
-    batched = {flag for _, flag in checked.values()}
-    if len(batched) != 1:
+    values = {name: array for name, (array, _) in checked.items()}
+    batched = any(flag for _, flag in checked.values())
+    if batched and len({len(leaf) for leaf in jax.tree.leaves(values) if leaf.ndim}) != 1:
+        raise MismatchError(f"{path} mixes batches of different sizes")
+    if not all(flag is batched for _, flag in checked.values()):
         raise MismatchError(f"{path} mixes single and batched entries")
-    return {name: array for name, (array, _) in checked.items()}, batched.pop()
+    return values, batched

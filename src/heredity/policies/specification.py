@@ -75,8 +75,11 @@ class PolicySpec:
             preprocessing = value["preprocessing"]
             critic = value["critic"]
             environment = value["environment"]
-            if environment is not None and not isinstance(environment.get("id"), str):
-                raise RefusedError(path, f"names no environment id: {environment!r}")
+            if environment is not None and not (
+                isinstance(environment.get("id"), str)
+                and isinstance(environment.get("options"), Mapping)
+            ):
+                raise RefusedError(path, f"names no environment (id, options): {environment!r}")
             return cls(
                 observation_space=space_from_json(value["observation_space"], path),
                 action_space=space_from_json(value["action_space"], path),
@@ -89,6 +92,13 @@ class PolicySpec:
                 environment=environment,
                 algorithm=str(value["algorithm"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (
+            ArithmeticError,
+            AttributeError,
+            KeyError,
+            RecursionError,
+            TypeError,
+            ValueError,
+        ) as error:
             problem = f"misses {error}" if isinstance(error, KeyError) else str(error)
             raise RefusedError(path, f"does not describe a policy ({problem})") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,10 @@ import numpy as np
 
 from heredity.common.errors import RefusedError
 from heredity.common.files import (
-    check_schema,
-    check_seal,
     folder_appearing_whole,
     point_symlink,
-    read_text,
+    read_sealed_json,
+    remove_folder,
     seal_json,
     sha256_file,
 )
@@ -27,6 +25,18 @@ from heredity.policies.lineage import Lineage
 from heredity.policies.specification import PolicySpec
 
 SCHEMA_VERSION = 1
+_MANIFEST_KINDS = {
+    "best": dict | None,
+    "elapsed": float | int,
+    "exactness": dict,
+    "files": dict,
+    "frozen": dict,
+    "numerics": dict,
+    "parent": str | None,
+    "run": str,
+    "step": int,
+    "versions": dict,
+}
 STATE = "training_state/state.safetensors"
 MANIFEST = "training_state/manifest.json"
 
@@ -86,8 +96,10 @@ def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
 def read_manifest(place: Path) -> dict[str, Any]:
     """The manifest of a checkpoint, its seal and schema checked; files are not read."""
     path = place / MANIFEST
-    manifest = check_seal(read_text(path), path)
-    check_schema(manifest, path, "a checkpoint", SCHEMA_VERSION)
+    manifest = read_sealed_json(path, "a checkpoint", SCHEMA_VERSION)
+    for name, kind in _MANIFEST_KINDS.items():
+        if not isinstance(manifest.get(name), kind):
+            raise RefusedError(path, f"has {name} {manifest.get(name)!r}: it is no checkpoint's")
     return manifest
 
 
@@ -98,6 +110,8 @@ def verify_checkpoint(place: Path) -> dict[str, Any]:
         RefusedError: naming the file that is missing, torn or altered.
     """
     manifest = read_manifest(place)
+    if STATE not in manifest["files"]:
+        raise RefusedError(place / MANIFEST, f"does not name the hash of {STATE}")
     for name, expected in manifest["files"].items():
         path = place / name
         if not path.is_file():
@@ -106,7 +120,7 @@ def verify_checkpoint(place: Path) -> dict[str, Any]:
         if found != expected:
             raise RefusedError(
                 path,
-                f"was altered or torn: the manifest says sha256 {expected[:12]}…, "
+                f"was altered or torn: the manifest says sha256 {str(expected)[:12]}…, "
                 f"its bytes give {found[:12]}…",
                 "Use the checkpoint before it",
             )
@@ -131,8 +145,12 @@ def newest_whole_checkpoint(folder: RunFolder) -> tuple[Checkpoint | None, list[
     """The newest checkpoint that can be read, and why the newer ones could not."""
     refused: list[RefusedError] = []
     for step in reversed(folder.checkpoint_steps()):
+        place = folder.checkpoint(step)
         try:
-            return read_checkpoint(folder.checkpoint(step)), refused
+            checkpoint = read_checkpoint(place)
+            if checkpoint.step != step:
+                raise RefusedError(place, f"holds the checkpoint of step {checkpoint.step:,}")
+            return checkpoint, refused
         except RefusedError as error:
             refused.append(error)
     return None, refused
@@ -160,4 +178,4 @@ def retire_checkpoints(
         kept |= set(first.values())
     for step in steps:
         if step not in kept:
-            shutil.rmtree(folder.checkpoint(step))
+            remove_folder(folder.checkpoint(step))

@@ -54,12 +54,19 @@ class Evaluation:
         return float(self.returns.std())
 
     @property
+    def is_finite(self) -> bool:
+        """Whether the mean and the deviation are numbers: environments can give rewards that are not."""
+        return bool(np.isfinite([self.mean, self.std]).all())
+
+    @property
     def episodes(self) -> int:
         """How many episodes there were."""
         return len(self.returns)
 
-    def score(self) -> dict[str, Any]:
-        """The numbers that lineage and model card keep."""
+    def score(self) -> dict[str, Any] | None:
+        """The numbers that lineage and model card keep; None when they are not finite."""
+        if not self.is_finite:
+            return None
         return {"mean_return": self.mean, "std_return": self.std, "episodes": self.episodes}
 
 
@@ -106,8 +113,13 @@ class Evaluator:
 
         Args:
             params: Weights of the specification.
-            seed: Decides first states and, if not deterministic, actions.
+            seed: Decides first states and, if not deterministic, actions; 32 bits.
+
+        Raises:
+            UsageError: for a seed that is no whole number of 32 bits.
         """
+        if not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise UsageError(f"seed {seed!r}: a whole number from 0 to 2**32 - 1 was expected")
         if isinstance(self._environment, JaxEnvironment):
             return self._evaluate_jax(params, seed)
         return self._evaluate_host(self._environment, params, seed)

@@ -7,10 +7,12 @@ two runs that keep different things end in the same weights.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from heredity.common.errors import DivergedError
@@ -75,6 +77,7 @@ class Run:
         callbacks: Of the person.
         sinks: Where rows of metrics go.
         memory: From the checkpoint this process begins at.
+        saved_at: Step of that checkpoint, which need not be written again.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class Run:
         callbacks: list[Callback],
         sinks: list[MetricsSink],
         memory: Memory,
+        saved_at: int | None = None,
     ) -> None:
         self.run_id = run_id
         self.runner = runner
@@ -105,7 +109,7 @@ class Run:
         self._gathered = Accumulator()
         self._stretch = 1
         self._compiled = False
-        self._saved_at: int | None = None
+        self._saved_at = saved_at
         self._finite = True
         self._attempts = 0
         self._began = time.monotonic() - memory.elapsed
@@ -113,8 +117,11 @@ class Run:
 
     # --- the generator ----------------------------------------------------------------------------
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event]:
         """Train; yield an event at each evaluation. Stop by breaking out of the loop.
+
+        Somebody who breaks out and keeps the generator until the program ends still finds what was
+        learnt saved: it is closed before threads and modules are taken down.
 
         Raises:
             TrainingInterrupted: after SIGINT or SIGTERM, when everything is saved.
@@ -122,8 +129,24 @@ class Run:
             FrozenError: when a frozen weight moved.
             StorageError: when the disk refuses.
         """
+        events = self._events()
+        atexit.register(events.close)
+        try:
+            yield from events
+        finally:
+            atexit.unregister(events.close)
+
+    def _events(self) -> Generator[Event]:
         total = self.settings.total_timesteps
-        with StopSignals() as signals, BackgroundWriter() as writer:
+        with contextlib.ExitStack() as ending:
+            # Left in the opposite order, all of it, whatever fails on the way.
+            ending.callback(self.runner.close)
+            for sink in self.sinks:
+                ending.callback(sink.close)
+            for callback in self.callbacks:
+                ending.callback(lambda on=callback: on.on_training_end(self.runner.step))
+            signals = ending.enter_context(StopSignals())
+            writer = ending.enter_context(BackgroundWriter())
             for callback in self.callbacks:
                 callback.on_training_start(self.runner.step, total)
             try:
@@ -132,33 +155,28 @@ class Run:
                 # The person broke out of the loop: what was learnt is not lost.
                 self._checkpoint(writer)
                 raise
-            finally:
-                for callback in self.callbacks:
-                    callback.on_training_end(self.runner.step)
-                for sink in self.sinks:
-                    sink.close()
-                self.runner.close()
 
-    def _train(self, signals: StopSignals, writer: BackgroundWriter) -> Iterator[Event]:
+    def _train(self, signals: StopSignals, writer: BackgroundWriter) -> Generator[Event]:
         total = self.settings.total_timesteps
         at_start = self.runner.step == 0 and self.settings.snapshot_every is not None
         if at_start and self.runner.step < total:
             event = self._evaluated(writer, True, {})
             self._checkpoint(writer, event)
             yield event
-            if not self._go_on(event):
+            if not self._go_on(writer, event):
                 return
         if self.settings.on_divergence == "rollback":
             self._checkpoint(writer)
         while (before := self.runner.step) < total:
             self._advance(self._next_boundary(before), signals)
+            if not self._finite:
+                # Before anything is saved, also when a signal came meanwhile.
+                self._recover(writer)
+                continue
             if signals.requested is not None:
                 self._checkpoint(writer)
                 writer.flush()
                 raise TrainingInterrupted(self._interrupted(signals.requested.name))
-            if not self._finite:
-                self._recover(writer)
-                continue
             done = self.runner.step >= total
             row = {}
             if done or self._crossed(before, self.settings.cadence("log")):
@@ -176,13 +194,18 @@ class Run:
                 self._checkpoint(writer, event)
             if event is not None:
                 yield event
-                if not self._go_on(event):
+                if not self._go_on(writer, event):
                     self._checkpoint(writer)
                     return
         writer.flush()
 
-    def _go_on(self, event: Event) -> bool:
-        answers = [callback.on_event(event) for callback in self.callbacks]
+    def _go_on(self, writer: BackgroundWriter, event: Event) -> bool:
+        try:
+            answers = [callback.on_event(event) for callback in self.callbacks]
+        except BaseException:
+            # A mistake in a callback costs no training either.
+            self._checkpoint(writer)
+            raise
         return not any(answer is False for answer in answers)
 
     # --- boundaries -------------------------------------------------------------------------------
@@ -250,6 +273,8 @@ class Run:
         evaluation = None
         if self.evaluator is not None:
             evaluation = self.evaluator.evaluate(unflatten(leaves), self.settings.seed)
+        if evaluation is not None and not evaluation.is_finite:
+            log.warning("the return of the evaluation at step %s is not finite", f"{step:,}")
         is_best = self._is_best(evaluation)
         policy_hash = content_hash(unflatten(leaves))
         entry = self._entry("snapshot", policy_hash, evaluation)
@@ -286,7 +311,7 @@ class Run:
         )
 
     def _is_best(self, evaluation: Evaluation | None) -> bool:
-        if evaluation is None:
+        if evaluation is None or not evaluation.is_finite:
             return False
         if self.memory.best is None or evaluation.mean > self.memory.best["mean"]:
             self.memory.best = {"step": self.runner.step, "mean": evaluation.mean}
@@ -311,7 +336,8 @@ class Run:
         step, folder = self.runner.step, self.folder
         leaves = self.runner.policy_leaves() if event is None else event.leaves
         self._proof.check(unflatten(leaves))
-        if folder is None or self._saved_at == step:
+        is_best = event is not None and event.is_best
+        if folder is None or (self._saved_at == step and not is_best):
             return
         self._saved_at = step
         self.memory.elapsed = time.monotonic() - self._began
@@ -326,7 +352,6 @@ class Run:
             lineage=self.lineage.then(self._entry("checkpoint", policy_hash, evaluation)),
             notes=dataclasses.asdict(self.memory),
         )
-        is_best = event is not None and event.is_best
         best = self.memory.best["step"] if self.memory.best else None
         settings = self.settings
 
@@ -368,13 +393,16 @@ class Run:
         self._attempts = max(attempt, self._attempts + 1)
         if self._attempts > self.settings.max_rollbacks:
             raise DivergedError(f"{problem}; it was rolled back {self.settings.max_rollbacks} times")
-        self.runner.load(good.policy, good.state, self._attempts)
+        exactness = self.runner.load(good.policy, good.state, self._attempts)
         log.warning("%s: rolled back, attempt %d", problem, self._attempts)
+        if not exactness.exact:
+            log.warning("the episodes were begun anew: %s", exactness.reason)
         self._gathered, self._logged_at = Accumulator(), self.runner.step
         policy_hash = content_hash(unflatten(good.policy))
+        # What was snapshotted after the good moment is no ancestor of what comes now.
+        self.memory.parent = policy_hash
         self.lineage = good.lineage.then(
             self._entry("rollback", policy_hash, None, attempt=self._attempts, diverged_at=step)
         )
-        self.memory.parent = policy_hash
-        self._saved_at = None
+        self._saved_at = good.step
 

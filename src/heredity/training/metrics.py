@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from heredity.common.errors import MissingExtraError, StorageError
-from heredity.common.files import write_atomically
+from heredity.common.files import read_text, write_atomically
 from heredity.common.run_folder import RunFolder
 from heredity.training.evaluation import Evaluation
 
@@ -76,8 +79,10 @@ class CsvSink:
         self._path = path
         self._columns: list[str] = []
         if resume_at is not None and path.is_file():
-            with path.open(newline="", encoding="utf-8") as stream:
-                rows = [r for r in csv.DictReader(stream) if _step_of(r) <= resume_at]
+            # A process that died may have left half a line at the end.
+            whole = read_text(path).rpartition("\n")[0]
+            table = csv.DictReader(io.StringIO(whole, newline=""))
+            rows = [row for row in table if _step_of(row) <= resume_at]
             self._columns = list(rows[0]) if rows else []
             self._rewrite(rows)
         else:
@@ -122,24 +127,58 @@ def _step_of(row: dict[str, Any]) -> float:
 
 
 class TensorBoardSink:
-    """``events.*`` in the run folder."""
+    """``events.*`` in the run folder, written at once.
+
+    The library's own writer has a thread behind a queue, and waits for ever once that thread has
+    died of a full disk.
+
+    Args:
+        folder: Of the run.
+        resume_at: What was logged after this step is taken back: the run goes over it again.
+
+    Raises:
+        StorageError: when the disk refuses; so do the methods.
+    """
 
     def __init__(self, folder: Path, resume_at: int | None = None) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2, summary_pb2
 
-        purge = None if resume_at is None else resume_at + 1
-        self._writer = SummaryWriter(str(folder), purge_step=purge)
+        self._path, self._event, self._summary = folder / "events", event_pb2.Event, summary_pb2.Summary
+        with self._told():
+            # The library names files by the second; a resume may be faster.
+            suffix = "" if resume_at is None else f".{resume_at}"
+            self._writer = EventsWriter(str(self._path), suffix)
+            if resume_at is not None:
+                start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+                self._add(resume_at + 1, session_log=start)
+            self._writer.flush()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(self._path, error) from error
+
+    def _add(self, step: int, **what: Any) -> None:
+        self._writer.write_event(self._event(step=step, wall_time=time.time(), **what))
 
     def write(self, step: int, row: dict[str, float]) -> None:
         """Add one scalar for each column."""
-        for name, value in row.items():
-            if not math.isnan(value):
-                self._writer.add_scalar(name, value, step)
-        self._writer.flush()
+        values = [
+            self._summary.Value(tag=name, simple_value=value)
+            for name, value in row.items()
+            if not math.isnan(value)
+        ]
+        with self._told():
+            self._add(step, summary=self._summary(value=values))
+            self._writer.flush()
 
     def close(self) -> None:
         """Close the event file."""
-        self._writer.close()
+        with self._told():
+            self._writer.close()
 
 
 class WandbSink:

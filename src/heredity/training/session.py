@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def begin_run(
     settings: RunSettings,
     directory: str | Path | None = None,
     callback: CallbackLike = None,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Train a policy from fresh weights; yields an event at each evaluation.
 
     Args:
@@ -71,10 +71,12 @@ def begin_run(
         )
     run_id = uuid.uuid4().hex[:12]
     record = _config_record(run_id, config, environment, settings)
-    if folder is not None:
-        write_atomically(folder.config, dump_json(record))
     runner = _make_runner(config, environment, settings)
-    return _fresh(run_id, runner, environment, settings, folder, callbacks, record)
+    run = _fresh(run_id, runner, environment, settings, folder, callbacks, record)
+    if folder is not None:
+        # Last: what was refused on the way here has not taken the directory.
+        write_atomically(folder.config, dump_json(record))
+    return run.events()
 
 
 def _fresh(
@@ -85,7 +87,7 @@ def _fresh(
     folder: RunFolder | None,
     callbacks: list,
     record: dict[str, Any],
-) -> Iterator[Event]:
+) -> Run:
     policy_hash = content_hash(unflatten(runner.policy_leaves()))
     arguments = {
         "algorithm": "ppo",
@@ -111,7 +113,7 @@ def _fresh(
         callbacks=callbacks,
         sinks=_sinks(folder, callbacks, run_id, record, None),
         memory=memory,
-    ).events()
+    )
 
 
 def resume_run(
@@ -120,7 +122,7 @@ def resume_run(
     callback: CallbackLike = None,
     environment: Environment | None = None,
     trust: Sequence[str] = (),
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Go on with a run from its newest whole checkpoint, or from the start if it has none.
 
     Args:
@@ -160,12 +162,27 @@ def resume_run(
         )
     if environment is None:
         environment = _recorded_environment(folder, record, config.num_envs, trust)
-    write_atomically(folder.config, dump_json({**record, "run": _settings_json(settings)}))
     runner = _make_runner(config, environment, settings)
     if checkpoint is None:
         log.warning("%s: no whole checkpoint, starting again from config.json", folder.root)
-        return _fresh(record["run_id"], runner, environment, settings, folder, callbacks, record)
-    return _resumed(checkpoint, runner, environment, settings, folder, callbacks, record)
+        run = _fresh(record["run_id"], runner, environment, settings, folder, callbacks, record)
+    else:
+        run = _resumed(checkpoint, runner, environment, settings, folder, callbacks, record)
+    _set_aside(folder, -1 if checkpoint is None else checkpoint.step)
+    total = settings.total_timesteps
+    changed = {**record, "run": _settings_json(settings), "total_timesteps": total}
+    write_atomically(folder.config, dump_json(changed))
+    return run.events()
+
+
+def _set_aside(folder: RunFolder, step: int) -> None:
+    """Checkpoints after `step` were refused: they no longer count, and nobody takes them for one."""
+    for later in folder.checkpoint_steps():
+        if later > step:
+            aside = folder.checkpoint(later)
+            aside.rename(aside.with_name(f"{aside.name}.refused-{uuid.uuid4().hex[:6]}"))
+    if step >= 0:
+        point_symlink(folder.checkpoints / "last", step_name(step))
 
 
 def _resumed(
@@ -176,7 +193,7 @@ def _resumed(
     folder: RunFolder,
     callbacks: list,
     record: dict[str, Any],
-) -> Iterator[Event]:
+) -> Run:
     place = folder.checkpoint(checkpoint.step)
     spec = runner.algorithm.spec
     if checkpoint.spec.to_json() != spec.to_json():
@@ -186,12 +203,6 @@ def _resumed(
             place,
         )
     exactness = runner.load(checkpoint.policy, checkpoint.state, None)
-    for step in folder.checkpoint_steps():
-        # What was refused steps aside, so that it is neither counted nor taken for a checkpoint.
-        if step > checkpoint.step:
-            aside = folder.checkpoint(step)
-            aside.rename(aside.with_name(f"{aside.name}.refused-{uuid.uuid4().hex[:6]}"))
-    point_symlink(folder.checkpoints / "last", step_name(checkpoint.step))
 
     notes = checkpoint.notes
     reasons = [exactness.reason] if not exactness.exact else []
@@ -234,7 +245,8 @@ def _resumed(
         callbacks=callbacks,
         sinks=_sinks(folder, callbacks, checkpoint.run, record, checkpoint.step),
         memory=memory,
-    ).events()
+        saved_at=checkpoint.step,
+    )
 
 
 def _numeric_differences(notes: dict[str, Any]) -> list[str]:
@@ -341,6 +353,8 @@ def _config_record(
 def _read_settings(folder: RunFolder, record: dict[str, Any]) -> tuple[PPOConfig, RunSettings]:
     if record.get("algorithm") != "ppo":
         raise RefusedError(folder.config, f"names the algorithm {record.get('algorithm')!r}")
+    if not isinstance(record.get("run_id"), str):
+        raise RefusedError(folder.config, f"names the run_id {record.get('run_id')!r}")
     try:
         return PPOConfig(**record["settings"]), RunSettings(**record["run"])
     except (KeyError, TypeError, ValueError) as error:
@@ -353,8 +367,7 @@ def _recorded_environment(
     named = record.get("environment")
     if not isinstance(named, dict):
         raise UsageError(f"{folder.root} names no environment: give it with --env")
-    try:
-        spec = EnvironmentSpec(named["id"], named["options"])
-    except KeyError as error:
-        raise RefusedError(folder.config, f"does not name its environment ({error})") from None
-    return make_recorded(spec, num_envs, trust)
+    identity, options = named.get("id"), named.get("options")
+    if not isinstance(identity, str) or not isinstance(options, dict):
+        raise RefusedError(folder.config, f"does not name its environment (id, options): {named}")
+    return make_recorded(EnvironmentSpec(identity, options), num_envs, trust)

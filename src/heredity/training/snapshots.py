@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import numpy as np
 
-from heredity.common.files import dump_json, folder_appearing_whole
+from heredity.common.files import dump_json, folder_appearing_whole, remove_folder
 from heredity.common.run_folder import EVALUATION_SCHEMA_VERSION, RunFolder
 from heredity.policies.files import policy_files, write_policy_files
 from heredity.policies.lineage import Lineage
@@ -48,12 +47,12 @@ def write_snapshot(
     with folder_appearing_whole(folder.snapshot(step)) as temporary:
         (temporary / "policy").mkdir()
         write_policy_files(temporary / "policy", policy_files(spec, leaves, lineage))
-        if evaluation is not None:
+        if evaluation is not None and evaluation.is_finite:
             record = evaluation_json(evaluation, step, str(lineage.head))
             (temporary / "evaluation.json").write_text(dump_json(record), encoding="utf-8")
-            if evaluation.recording is not None:
-                (temporary / "rollout").mkdir()
-                evaluation.recording.save(temporary / "rollout")
+        if evaluation is not None and evaluation.recording is not None:
+            (temporary / "rollout").mkdir()
+            evaluation.recording.save(temporary / "rollout")
     if keep is not None:
         for old in folder.snapshot_steps()[:-keep]:
-            shutil.rmtree(folder.snapshot(old))
+            remove_folder(folder.snapshot(old))

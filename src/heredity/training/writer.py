@@ -37,8 +37,10 @@ class BackgroundWriter:
     ) -> None:
         self._jobs.put(None)
         self._thread.join()
-        if error is None:
+        if error is None or isinstance(error, GeneratorExit):
             self._raise()
+        elif self._error is not None and self._error is not error:
+            error.add_note(f"Besides: {self._error}")
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -1,4 +1,4 @@
-"""The optional libraries that draw: imported when something is drawn, named when they are missing."""
+"""The optional libraries that draw: imported when needed, named when they are missing."""
 
 from __future__ import annotations
 

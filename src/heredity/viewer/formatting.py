@@ -73,7 +73,7 @@ def time_text(value: Any) -> str:
 
 
 def script_json(value: Any) -> str:
-    """JSON that can stand inside a ``<script>`` element whatever its strings hold.
+    r"""JSON that can stand inside a ``<script>`` element whatever its strings hold.
 
     Example:
         >>> script_json({"name": "</script>"})

@@ -37,8 +37,8 @@ def rotate(rotation: np.ndarray, points: np.ndarray) -> np.ndarray:
 
     Example:
         >>> half = np.sqrt(0.5)
-        >>> rotate(np.array([half, 0.0, 0.0, half]), np.array([1.0, 0.0, 0.0])).round(6).tolist()
-        [0.0, 1.0, 0.0]
+        >>> rotate(np.array([half, 0.0, 0.0, half]), np.array([2.0, 0.0, 1.0])).round(6) + 0.0
+        array([0., 2., 1.])
     """
     w, axis = rotation[..., :1], rotation[..., 1:]
     across = 2.0 * np.cross(axis, points)

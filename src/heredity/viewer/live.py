@@ -114,7 +114,6 @@ class LiveViewer:
         snapshot = next((s for s in self._snapshots if s.step == wanted), None)
         if snapshot is None:
             return
-        self._shown = wanted
         self._began = time.monotonic()
         try:
             recording = snapshot.recording() if snapshot.has_rollout else None
@@ -126,6 +125,7 @@ class LiveViewer:
             self._player = player_of(self._server, None, self._player)
             self._panel.tell_notes(list(self._refused.values()))
         self._panel.tell(snapshot)
+        self._shown = wanted
 
     def _play(self, now: float) -> None:
         """Show the frame that it is time for."""

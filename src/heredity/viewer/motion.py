@@ -1,4 +1,4 @@
-"""From a recorded rollout to what is shown of it: fewer frames, in front of a camera that follows."""
+"""From a recorded rollout to what is shown of it: fewer frames, and a camera that follows."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def motion_of(
             f"{bodies} bodies: (T, {bodies}, 3) and (T, {bodies}, 4) were expected"
         )
     cut = []
-    whole = np.isfinite(positions).all((1, 2)) & np.isfinite(rotations).all((1, 2))
+    whole = np.asarray(np.isfinite(positions).all((1, 2)) & np.isfinite(rotations).all((1, 2)))
     steps = len(whole) if whole.all() else int(np.argmin(whole))
     if steps == 0:
         raise UsageError("the recording has no pose that is finite")

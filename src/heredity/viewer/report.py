@@ -1,12 +1,9 @@
-"""One page that tells a whole run, with its rollouts in it, and opens anywhere without a network."""
+"""One page that tells a whole run, with its rollouts in it, and opens without a network."""
 
 from __future__ import annotations
 
 import base64
 import gzip
-import importlib.resources
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +23,7 @@ from heredity.viewer.formatting import (
 )
 from heredity.viewer.reading import Run, Snapshot, evenly, read_run, short_hash
 from heredity.viewer.rollouts import MOST_PICTURE_BYTES, SceneExporter, rollout_payload
+from heredity.viewer.templates import fill, page_file
 from heredity.viewer.weight_norms import weight_norms
 
 MAX_SNAPSHOTS = 24
@@ -89,10 +87,10 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
         sections.part("Configuration", "", sections.settings_html(run.config)),
     ]
     return fill(
-        _page_file("report.html"),
+        page_file("report.html"),
         {
             "title": sections.escape(f"{run.name} – heredity"),
-            "css": _page_file("report.css"),
+            "css": page_file("report.css"),
             "name": sections.escape(run.name),
             "lead": sections.lead(run),
             "figures": sections.figures(run, len(shown)),
@@ -102,7 +100,7 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
             "version": sections.escape(sections.version()),
             "written": sections.escape(time_text(now())),
             "payloads": "\n".join(scripts),
-            "script": _page_file("report.js"),
+            "script": page_file("report.js"),
         },
     )
 
@@ -110,7 +108,7 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
 def _rollouts(
     chosen: list[Snapshot], notes: list[str]
 ) -> tuple[list[Snapshot], list[dict[str, Any]], tuple[str, str] | None]:
-    """Those snapshots whose rollout can be shown, the rollouts, and viser's page if it is needed."""
+    """Those snapshots that can be shown, their rollouts, and viser's page if it is needed."""
     shown: list[Snapshot] = []
     payloads: list[dict[str, Any]] = []
     share = MOST_PICTURE_BYTES / max(1, len(chosen))
@@ -153,19 +151,3 @@ def _told(snapshot: Snapshot) -> dict[str, Any]:
 
 def _json_script(name: str, value: Any) -> str:
     return f'<script type="application/json" id="{name}">{script_json(value)}</script>'
-
-
-def _page_file(name: str) -> str:
-    return (importlib.resources.files("heredity.viewer") / "page" / name).read_text("utf-8")
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Put values into the ``{{places}}`` of a template, in one pass.
-
-    One pass, so that a value that happens to hold the name of a place stays as it is.
-
-    Example:
-        >>> fill("<p>{{a}} {{b}}</p>", {"a": "{{b}}", "b": "x"})
-        '<p>{{b}} x</p>'
-    """
-    return re.sub(r"\{\{(\w+)\}\}", lambda place: values[place.group(1)], template)

@@ -13,6 +13,7 @@ from heredity.viewer.charts import Chart
 from heredity.viewer.formatting import score_text, spread_text, steps_text, time_text, value_text
 from heredity.viewer.lineage import NOTED, Node, Row, family, rows_of
 from heredity.viewer.reading import Run, Score, Snapshot, number, short_hash
+from heredity.viewer.templates import fill, page_file
 
 ROW_HEIGHT = 34
 LANE_WIDTH = 22
@@ -127,28 +128,7 @@ def timeline_html(shown: int, total: int) -> str:
             "Write the report again when training has made one.</div></div></section>"
         )
     count = f"{shown:,} of {total:,} snapshots" if shown < total else f"{total:,} snapshots"
-    previous, following = "M11 2.5v11L3 8z", "M5 2.5v11L13 8z"
-
-    def step_button(name: str, label: str, path: str) -> str:
-        return (
-            f'<button id="{name}" aria-label="{label}"><svg viewBox="0 0 16 16" aria-hidden="true">'
-            f'<path d="{path}"/></svg></button>'
-        )
-
-    return f"""<section class="card timeline" id="timeline" aria-label="Timeline of snapshots">
-<div class="screen" id="screen"><div class="busy" id="busy"></div>
-<div class="pill left">snapshot <b id="where"></b></div><div class="pill right" id="cut"></div></div>
-<div class="deck"><div class="told"><div class="buttons">
-{step_button("before", "Previous snapshot", previous)}<button id="play" class="main"></button>
-{step_button("after", "Next snapshot", following)}</div>
-<p class="fact"><span>Step</span><b id="step"></b></p>
-<p class="fact"><span>Return</span><b id="score"></b> <small id="spread"></small></p>
-<p class="fact"><span>Evaluated on</span><b id="episodes"></b></p>
-<p class="fact"><span>Policy</span><b class="hash" id="hash"></b></p></div>
-<div class="track"><svg id="curve" aria-hidden="true"></svg>
-<input type="range" id="slider" min="0" max="{shown - 1}" value="0" step="1" aria-label="Snapshot"></div>
-<p class="hint"><span>{count}</span><span class="keys"><kbd>←</kbd> <kbd>→</kbd> move between \
-snapshots, <kbd>space</kbd> plays through<span id="turn">; drag the scene to turn it</span></span></p></div></section>"""
+    return fill(page_file("timeline.html"), {"last": shown - 1, "count": count})
 
 
 def part(title: str, detail: str, content: str) -> str:
@@ -163,7 +143,8 @@ def charts_html(charts: Sequence[Chart], first: int) -> str:
     """Empty frames that the page's script draws figures into, numbered from `first`."""
     frames = [
         f'<article class="card chart{" wide" if chart.wide else ""}"><h3>{escape(chart.title)}</h3>'
-        f'<p>{escape(chart.detail)}</p><div class="plot" id="chart-{first + index}"></div></article>'
+        f"<p>{escape(chart.detail)}</p>"
+        f'<div class="plot" id="chart-{first + index}"></div></article>'
         for index, chart in enumerate(charts)
     ]
     return f'<div class="charts">{"".join(frames)}</div>' if frames else ""

@@ -53,15 +53,19 @@ def tree_from_host(template: Tree, leaves: Mapping[str, np.ndarray], what: str) 
         if path not in leaves:
             continue
         value = leaves[path]
+        expected_data = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+        if (value.shape, value.dtype) != (tuple(expected_data.shape), expected_data.dtype):
+            problems.append(
+                f"{path} is {value.dtype}{list(value.shape)}, "
+                f"{expected_data.dtype}{list(expected_data.shape)} was expected"
+            )
+            continue
+        array = jnp.array(value)
         if _is_key(leaf):
-            key = jax.random.wrap_key_data(jnp.asarray(value))
-            found, restored_leaf = (key.shape, key.dtype), key
-        else:
-            found, restored_leaf = (value.shape, value.dtype), jnp.array(value)
-        if found != (tuple(leaf.shape), leaf.dtype):
-            problems.append(f"{path} is {found[1]}{list(found[0])}, "
-                            f"{leaf.dtype}{list(leaf.shape)} was expected")
-        restored.append(restored_leaf)
+            array = jax.random.wrap_key_data(array)
+            if array.dtype != leaf.dtype:
+                problems.append(f"{path} is {array.dtype}, {leaf.dtype} was expected")
+        restored.append(array)
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise MismatchError(f"{what} does not fit: {'; '.join(problems[:5])}{more}",
