@@ -237,8 +237,10 @@ def run(case: Case) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     model.learn(total)
 
     tensors = {f"initial/{path}": leaf for path, leaf in initial.items()}
-    tensors |= {name: array.astype(np.uint8) if array.dtype == bool else array
-                for name, array in arrays.items()}
+    tensors |= {
+        name: array.astype(np.uint8) if array.dtype == bool else array
+        for name, array in arrays.items()
+    }
     logged = []
     for update, (record, after, values) in enumerate(model.records):
         tensors |= {f"{update}/{name}": array for name, array in record.items()}

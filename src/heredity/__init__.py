@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from heredity.environments import register as register_environment
     from heredity.policies import Policy as Policy
     from heredity.training import callbacks as callbacks
+    from heredity.viewer import view as view
+    from heredity.viewer import write_report as write_report
 
 __version__ = "0.1.0"
 
@@ -32,6 +34,8 @@ _NAMES = {
     "make": "heredity.environments:make",
     "register_environment": "heredity.environments:register",
     "resume": "heredity.api:resume",
+    "view": "heredity.viewer:view",
+    "write_report": "heredity.viewer:write_report",
 }
 
 __all__ = [
@@ -44,6 +48,8 @@ __all__ = [
     "make",
     "register_environment",
     "resume",
+    "view",
+    "write_report",
 ]
 
 

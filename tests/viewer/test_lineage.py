@@ -41,6 +41,14 @@ def test_the_line_that_goes_on_keeps_its_lane_and_leaves_hang_beside_it():
     ]  # fmt: skip
 
 
+def test_a_snapshot_hangs_on_the_snapshot_before_it_which_it_does_not_carry():
+    train = entry("train", "a", None)
+    lineages = [[train, entry("snapshot", h, p, s)] for h, p, s in (("b", "a", 1), ("c", "b", 2))]
+    rows = rows_of(family([*lineages, [train, entry("snapshot", "e", "d", 4)]]))
+    # The one whose parent is not among those shown hangs on the ancestor that is known.
+    assert [(r.node.hash, r.parent) for r in rows] == [("a", -1), ("e", 0), ("b", 0), ("c", 2)]
+
+
 def test_a_parent_that_nobody_recorded_is_told():
     (root,) = family([[entry("inject", "x", "foreign")]])
     assert root.lost_parent == "foreign"

@@ -14,7 +14,7 @@ def test_a_whole_run_is_read_without_a_note(scene_run: Path):
     run = read_run(scene_run)
     assert run.notes == []
     assert [s.step for s in run.snapshots] == RunFolder(scene_run).snapshot_steps()
-    assert run.name == "ant-runner"
+    assert run.name == "ant"
     assert run.environment == "brax/ant"
     assert run.snapshots[-1].score is not None
     assert run.snapshots[-1].policy_hash == run.snapshots[-1].lineage[-1]["hash"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -16,7 +17,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync.client import connect
+from websockets.sync.connection import Connection
 
 CANDIDATES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = (
@@ -46,7 +48,7 @@ PATIENCE = 120.0
 class Browser:
     """One page of one browser process, with everything it requested and complained about."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: Connection) -> None:
         self.requests: list[str] = []
         self.complaints: list[str] = []
         self._socket = socket
@@ -179,6 +181,8 @@ def open_browser(executable: str) -> Iterator[Browser]:
     with tempfile.TemporaryDirectory(prefix="heredity-chromium-") as profile:
         process = subprocess.Popen(
             [executable, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            # What it leaves behind goes with the profile.
+            env={**os.environ, "TMPDIR": profile},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

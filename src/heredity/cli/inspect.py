@@ -142,7 +142,8 @@ def _show(found: dict[str, Any]) -> None:
         weights = Table("weights", "shape", "dtype", box=None, padding=(0, 2, 0, 0))
         for name, leaf in found["weights"].items():
             frozen = " [cyan](frozen)[/]" if name in found.get("frozen", ()) else ""
-            weights.add_row(escape(name) + frozen, "×".join(map(str, leaf["shape"])) or "–", leaf["dtype"])
+            shape = "×".join(map(str, leaf["shape"])) or "–"
+            weights.add_row(escape(name) + frozen, shape, leaf["dtype"])
         out.print(weights)
     for entry in found.get("lineage", ()):
         line = f"{entry['operation']:<10} step {entry['step']:>12,}  sha256:{entry['hash'][:16]}"

@@ -146,7 +146,8 @@ def _show(found: dict[str, Any]) -> None:
     for entry in found["entries"]:
         score = entry.get("score")
         told = f"  return {score['mean_return']:.1f} ± {score['std_return']:.1f}" if score else ""
-        seen = f"  [{_COLOR[entry['verified']]}]{entry['verified']}[/]" if "verified" in entry else ""
+        verified = entry.get("verified")
+        seen = f"  [{_COLOR[verified]}]{verified}[/]" if verified else ""
         line = (
             f"[bold]{escape(entry['operation']):<10}[/] step {entry['step']:>12,}  "
             f"{escape(entry['hash'][:12])}{told}  [dim]{escape(entry['time'])}[/]{seen}"

@@ -87,7 +87,8 @@ def _parse(arguments: Sequence[str]) -> Any:
     config = preset_config(preset, environment_id or "")
     options = environment_options(environment_id)
     known = presets().get(environment_id or "")
-    note = f"\n\nPreset of {known.environment}: {known.source}" if known and preset != "none" else ""
+    shown = known is not None and preset != "none"
+    note = f"\n\nPreset of {known.environment}: {known.source}" if shown else ""
     wide = tyro.conf.OmitArgPrefixes
     fields: list[Any] = [
         ("env", Annotated[str | None, tyro.conf.arg(help="Id, such as gymnax/CartPole-v1.")], None),

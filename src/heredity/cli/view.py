@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -44,9 +43,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     handle = view(given.directory, given.host, given.port, given.browser)
     try:
-        while True:
-            time.sleep(3600)
+        handle.wait()
     except KeyboardInterrupt:
         return 0
     finally:
         handle.stop()
+    return 0

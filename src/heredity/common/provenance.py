@@ -7,6 +7,7 @@ import functools
 import importlib.metadata
 import os
 import platform
+from typing import Any
 
 LIBRARIES = (
     "heredity",
@@ -43,13 +44,14 @@ def numerics() -> dict[str, str]:
     """What decides the bits of a result besides the code: backend, PRNG, flags, processor."""
     import jax
 
+    config: Any = jax.config  # it has its attributes only while it runs
     return {
         "backend": jax.default_backend(),
         "machine": platform.machine(),
-        "prng_implementation": str(jax.config.jax_default_prng_impl),
-        "threefry_partitionable": str(jax.config.jax_threefry_partitionable),
-        "enable_x64": str(jax.config.jax_enable_x64),
-        "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        "prng_implementation": str(config.jax_default_prng_impl),
+        "threefry_partitionable": str(config.jax_threefry_partitionable),
+        "enable_x64": str(config.jax_enable_x64),
+        "matmul_precision": str(config.jax_default_matmul_precision),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "device": jax.devices()[0].device_kind,
     }

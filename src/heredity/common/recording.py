@@ -110,7 +110,7 @@ class Recording:
 
     def save(self, folder: Path) -> None:
         """Write ``recording.json`` and ``recording.safetensors`` into an existing folder."""
-        tensors = {"rewards": np.asarray(self.rewards, np.float32)}
+        tensors: dict[str, np.ndarray] = {"rewards": np.asarray(self.rewards, np.float32)}
         for name in ("positions", "rotations", "observations"):
             array = getattr(self, name)
             if array is not None:

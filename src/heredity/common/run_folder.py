@@ -107,7 +107,8 @@ class RunFolder:
         if not self.evaluations.is_file():
             return {}
         try:
-            with np.load(self.evaluations, allow_pickle=False) as stored:
+            # Opened here, because numpy leaves a torn archive open.
+            with self.evaluations.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RefusedError(self.evaluations, f"cannot be read ({error})") from None

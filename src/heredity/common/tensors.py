@@ -23,7 +23,8 @@ def tensor_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str])
     contiguous = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     # ascontiguousarray turns a scalar into a vector; the shape is part of the contract.
     shaped = {name: array.reshape(tensors[name].shape) for name, array in contiguous.items()}
-    return _canonical_header(save(shaped, metadata=dict(metadata)))
+    # Without metadata: the library writes no valid JSON for two empty mappings.
+    return _canonical_header(save(shaped, metadata=dict(metadata) or None))
 
 
 def _canonical_header(data: bytes) -> bytes:
@@ -52,7 +53,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         with safetensors.safe_open(path, framework="numpy") as stream:
             metadata = stream.metadata() or {}
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
     except (
         safetensors.SafetensorError,
         AttributeError,  # a dtype that numpy does not have

@@ -166,6 +166,10 @@ class _Continuous(Distribution):
     def mode(self, parameters: jax.Array) -> jax.Array:
         return self._mean_and_log_std(parameters)[0]
 
+    def _bounds(self, raw_action: jax.Array) -> tuple[jax.Array, jax.Array]:
+        shape = raw_action.shape
+        return jnp.broadcast_to(self._low, shape), jnp.broadcast_to(self._high, shape)
+
     def kl(self, old: jax.Array, new: jax.Array) -> jax.Array:
         # The squashing is the same on both sides, so the divergence of the normals is the same.
         pair = _normal_kl(self._mean_and_log_std(old), self._mean_and_log_std(new))
@@ -208,7 +212,7 @@ class Normal(_Continuous):
         return jnp.sum(log_std + 0.5 + _LOG_SQRT_2PI, axis=-1)
 
     def to_action(self, raw_action: jax.Array) -> jax.Array:
-        return jnp.clip(raw_action, self._low, self._high)
+        return jnp.clip(raw_action, *self._bounds(raw_action))
 
 
 class TanhNormal(_Continuous):
@@ -246,8 +250,8 @@ class TanhNormal(_Continuous):
         return jnp.sum(entropies, axis=-1)
 
     def to_action(self, raw_action: jax.Array) -> jax.Array:
-        half = 0.5 * (self._high - self._low)
-        return self._low + half * (jnp.tanh(raw_action) + 1.0)
+        low, high = self._bounds(raw_action)
+        return low + 0.5 * (high - low) * (jnp.tanh(raw_action) + 1.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -98,7 +99,8 @@ class Mlp(Network):
 
     def init(self, key: jax.Array) -> Params:
         example = jax.numpy.zeros((1, self._input_size), jax.numpy.float32)
-        return self._module.init(key, example)["params"]
+        variables: Any = self._module.init(key, example)
+        return variables["params"]
 
     def apply(
         self,
@@ -111,7 +113,9 @@ class Mlp(Network):
         taps: Sequence[str] = (),
     ) -> tuple[jax.Array, Carry, Taps]:
         del is_first, key
-        output, tapped = self._module.apply({"params": params}, features(self._space, observation))
+        seen = features(self._space, observation)
+        applied: Any = self._module.apply({"params": params}, seen)
+        output, tapped = applied
         for name in taps:
             if name not in tapped:
                 raise UnknownNameError("tap", name, tapped)
@@ -121,7 +125,7 @@ class Mlp(Network):
         names = ["observation", *(f"hidden_{i}" for i in range(len(self._options.hidden)))]
         names.append("output")
         axes: dict[str, tuple[str, ...]] = {}
-        for source, target in zip(names[:-1], names[1:], strict=True):
+        for source, target in itertools.pairwise(names):
             axes[f"{target}/kernel"] = (source, target)
             axes[f"{target}/bias"] = (target,)
         return axes

@@ -40,9 +40,9 @@ def update_statistics(statistics: Params, batch: jax.Array) -> Params:
     size = samples.shape[0]
     seen = counters.to_float(statistics["count"])
     total = seen + size
-    batch_mean = jnp.mean(samples, axis=0)
+    batch_mean = jnp.mean(samples, axis=0, keepdims=True)
     batch_variance = jnp.mean(jnp.square(samples - batch_mean), axis=0)
-    shift = batch_mean - statistics["mean"]
+    shift = batch_mean[0] - statistics["mean"]
     share = size / total
     variance = (
         statistics["variance"] * (1 - share)
@@ -92,8 +92,9 @@ def update_observation_statistics(space: Space, statistics: Params, observations
 
 def normalize(statistics: Params, values: jax.Array, clip: float) -> jax.Array:
     """``(values - mean) / sqrt(variance)`` cut to ``[-clip, clip]``."""
-    scaled = (values - statistics["mean"]) * jax.lax.rsqrt(statistics["variance"] + EPSILON)
-    return jnp.clip(scaled, -clip, clip)
+    factor = jax.lax.rsqrt(statistics["variance"] + EPSILON)
+    mean, factor = (jnp.broadcast_to(a, values.shape) for a in (statistics["mean"], factor))
+    return jnp.clip((values.astype(jnp.float32) - mean) * factor, -clip, clip)
 
 
 def normalize_observation(space: Space, statistics: Params, observation: Any, clip: float) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -26,7 +27,9 @@ def leaf_spaces(space: Space, prefix: str = "observation") -> dict[str, Space]:
     return {prefix: space}
 
 
-def leaf_observations(space: Space, observation: Any, prefix: str = "observation") -> dict[str, Any]:
+def leaf_observations(
+    space: Space, observation: Any, prefix: str = "observation"
+) -> dict[str, Any]:
     """The arrays of an observation under the paths of `leaf_spaces`."""
     if isinstance(space, Dict):
         leaves: dict[str, Any] = {}
@@ -78,9 +81,10 @@ def features(space: Space, observation: Any) -> jax.Array:
         array = jnp.asarray(value)
         match leaf:
             case Box():
-                rank = len(leaf.shape)
-                batch = array.shape[: array.ndim - rank]
-                parts.append(array.astype(jnp.float32).reshape((*batch, -1)))
+                shape = leaf.concrete_shape
+                batch = array.shape[: array.ndim - len(shape)]
+                # A number, not -1, which nobody could fill in for an empty batch.
+                parts.append(array.astype(jnp.float32).reshape((*batch, math.prod(shape))))
             case Discrete():
                 parts.append(jax.nn.one_hot(array - leaf.start, leaf.size, dtype=jnp.float32))
             case MultiDiscrete():

@@ -103,7 +103,7 @@ class ActorCritic:
         expected = flatten(jax.eval_shape(self.init, 0))
         found = flatten(params)
         problems = [f"{name} is missing" for name in expected if name not in found]
-        problems += [f"{name} is not in the specification" for name in found if name not in expected]
+        problems += [f"{name} is not specified" for name in found if name not in expected]
         problems += [
             f"{name} is {found[name].dtype}{list(found[name].shape)}, "
             f"{leaf.dtype}{list(leaf.shape)} was expected"

@@ -56,7 +56,8 @@ def model_card(spec: PolicySpec, lineage: Lineage, parameters: int) -> str:
     score = scores[-1] if scores else None
     last = lineage.entries[-1] if lineage.entries else None
     lines = _front_matter(environment, score)
-    lines += [f"# {(spec.algorithm or 'A').upper()} policy for {environment or 'an environment'}", ""]
+    algorithm = (spec.algorithm or "A").upper()
+    lines += [f"# {algorithm} policy for {environment or 'an environment'}", ""]
     if score:
         lines += [
             f"Return {score['mean_return']:.2f} ± {score['std_return']:.2f} "
@@ -86,7 +87,9 @@ def model_card(spec: PolicySpec, lineage: Lineage, parameters: int) -> str:
     lines += ["", "## Lineage", ""]
     for entry in lineage.entries:
         measured = f", return {entry.score['mean_return']:.2f}" if entry.score else ""
-        lines.append(f"1. **{entry.operation}** at step {entry.step:,}: `{entry.hash[:12]}`{measured}")
+        told = f"1. **{entry.operation}** at step {entry.step:,}: `{entry.hash[:12]}`"
+        lines.append(told + measured)
     if spec.environment:
-        lines += ["", "## Environment", "", "```json", dump_json(dict(spec.environment)).strip(), "```"]
+        environment_json = dump_json(dict(spec.environment)).strip()
+        lines += ["", "## Environment", "", "```json", environment_json, "```"]
     return "\n".join(lines) + "\n"

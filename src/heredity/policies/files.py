@@ -133,6 +133,7 @@ def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineag
     if found != record.get("policy_hash"):
         raise RefusedError(
             folder / WEIGHTS,
-            f"holds weights {found[:12]}…, {LINEAGE} speaks of {str(record.get('policy_hash'))[:12]}…",
+            f"holds weights {found[:12]}…, "
+            f"{LINEAGE} speaks of {str(record.get('policy_hash'))[:12]}…",
         )
     return spec, leaves, lineage, found

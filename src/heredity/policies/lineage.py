@@ -24,7 +24,7 @@ class LineageEntry:
         step: How many environment steps they had been trained for.
         run: Id of the run.
         arguments: What the operation was told.
-        score: ``mean_return``, ``std_return`` and ``episodes`` at that moment; None if not measured.
+        score: ``mean_return``, ``std_return`` and ``episodes`` then; None if not measured.
         time: UTC, ISO 8601.
         versions: Of the libraries.
     """

@@ -232,7 +232,7 @@ class Policy:
         save_policy(Path(folder), self.spec, leaves, self.lineage)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
-        """Upload the policy folder to the Hugging Face hub (extra ``hub``) and return its address."""
+        """Upload the policy folder to the Hugging Face hub (extra ``hub``); returns its address."""
         from heredity.policies.hub import upload
 
         return upload(self, repo_id, private=private)
@@ -290,9 +290,12 @@ def _as_array(space: Space, value: Any, path: str) -> np.ndarray:
 
 
 def _refuse_nan(space: Box, array: np.ndarray, path: str) -> None:
-    # A sum is finite unless something in it is not (or it overflows: then look closely).
-    if array.dtype.kind != "f" or np.isfinite(array.sum()):
+    if array.dtype.kind != "f":
         return
+    # A sum is finite unless something in it is not (or it overflows: then look closely).
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):
+            return
     missing = np.isnan(array)
     if missing.any():
         columns = np.unique(np.nonzero(missing)[-1])[:5] if space.shape else [0]
@@ -319,7 +322,9 @@ def _checked_tree(space: Space, value: Any, path: str) -> tuple[Any, bool]:
     if not isinstance(value, Mapping) or set(value) != set(space):
         given = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
         raise MismatchError(f"{path} has the keys {given}, {list(space)} were expected")
-    checked = {name: _checked_tree(part, value[name], f"{path}/{name}") for name, part in space.entries}
+    checked = {
+        name: _checked_tree(part, value[name], f"{path}/{name}") for name, part in space.entries
+    }
     values = {name: array for name, (array, _) in checked.items()}
     batched = any(flag for _, flag in checked.values())
     if batched and len({len(leaf) for leaf in jax.tree.leaves(values) if leaf.ndim}) != 1:

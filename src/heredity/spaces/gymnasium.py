@@ -23,7 +23,7 @@ def from_gymnasium(space: gym.Space[Any]) -> Space:
     match space:
         case gym.spaces.Box():
             dtype = "float32" if np.issubdtype(space.dtype, np.floating) else space.dtype.name
-            return Box(space.shape, space.low, space.high, dtype)
+            return Box(space.shape, space.low.tolist(), space.high.tolist(), dtype)
         case gym.spaces.Discrete():
             return Discrete(int(space.n), int(space.start))
         case gym.spaces.MultiDiscrete():
@@ -50,7 +50,7 @@ def to_gymnasium(space: Space) -> gym.Space[Any]:
         case Discrete():
             return gym.spaces.Discrete(space.size, start=space.start)
         case MultiDiscrete():
-            return gym.spaces.MultiDiscrete(space.nvec)
+            return gym.spaces.MultiDiscrete(list(space.nvec))
         case Dict():
             return gym.spaces.Dict({name: to_gymnasium(part) for name, part in space.entries})
     raise UsageError(f"{type(space).__name__} has no Gymnasium form with fixed sizes")

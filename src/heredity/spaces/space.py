@@ -33,6 +33,7 @@ class Dim:
 
 Size: TypeAlias = int | Dim
 Bound: TypeAlias = float | tuple[Any, ...]
+"""One number for all, or nested tuples; arrays are taken and turned into one of these."""
 
 
 def _bind(size: Size, sizes: Mapping[str, int]) -> Size:

@@ -55,7 +55,7 @@ class Evaluation:
 
     @property
     def is_finite(self) -> bool:
-        """Whether the mean and the deviation are numbers: environments can give rewards that are not."""
+        """Whether mean and deviation are numbers: an environment can give rewards that are not."""
         return bool(np.isfinite([self.mean, self.std]).all())
 
     @property

@@ -130,11 +130,12 @@ class Run:
             StorageError: when the disk refuses.
         """
         events = self._events()
+        forget = atexit.unregister  # kept here: at the very end the module's own names are gone
         atexit.register(events.close)
         try:
             yield from events
         finally:
-            atexit.unregister(events.close)
+            forget(events.close)
 
     def _events(self) -> Generator[Event]:
         total = self.settings.total_timesteps
@@ -387,12 +388,13 @@ class Run:
         problem = f"a loss or weight is not finite at step {step:,}; {where}"
         if self.settings.on_divergence == "stop" or good is None:
             raise DivergedError(
-                f"{problem}. Lower learning_rate or max_grad_norm, look for NaN in observations and "
-                "rewards, or go back by itself with --on-divergence rollback"
+                f"{problem}. Lower learning_rate or max_grad_norm, look for NaN in observations "
+                "and rewards, or go back by itself with --on-divergence rollback"
             )
         self._attempts = max(attempt, self._attempts + 1)
         if self._attempts > self.settings.max_rollbacks:
-            raise DivergedError(f"{problem}; it was rolled back {self.settings.max_rollbacks} times")
+            times = self.settings.max_rollbacks
+            raise DivergedError(f"{problem}; it was rolled back {times} times")
         exactness = self.runner.load(good.policy, good.state, self._attempts)
         log.warning("%s: rolled back, attempt %d", problem, self._attempts)
         if not exactness.exact:

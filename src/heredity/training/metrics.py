@@ -144,7 +144,8 @@ class TensorBoardSink:
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2, summary_pb2
 
-        self._path, self._event, self._summary = folder / "events", event_pb2.Event, summary_pb2.Summary
+        self._path = folder / "events"
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         with self._told():
             # The library names files by the second; a resume may be faster.
             suffix = "" if resume_at is None else f".{resume_at}"

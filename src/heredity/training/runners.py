@@ -72,9 +72,11 @@ class Runner(Protocol):
 class _Runner:
     """What both runners share: weights and state in and out."""
 
-    def __init__(self, algorithm: PPO, seed: int) -> None:
+    constants: Params
+    state: PPOState
+
+    def __init__(self, algorithm: PPO) -> None:
         self.algorithm = algorithm
-        self.constants, self.state = algorithm.init(seed)
 
     @property
     def step(self) -> int:
@@ -114,11 +116,16 @@ class DeviceRunner(_Runner):
     """
 
     def __init__(self, algorithm: PPO, environment: JaxEnvironment, seed: int) -> None:
-        super().__init__(algorithm, seed)
-        start = jax.jit(lambda seed: begin(environment, algorithm.config.num_envs, seed))
-        self.state = dataclasses.replace(self.state, experience=start(seed))
+        super().__init__(algorithm)
         self._environment = environment
+        self._first = jax.jit(lambda seed: begin(environment, algorithm.config.num_envs, seed))
         self._advance = jax.jit(self._many_iterations, donate_argnums=1)
+        self.begin(seed)
+
+    def begin(self, seed: int) -> None:
+        """Start anew from fresh weights; nothing is compiled again."""
+        self.constants, state = self.algorithm.init(seed)
+        self.state = dataclasses.replace(state, experience=self._first(seed))
 
     def _many_iterations(
         self, constants: Params, state: PPOState, iterations: jax.Array
@@ -175,13 +182,19 @@ class HostRunner(_Runner):
     EPISODES = "episodes/"
 
     def __init__(self, algorithm: PPO, environment: HostEnvironment, seed: int) -> None:
-        super().__init__(algorithm, seed)
-        self._episodes = SeededEpisodes(environment, seed)
-        self._observation: Any = None
+        super().__init__(algorithm)
+        self._environment = environment
         self._act = jax.jit(self._act_step)
         self._value = jax.jit(lambda parts, seen: algorithm.value(merge(*parts), seen))
         self._action_key = jax.jit(lambda state: jax.random.key_data(state.key("action")))
         self._learn = jax.jit(self._learn_step, donate_argnums=1)
+        self.begin(seed)
+
+    def begin(self, seed: int) -> None:
+        """Start anew from fresh weights; nothing is compiled again."""
+        self.constants, self.state = self.algorithm.init(seed)
+        self._episodes = SeededEpisodes(self._environment, seed)
+        self._observation: Any = None
 
     def _act_step(
         self, parts: tuple[Params, ...], observation: Any, key: jax.Array, t: jax.Array
@@ -287,7 +300,7 @@ class HostRunner(_Runner):
 
     def close(self) -> None:
         """Close the environments."""
-        self._episodes.host.close()
+        self._environment.close()
 
 
 def _means(sums: dict[str, float]) -> dict[str, float]:

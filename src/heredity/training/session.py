@@ -176,7 +176,7 @@ def resume_run(
 
 
 def _set_aside(folder: RunFolder, step: int) -> None:
-    """Checkpoints after `step` were refused: they no longer count, and nobody takes them for one."""
+    """Checkpoints after `step` were refused: they count no longer, nor are taken for one."""
     for later in folder.checkpoint_steps():
         if later > step:
             aside = folder.checkpoint(later)

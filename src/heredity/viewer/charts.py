@@ -159,7 +159,16 @@ def learning_charts(run: Run, most: float) -> list[Chart]:
         _progress(run, "Episode length", "rollout/ep_len_mean", "ep_lengths", wide=False),
     ]
     drawn = {"rollout/ep_rew_mean", "rollout/ep_len_mean"} | NOT_DRAWN
-    others = [name for name in run.metrics if name not in drawn and name not in TITLES]
+    if run.evaluations:
+        # The same numbers as in the first two figures, without their spread.
+        drawn |= {"eval/mean_reward", "eval/mean_ep_length"}
+    others = [
+        name
+        for name, values in run.metrics.items()
+        if name not in drawn
+        and name not in TITLES
+        and np.unique(values[~np.isnan(values)]).size > 1
+    ]
     for name in [*TITLES, *others]:
         if (metric := _metric(run, name)) is None:
             continue

@@ -46,12 +46,15 @@ class Node:
 def family(lineages: Iterable[Sequence[dict[str, Any]]]) -> list[Node]:
     """The roots of the tree that several lineages make together.
 
-    An entry hangs on the newest entry before it whose hash is its `parent`.
+    An entry hangs on the newest one before it whose hash is its `parent`: of its own lineage, or
+    of an earlier one, because a policy does not carry the snapshots that were taken before it. If
+    there is none, it hangs on the entry before it, which is its nearest ancestor that is known.
 
     Args:
         lineages: The entries of each policy, from the beginning to now.
     """
     nodes: dict[tuple[str, str, int, str], Node] = {}
+    by_hash: dict[str, Node] = {}
     roots: list[Node] = []
     for entries in lineages:
         before: list[Node] = []
@@ -62,14 +65,15 @@ def family(lineages: Iterable[Sequence[dict[str, Any]]]) -> list[Node]:
                 before.append(nodes[key])
                 continue
             nodes[key] = node
-            parent = entry.get("parent")
+            parent = str(entry.get("parent") or "")
             found = next((b for b in reversed(before) if parent and b.hash == parent), None)
-            if found is None and parent:
-                node.lost_parent = str(parent)
-            if found is None and before:
-                # Ancestors are written in order, so the one before is the nearest that is known.
-                found = before[-1]
+            # Only nodes that are there already are looked up, so that no circle can arise.
+            found = found or by_hash.get(parent) or (before[-1] if before else None)
+            if found is None:
+                node.lost_parent = parent
             (found.children if found else roots).append(node)
+            if node.hash:
+                by_hash[node.hash] = node
             before.append(node)
     for node in nodes.values():
         node.children.sort(key=lambda child: (child.step, child.time))

@@ -27,11 +27,10 @@ class LiveViewer:
 
     def __init__(self, run: Path, host: str, port: int) -> None:
         self._folder = RunFolder(run)
-        config = self._folder.read_config()
-        name = str(config.get("run_id") or run.resolve().name)
+        self._folder.read_config()
         self._server = start_server(host, port, label="heredity")
         self.url = f"http://{'localhost' if host == '0.0.0.0' else host}:{self._server.get_port()}"
-        self._panel = Panel(self._server, name)
+        self._panel = Panel(self._server, run.resolve().name)
         self._snapshots: list[Snapshot] = []
         self._player: Player | None = None
         self._shown: int | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -146,7 +146,7 @@ class SignalPlayer(Player):
         values = [np.array(column[:count], np.float64) for _, column in columns]
         # None has become NaN; the chart takes a held value better than a hole.
         held = [np.nan_to_num(column, nan=0.0) for column in values]
-        series = [
+        series: list[Any] = [
             {
                 "label": name,
                 "stroke": CHART_COLORS[i % len(CHART_COLORS)],

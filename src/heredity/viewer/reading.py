@@ -122,8 +122,8 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What the run calls itself, or the name of its folder."""
-        return str(self.config.get("run_id") or self.folder.root.resolve().name)
+        """The name of its folder, which a person chose."""
+        return self.folder.root.resolve().name
 
     @property
     def environment(self) -> str:
@@ -145,8 +145,8 @@ def read_run(root: Path) -> Run:
     evaluations: dict[str, np.ndarray] = {}
     try:
         metrics = folder.read_metrics()
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        notes.append(f"metrics.csv was left out: {error}")
+    except HeredityError as error:
+        notes.append(f"metrics.csv was left out: {_said(error)}")
     try:
         evaluations = checked_evaluations(folder.read_evaluations())
     except HeredityError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import importlib.metadata
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,6 +71,8 @@ def lead(run: Run) -> str:
         parts.append(f"<b>{escape(str(algorithm).upper())}</b>")
     if (seed := run.config.get("seed")) is not None:
         parts.append(f"seed {escape(seed)}")
+    if run_id := run.config.get("run_id"):
+        parts.append(f"run {escape(run_id)}")
     if created := run.config.get("created"):
         parts.append(f"started {escape(time_text(created).split(',')[0])}")
     return " &nbsp;·&nbsp; ".join(parts)
@@ -249,7 +252,7 @@ def _is_noted(node: Node) -> bool:
 def settings_html(config: Mapping[str, Any]) -> str:
     """Everything that the run was started with, as nested tables."""
     plain = {k: v for k, v in config.items() if not isinstance(v, dict) and k != "schema_version"}
-    groups = {"Run": plain} | {k: v for k, v in config.items() if isinstance(v, dict) and v}
+    groups = {"Overview": plain} | {k: v for k, v in config.items() if isinstance(v, dict) and v}
     cards = [
         f'<article class="card settings"><h3>{escape(str(name).capitalize())}</h3>'
         f"{_table(group, 1)}</article>"
@@ -270,13 +273,15 @@ def _table(value: Mapping[str, Any], depth: int) -> str:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, dict | list):
+        if isinstance(value, dict) or any(isinstance(item, dict | list) for item in value):
+            return json.dumps(value, ensure_ascii=False) if value else "none"
         return ", ".join(_plain(item) for item in value) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None:
         return "none"
-    if isinstance(value, int) and abs(value) >= 100_000:
+    if isinstance(value, int) and abs(value) >= 10_000:
         return f"{value:,}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 

@@ -85,7 +85,8 @@ def select(paths: Iterable[str], patterns: Sequence[str]) -> frozenset[str]:
         UnknownNameError: when a pattern matches nothing, with the nearest paths.
 
     Example:
-        >>> sorted(select(["actor/log_std", "actor/out/bias", "critic/out/bias"], ["**", "!critic/**"]))
+        >>> paths = ["actor/log_std", "actor/out/bias", "critic/out/bias"]
+        >>> sorted(select(paths, ["**", "!critic/**"]))
         ['actor/log_std', 'actor/out/bias']
     """
     known = sorted(paths)

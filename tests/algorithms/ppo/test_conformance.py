@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def load(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Tensors of a fixture, and what is said of them."""
     tensors, metadata = read_tensors(FOLDER / f"{name}.safetensors")
     return tensors, json.loads(metadata["about"])
+
+
+def quickly_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit` without the passes that make programs fast; whole updates go through all of them."""
+    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def under(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -234,7 +240,7 @@ def test_sb3_collected_what_is_compared(sb3: Sb3Case):
 def test_sb3_log_probs_values_and_advantages(sb3: Sb3Case):
     """SB3 adds the discounted value of the final observation to the reward of a truncated step."""
 
-    @jax.jit
+    @quickly_compiled
     def ours(state: PPOState, data: dict[str, Any]) -> tuple[jax.Array, ...]:
         rollout = sb3.rollout(state, data)
         family = sb3.algorithm.functions.family
@@ -300,12 +306,14 @@ def test_sb3_every_gradient_step(sb3: Sb3Case):
     data = sb3.data(0)
     stored = (sb3.of(0, name) for name in ("values", "advantages", "returns"))
     acted = (data["observations"], data["raw_actions"], data["log_probs"])
-    nothing = np.zeros(data["rewards"].shape + (sb3.parameter_size,), np.float32)  # for the exact KL
+    nothing = np.zeros(
+        data["rewards"].shape + (sb3.parameter_size,), np.float32
+    )  # for the exact KL
     transitions = Minibatch(*acted, nothing, *stored)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), transitions)
     ORDER.now = np.arange(config.num_transitions)
 
-    @jax.jit
+    @quickly_compiled
     def step(state: UpdateState, batch: Minibatch) -> tuple[UpdateState, dict[str, jax.Array]]:
         clip_range = jnp.float32(theirs["train/clip_range"])
         functions, key = sb3.algorithm.functions, jax.random.key(0)
@@ -343,7 +351,9 @@ def test_the_comparison_would_notice(sb3: Sb3Case):
 
     def outside(order: np.ndarray, given: dict[str, float], faster: float = 1.0) -> float:
         """The furthest weight, as a multiple of the tolerance."""
-        state = dataclasses.replace(sb3.initial, learning_rate=np.float32(sb3.initial.learning_rate * faster))
+        state = dataclasses.replace(
+            sb3.initial, learning_rate=np.float32(sb3.initial.learning_rate * faster)
+        )
         state, _ = sb3.learn(state, sb3.data(0), order, given)
         worst = 0.0
         for path, leaf in flatten(state.params).items():

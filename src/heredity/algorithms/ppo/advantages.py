@@ -28,8 +28,8 @@ def generalized_advantages(
         last_value: Of the observation after the last step, (B,).
         terminated: (T, B), bool.
         truncated: (T, B), bool.
-        final_values: (T, B); where `truncated`, the value of the true last observation; read nowhere
-            else.
+        final_values: (T, B); where `truncated`, the value of the true last observation; read
+            nowhere else.
         discount: Of the reward one decision later.
         gae_lambda: Weight of longer estimates.
 

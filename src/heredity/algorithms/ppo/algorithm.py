@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from heredity.algorithms.ppo.advantages import explained_variance, generalized_advantages
 from heredity.algorithms.ppo.config import PPOConfig
@@ -28,6 +29,8 @@ from heredity.networks.normalizer import (
 from heredity.policies import ActorCritic, PolicySpec
 from heredity.spaces import Space
 from heredity.weights import Params, flatten, merge, partition, unflatten
+
+Array: TypeAlias = jax.Array | np.ndarray
 
 REWARD_CLIP = 10.0  # deviations; the value of Stable-Baselines3's VecNormalize
 
@@ -84,13 +87,13 @@ class Rollout(NamedTuple):
     """
 
     observations: Any
-    raw_actions: jax.Array
-    log_probs: jax.Array
-    parameters: jax.Array
-    rewards: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
-    final_values: jax.Array
+    raw_actions: Array
+    log_probs: Array
+    parameters: Array
+    rewards: Array
+    terminated: Array
+    truncated: Array
+    final_values: Array
     last_observation: Any
 
 

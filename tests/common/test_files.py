@@ -1,0 +1,312 @@
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from heredity.common import files
+from heredity.common.errors import RefusedError, StorageError
+from heredity.common.files import (
+    TEMPORARY_PREFIX,
+    check_schema,
+    check_seal,
+    dump_json,
+    folder_appearing_whole,
+    parse_json,
+    point_symlink,
+    read_json,
+    read_sealed_json,
+    read_text,
+    remove_folder,
+    seal_json,
+    sha256_bytes,
+    sha256_file,
+    sweep_temporaries,
+    write_atomically,
+)
+
+VALUE = {
+    "name": "ant, \"quoted\", ünïcode\nand a newline",
+    "nested": {"list": [1, 2.5, None, True], "sha256": "0" * 64},
+    "schema_version": 1,
+}
+
+
+def left_over(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*") if path.name.startswith(TEMPORARY_PREFIX)]
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, number: int = 1) -> None:
+    """Let the `number`-th call of a function say that the disk is full."""
+    real, calls = getattr(owner, name), []
+
+    def call(*args: object, **kwargs: object) -> object:
+        calls.append(args)
+        if len(calls) >= number:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def test_json_is_canonical():
+    text = dump_json({"b": 1, "a": "ü"})
+    assert text == '{\n  "a": "ü",\n  "b": 1\n}\n'
+    assert json.loads(text) == {"b": 1, "a": "ü"}
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_json_has_no_infinite_numbers(number: float):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        dump_json({"a": number})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[1]",
+        '"text"',
+        "null",
+        "{'a': 1}",
+        '{"a": NaN}',
+        '{"a": -Infinity}',
+        '{"a": 1e400}',
+        '{"a": ' + "[" * 100_000,
+        '{"a": ' + "9" * 5_000 + "}",
+        '{"a": 1} {"b": 2}',
+    ],
+    ids=lambda text: text[:12],
+)
+def test_what_is_no_json_object_is_refused_by_name(text: str):
+    with pytest.raises(RefusedError, match=r"some/file\.json"):
+        parse_json(text, "some/file.json")
+
+
+def test_reading_refuses_by_name(tmp_path: Path):
+    with pytest.raises(RefusedError, match=r"absent\.json: is missing"):
+        read_json(tmp_path / "absent.json")
+    (tmp_path / "file").write_text("{}")
+    with pytest.raises(RefusedError, match="is missing"):
+        read_json(tmp_path / "file" / "below.json")
+    with pytest.raises(RefusedError, match="cannot be read"):
+        read_json(tmp_path)
+    (tmp_path / "latin.json").write_bytes(b'{"a": "\xff"}')
+    with pytest.raises(RefusedError, match=r"latin\.json: is not UTF-8"):
+        read_json(tmp_path / "latin.json")
+
+
+def test_text_is_read_byte_for_byte(tmp_path: Path):
+    (tmp_path / "text").write_bytes(b"a\r\nb\rc\n")
+    assert read_text(tmp_path / "text") == "a\r\nb\rc\n"
+
+
+# --- seals ----------------------------------------------------------------------------------------
+
+
+def test_a_seal_holds():
+    assert check_seal(seal_json(VALUE), "x") == VALUE
+    # A value that looks like the seal's blank place, or like a seal, is not mistaken for it.
+    confusing = {"a": "0" * 64, "b": f'\n  "sha256": "{"0" * 64}"', "z": {"sha256": "0" * 64}}
+    assert check_seal(seal_json(confusing), "x") == confusing
+
+
+def test_every_single_altered_byte_is_seen(tmp_path: Path):
+    path = tmp_path / "sealed.json"
+    data = seal_json(VALUE).encode()
+    passed = []
+    for position in range(len(data)):
+        # One bit, and the bytes that text mode or JSON might take for the same.
+        others = {data[position] ^ (1 << position % 8), *b"\r\n 0\xff"}
+        for other in others - {data[position]}:
+            path.write_bytes(data[:position] + bytes([other]) + data[position + 1 :])
+            try:
+                read_sealed_json(path, "a thing", 1)
+            except RefusedError as error:
+                assert str(path) in str(error)
+            else:
+                passed.append((position, other))
+    assert passed == []
+
+
+def test_every_truncation_and_every_lost_byte_is_seen(tmp_path: Path):
+    path = tmp_path / "sealed.json"
+    data = seal_json({"a": [1, 2], "schema_version": 1}).encode()
+    for position in range(len(data)):
+        for torn in (data[:position], data[:position] + data[position + 1 :]):
+            path.write_bytes(torn)
+            with pytest.raises(RefusedError):
+                read_sealed_json(path, "a thing", 1)
+    path.write_bytes(data + b"\n")
+    with pytest.raises(RefusedError, match="altered"):
+        read_sealed_json(path, "a thing", 1)
+
+
+def test_what_has_no_seal_is_refused():
+    for value in ({}, {"sha256": 3}, {"sha256": "short"}):
+        with pytest.raises(RefusedError, match="no seal"):
+            check_seal(dump_json(value), "x")
+
+
+# --- schemas --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [None, "1", 1.0, True, 0, -1, [1]])
+def test_a_schema_version_is_a_whole_number(version: object):
+    with pytest.raises(RefusedError, match="whole number was expected"):
+        check_schema({"schema_version": version}, "x.json", "a thing", 3)
+
+
+def test_the_future_is_refused_and_the_past_is_not(tmp_path: Path):
+    assert [check_schema({"schema_version": v}, "x", "a thing", 2) for v in (1, 2)] == [1, 2]
+    with pytest.raises(RefusedError, match=r"x\.json.*schema_version 3.*up to 2.*Upgrade"):
+        check_schema({"schema_version": 3}, "x.json", "a thing", 2)
+    # Told even where the seal no longer holds: a later release may seal in another way.
+    path = tmp_path / "later.json"
+    path.write_text(seal_json({"schema_version": 1}).replace('"schema_version": 1', '"schema_version": 9'))
+    with pytest.raises(RefusedError, match="schema_version 9"):
+        read_sealed_json(path, "a thing", 1)
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def test_write_atomically_makes_folders_and_leaves_nothing_behind(tmp_path: Path):
+    path = tmp_path / "a" / "b" / "file"
+    write_atomically(path, "old")
+    write_atomically(path, b"new")
+    assert path.read_text() == "new"
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+    assert sha256_file(path) == sha256_bytes(b"new")
+
+
+@pytest.mark.parametrize("function", ["open", "fsync", "replace", "mkdir"])
+def test_a_failing_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
+):
+    path = tmp_path / "file"
+    write_atomically(path, "old")
+    fail(monkeypatch, os if function == "fsync" else Path, function)
+    with pytest.raises(StorageError, match=r"file: could not be written \(No space left"):
+        write_atomically(path, "new")
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert left_over(tmp_path) == []
+
+
+def test_a_file_in_the_way_of_a_folder_is_told(tmp_path: Path):
+    (tmp_path / "file").write_text("here first")
+    for path in (tmp_path / "file" / "below", tmp_path / "file" / "far" / "below"):
+        with pytest.raises(StorageError, match="could not be written"):
+            write_atomically(path, "new")
+        with pytest.raises(StorageError, match="could not be written"):
+            point_symlink(path, "target")
+    assert (tmp_path / "file").read_text() == "here first"
+
+
+def test_a_folder_appears_whole(tmp_path: Path):
+    path = tmp_path / "runs" / "folder"
+    with folder_appearing_whole(path) as temporary:
+        (temporary / "deep").mkdir()
+        (temporary / "deep" / "file").write_text("content")
+        assert not path.exists()
+        assert temporary.name.startswith(TEMPORARY_PREFIX)
+    assert (path / "deep" / "file").read_text() == "content"
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError("mine"), KeyboardInterrupt()])
+def test_nothing_appears_when_the_block_raises(tmp_path: Path, error: BaseException):
+    with pytest.raises(type(error)), folder_appearing_whole(tmp_path / "new") as temporary:
+        (temporary / "file").write_text("half")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_replaced(tmp_path: Path):
+    for content in ("old", "new"):
+        with folder_appearing_whole(tmp_path / "folder") as temporary:
+            (temporary / content).write_text(content)
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["new"]
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("exists", [False, True])
+@pytest.mark.parametrize(
+    ("function", "number"), [("fsync", 1), ("fsync", 2), ("rename", 1), ("rename", 2), ("mkdir", 1)]
+)
+def test_the_old_folder_stays_when_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, number: int, exists: bool
+):
+    path = tmp_path / "folder"
+    if exists:
+        path.mkdir()
+        (path / "file").write_text("old")
+    if (function, number, exists) == ("rename", 2, False):
+        pytest.skip("a new folder is renamed once")
+    real, calls = Path.rename, []
+    if function == "rename":
+        # Only the numbered call fails: putting the old folder back is also a rename.
+        def rename(self: Path, target: Path) -> Path:
+            calls.append(target)
+            if len(calls) == number:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(self, target)
+
+        monkeypatch.setattr(Path, "rename", rename)
+    else:
+        fail(monkeypatch, os if function == "fsync" else Path, function, number)
+    with pytest.raises(StorageError, match=r"folder: .*No space left"):
+        with folder_appearing_whole(path) as temporary:
+            (temporary / "file").write_text("new")
+    monkeypatch.undo()
+    assert path.exists() == exists
+    if exists:
+        assert (path / "file").read_text() == "old"
+    assert left_over(tmp_path) == []
+
+
+def test_a_symlink_is_moved_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    link = tmp_path / "last"
+    point_symlink(link, "one")
+    point_symlink(link, "two")
+    assert os.readlink(link) == "two"
+    fail(monkeypatch, Path, "replace")
+    with pytest.raises(StorageError, match="last"):
+        point_symlink(link, "three")
+    monkeypatch.undo()
+    assert os.readlink(link) == "two"
+    assert left_over(tmp_path) == []
+
+
+def test_a_folder_is_removed_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "file").write_text("content")
+    fail(monkeypatch, files.shutil, "rmtree")
+    with pytest.raises(StorageError, match="folder"):
+        remove_folder(path)
+    monkeypatch.undo()
+    # Killed at that moment, it is not half there under its own name; what is left is swept.
+    assert not path.exists()
+    assert len(left_over(tmp_path)) == 1
+    sweep_temporaries(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StorageError):
+        remove_folder(path)
+
+
+def test_sweeping_takes_nothing_else(tmp_path: Path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / f"{TEMPORARY_PREFIX}folder").mkdir()
+    (tmp_path / f"{TEMPORARY_PREFIX}folder" / "file").write_text("x")
+    (tmp_path / f"{TEMPORARY_PREFIX}file").write_text("x")
+    (tmp_path / f"{TEMPORARY_PREFIX}link").symlink_to(tmp_path / "kept")
+    sweep_temporaries(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+    sweep_temporaries(tmp_path / "absent")
