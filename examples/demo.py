@@ -14,8 +14,8 @@ from pathlib import Path
 
 RUN = Path("runs/demo")
 ENVIRONMENT = ["--env", "brax/inverted_pendulum", "--env.backend", "positional"]
-STEPS, SNAPSHOTS = 240_000, 12
-INTERRUPT_AFTER = 5  # snapshots
+STEPS, SNAPSHOTS = 160_000, 16
+INTERRUPT_AFTER = 6  # snapshots
 
 
 def heredity(*words: object) -> list[str]:
@@ -53,7 +53,7 @@ def main() -> None:
     if code not in (0, 130):
         sys.exit(f"training ended with exit code {code}")
     show("resume", RUN)
-    show("lineage", RUN, "--verify")
+    show("lineage", RUN / "checkpoints" / "last", "--verify")
     show("evaluate", RUN, "--episodes", 20)
     say(f"Done in {time.monotonic() - began:.0f} s. Look at:")
     print(f"  {RUN}/report.html     open it in a browser: drag the timeline, it falls, it stands")

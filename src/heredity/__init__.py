@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from heredity.training import callbacks as callbacks
     from heredity.viewer import view as view
     from heredity.viewer import write_report as write_report
+    from heredity.viewer import write_rollout as write_rollout
 
 __version__ = "0.1.0"
 
@@ -36,6 +37,7 @@ _NAMES = {
     "resume": "heredity.api:resume",
     "view": "heredity.viewer:view",
     "write_report": "heredity.viewer:write_report",
+    "write_rollout": "heredity.viewer:write_rollout",
 }
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "resume",
     "view",
     "write_report",
+    "write_rollout",
 ]
 
 

@@ -292,11 +292,17 @@ def test_a_moved_frozen_weight_ends_the_run(
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_the_number_of_snapshots(tmp_path: Path):
-    config = dataclasses.replace(CONFIG, num_envs=2, num_steps=2, num_minibatches=1)
+def test_memory_does_not_grow_with_the_number_of_snapshots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # not what is asked here
+    # A policy of 36 kilobytes, so that a thousand kept ones could not be overlooked.
+    config = dataclasses.replace(
+        CONFIG, num_envs=2, num_steps=2, num_minibatches=1, actor_hidden=(64, 64), critic_hidden=(64, 64)
+    )  # fmt: skip
     kept = RunSettings(
         total_timesteps=4 * 1000, snapshot_every=4, evaluation_episodes=1, checkpoint_every=1000,
-        log_every=1000, keep_snapshots=None,
+        log_every=1000,
     )  # fmt: skip
     sizes = {}
     tracemalloc.start()
@@ -305,8 +311,7 @@ def test_memory_does_not_grow_with_the_number_of_snapshots(tmp_path: Path):
             sizes[event.step] = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert len(RunFolder(tmp_path).snapshot_steps()) == 1001
-    # What may grow is told: names of steps, rows of scores. A policy kept would be kilobytes each.
-    assert sizes[4000] - sizes[400] < 300_000
+    assert sizes[4000] - sizes[400] < 1_000_000
 
 
 # --- going on -------------------------------------------------------------------------------------

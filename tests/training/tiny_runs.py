@@ -71,7 +71,6 @@ class Fault:
     Args:
         time: The decision of an episode that goes wrong.
         part: Reward or observation.
-        chance: Whether only one in 2^chance first states leads there.
         value: What is given instead of a number.
     """
 

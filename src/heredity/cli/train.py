@@ -86,9 +86,8 @@ def _parse(arguments: Sequence[str]) -> Any:
     preset = peek(arguments, "--preset") or "auto"
     config = preset_config(preset, environment_id or "")
     options = environment_options(environment_id)
-    known = presets().get(environment_id or "")
-    shown = known is not None and preset != "none"
-    note = f"\n\nPreset of {known.environment}: {known.source}" if shown else ""
+    known = presets().get(environment_id if preset == "auto" and environment_id else preset)
+    note = f"\n\nPreset of {known.environment}: {known.source}" if known else ""
     wide = tyro.conf.OmitArgPrefixes
     fields: list[Any] = [
         ("env", Annotated[str | None, tyro.conf.arg(help="Id, such as gymnax/CartPole-v1.")], None),

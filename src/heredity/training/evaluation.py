@@ -156,9 +156,11 @@ class Evaluator:
         """What is recorded of one moment of environment 0."""
         first = jax.tree.map(lambda leaf: leaf[0], (state, observation))
         shown = {"observations": features(self._functions.spec.observation_space, first[1])}
-        if self._scene is not None:
-            pose = self._environment.pose(first[0])  # pyright: ignore[reportAttributeAccessIssue]
-            shown |= {"positions": pose.position, "rotations": pose.rotation}
+        environment = self._environment
+        if isinstance(environment, JaxEnvironment) and self._scene is not None:
+            pose = environment.pose(first[0])
+            if pose is not None:
+                shown |= {"positions": pose.position, "rotations": pose.rotation}
         return shown
 
     def _play_batch(self, params: Params, seed: jax.Array, batch: jax.Array) -> dict[str, Any]:

@@ -144,14 +144,17 @@ class TensorBoardSink:
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2, summary_pb2
 
+        # Their classes are made while the modules are loaded, where no type checker sees them.
+        events: Any = event_pb2
+        summaries: Any = summary_pb2
         self._path = folder / "events"
-        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        self._event, self._summary = events.Event, summaries.Summary
         with self._told():
             # The library names files by the second; a resume may be faster.
             suffix = "" if resume_at is None else f".{resume_at}"
             self._writer = EventsWriter(str(self._path), suffix)
             if resume_at is not None:
-                start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+                start = events.SessionLog(status=events.SessionLog.START)
                 self._add(resume_at + 1, session_log=start)
             self._writer.flush()
 
@@ -215,14 +218,13 @@ def append_evaluation(folder: RunFolder, step: int, evaluation: Evaluation) -> N
     before = folder.read_evaluations()
     steps = before.get("timesteps", np.zeros(0, np.int64))
     kept = steps < step
-    arrays = {"timesteps": np.append(steps[kept], step)}
+    arrays: dict[str, Any] = {"timesteps": np.append(steps[kept], step)}
     for name, row in (("results", evaluation.returns), ("ep_lengths", evaluation.lengths)):
-        rows = [*before.get(name, np.zeros((0, 0)))[kept], np.asarray(row, np.float64)]
-        width = max(len(values) for values in rows)
-        table = np.full((len(rows), width), np.nan)
-        for index, values in enumerate(rows):
-            table[index, : len(values)] = values
+        old = before.get(name, np.zeros((0, 0)))[kept]
+        table = np.full((len(old) + 1, max(old.shape[1], len(row))), np.nan)
+        table[:-1, : old.shape[1]] = old
+        table[-1, : len(row)] = row
         arrays[name] = table
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # pyright: ignore[reportArgumentType]
+    np.savez(buffer, **arrays)
     write_atomically(folder.evaluations, buffer.getvalue())

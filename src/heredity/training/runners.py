@@ -265,18 +265,19 @@ class HostRunner(_Runner):
                 counted["episode_lengths"] += float(self._episodes.episode_lengths[ended].sum())
                 observation = self._episodes.reset_finished(ended)
         self._observation = observation
-        rollout = Rollout(
-            observations=jax.tree.map(lambda *steps: np.stack(steps), *observations),
-            raw_actions=np.stack(raw_actions),
-            log_probs=np.zeros(0, np.float32),
-            parameters=np.zeros(0, np.float32),
-            rewards=rewards,
-            terminated=terminated,
-            truncated=truncated,
-            final_values=final_values,
-            last_observation=observation,
+        described_by_learn = np.zeros(0, np.float32)
+        fields = (
+            jax.tree.map(lambda *steps: np.stack(steps), *observations),
+            np.stack(raw_actions),
+            described_by_learn,
+            described_by_learn,
+            rewards,
+            terminated,
+            truncated,
+            final_values,
+            observation,
         )
-        return rollout, counted
+        return Rollout(*jax.device_put(fields)), counted
 
     def save(self) -> dict[str, np.ndarray]:
         """The state, and the seeds and actions of the running episodes."""

@@ -173,10 +173,13 @@ def learning_charts(run: Run, most: float) -> list[Chart]:
         if (metric := _metric(run, name)) is None:
             continue
         title, detail = TITLES.get(name, (name, ""))
+        layout = base_layout()
+        values = metric[1]
         if name == "time/fps":
-            layout = base_layout(yaxis=base_layout()["yaxis"] | {"rangemode": "tozero"})
-        else:
-            layout = base_layout()
+            layout["yaxis"]["rangemode"] = "tozero"
+        elif values[0] and min(values) == max(values):
+            # Around a constant plotly draws one unit up and down, which hides a learning rate.
+            layout["yaxis"]["range"] = sorted([0, 2 * values[0]])
         trace = _line(*metric, title, "@c0")
         said = " · ".join(filter(None, [name if name != title else "", detail]))
         charts.append(Chart(title, said, {"data": [trace], "layout": layout}))

@@ -263,7 +263,7 @@ def test_sb3_log_probs_values_and_advantages(sb3: Sb3Case):
     for name, array in zip(names, found, strict=False):
         expected = sb3.of(0, name)
         np.testing.assert_allclose(array, expected, rtol=1e-5, atol=3e-6, err_msg=name)
-    np.testing.assert_allclose(found[-1], sb3.logged[0]["train/explained_variance"], rtol=1e-5)
+    np.testing.assert_allclose(found[-1], sb3.logged[0]["train/explained_variance"], atol=2e-6)
 
 
 def test_sb3_whole_updates(sb3: Sb3Case):

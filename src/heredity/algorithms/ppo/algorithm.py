@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from heredity.algorithms.ppo.advantages import explained_variance, generalized_advantages
 from heredity.algorithms.ppo.config import PPOConfig
@@ -29,8 +28,6 @@ from heredity.networks.normalizer import (
 from heredity.policies import ActorCritic, PolicySpec
 from heredity.spaces import Space
 from heredity.weights import Params, flatten, merge, partition, unflatten
-
-Array: TypeAlias = jax.Array | np.ndarray
 
 REWARD_CLIP = 10.0  # deviations; the value of Stable-Baselines3's VecNormalize
 
@@ -87,13 +84,13 @@ class Rollout(NamedTuple):
     """
 
     observations: Any
-    raw_actions: Array
-    log_probs: Array
-    parameters: Array
-    rewards: Array
-    terminated: Array
-    truncated: Array
-    final_values: Array
+    raw_actions: jax.Array
+    log_probs: jax.Array
+    parameters: jax.Array
+    rewards: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    final_values: jax.Array
     last_observation: Any
 
 
@@ -281,8 +278,9 @@ class PPO:
         ended = rollout.terminated | rollout.truncated
         carried, totals = jax.lax.scan(accumulate, state.discounted_returns, (rewards, ended))
         statistics = update_statistics(params["normalizer"]["reward"], totals)
-        scaled = rewards * jax.lax.rsqrt(statistics["variance"] + EPSILON)
-        return {"reward": statistics}, carried, jnp.clip(scaled, -REWARD_CLIP, REWARD_CLIP)
+        deviation = jnp.sqrt(statistics["variance"] + EPSILON)
+        scaled = jnp.clip(rewards / deviation, -REWARD_CLIP, REWARD_CLIP)
+        return {"reward": statistics}, carried, scaled
 
 
 def policy_spec(
