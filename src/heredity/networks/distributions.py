@@ -251,7 +251,8 @@ class TanhNormal(_Continuous):
 
     def to_action(self, raw_action: jax.Array) -> jax.Array:
         low, high = self._bounds(raw_action)
-        return low + 0.5 * (high - low) * (jnp.tanh(raw_action) + 1.0)
+        stretched = low + 0.5 * (high - low) * (jnp.tanh(raw_action) + 1.0)
+        return jnp.clip(stretched, low, high)  # rounding may end one digit past a bound
 
 
 @dataclasses.dataclass(frozen=True)

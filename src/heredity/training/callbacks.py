@@ -69,7 +69,7 @@ def as_callbacks(callback: CallbackLike) -> list[Callback]:
         return [callback]
     if callable(callback):
         return [ConvertCallback(callback)]
-    if isinstance(callback, Sequence):
+    if isinstance(callback, Sequence) and not isinstance(callback, str):
         return [one for part in callback for one in as_callbacks(part)]
     raise UsageError(f"callback {callback!r}: a Callback, a function (event) or a list of them")
 

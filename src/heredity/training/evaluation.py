@@ -50,13 +50,13 @@ class Evaluation:
 
     @property
     def std(self) -> float:
-        """Standard deviation of the returns."""
-        return float(self.returns.std())
+        """Standard deviation of the returns; NaN when one of them is not finite."""
+        return float(self.returns.std()) if self.is_finite else float("nan")
 
     @property
     def is_finite(self) -> bool:
-        """Whether mean and deviation are numbers: an environment can give rewards that are not."""
-        return bool(np.isfinite([self.mean, self.std]).all())
+        """Whether every return is a number: an environment can give rewards that are not."""
+        return bool(np.isfinite(self.returns).all())
 
     @property
     def episodes(self) -> int:

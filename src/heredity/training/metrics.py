@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import math
+import socket
+import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -127,7 +127,7 @@ def _step_of(row: dict[str, Any]) -> float:
 
 
 class TensorBoardSink:
-    """``events.*`` in the run folder, written at once.
+    """``events.*`` in the run folder; nothing is kept open between rows.
 
     The library's own writer has a thread behind a queue, and waits for ever once that thread has
     died of a full disk.
@@ -137,36 +137,33 @@ class TensorBoardSink:
         resume_at: What was logged after this step is taken back: the run goes over it again.
 
     Raises:
-        StorageError: when the disk refuses; so do the methods.
+        StorageError: when the disk refuses; so does `write`.
     """
 
     def __init__(self, folder: Path, resume_at: int | None = None) -> None:
-        from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2, summary_pb2
+        from tensorboardX.record_writer import masked_crc32c
 
-        # Their classes are made while the modules are loaded, where no type checker sees them.
-        events: Any = event_pb2
-        summaries: Any = summary_pb2
-        self._path = folder / "events"
-        self._event, self._summary = events.Event, summaries.Summary
-        with self._told():
-            # The library names files by the second; a resume may be faster.
-            suffix = "" if resume_at is None else f".{resume_at}"
-            self._writer = EventsWriter(str(self._path), suffix)
-            if resume_at is not None:
-                start = events.SessionLog(status=events.SessionLog.START)
-                self._add(resume_at + 1, session_log=start)
-            self._writer.flush()
+        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        self._checksum = masked_crc32c
+        # TensorBoard reads the files of a folder in the order of their names.
+        self._path = folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
+        self._append(file_version="brain.Event:2")
+        if resume_at is not None:
+            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            self._append(step=resume_at + 1, session_log=start)
 
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
+    def _append(self, **what: Any) -> None:
+        """One record: length, checksum of it, event, checksum of it (the format TFRecord)."""
+        data = self._event(wall_time=time.time(), **what).SerializeToString()
+        length = struct.pack("<Q", len(data))
+        checksums = [struct.pack("<I", self._checksum(part)) for part in (length, data)]
         try:
-            yield
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("ab") as stream:
+                stream.write(length + checksums[0] + data + checksums[1])
         except OSError as error:
             raise StorageError(self._path, error) from error
-
-    def _add(self, step: int, **what: Any) -> None:
-        self._writer.write_event(self._event(step=step, wall_time=time.time(), **what))
 
     def write(self, step: int, row: dict[str, float]) -> None:
         """Add one scalar for each column."""
@@ -175,14 +172,10 @@ class TensorBoardSink:
             for name, value in row.items()
             if not math.isnan(value)
         ]
-        with self._told():
-            self._add(step, summary=self._summary(value=values))
-            self._writer.flush()
+        self._append(step=step, summary=self._summary(value=values))
 
     def close(self) -> None:
-        """Close the event file."""
-        with self._told():
-            self._writer.close()
+        """Nothing is open between rows."""
 
 
 class WandbSink:
