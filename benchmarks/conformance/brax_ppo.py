@@ -33,7 +33,7 @@ SHARED = {
     "discounting": 0.97,
     "reward_scaling": 0.5,
     "entropy_cost": 0.0,  # brax estimates the entropy from a draw of its own; see `distributions`
-    "normalize_advantage": False,  # brax divides by the deviation with n, we and SB3 by that of n - 1
+    "normalize_advantage": False,  # by the deviation with n; ours and SB3's is that with n - 1
     "clipping_epsilon": 0.2,
     "vf_loss_coefficient": 0.5,
     "num_updates_per_batch": 8,

@@ -145,7 +145,7 @@ def test_wrong_options_are_named(options: dict, error: type[Exception], words: s
 
 
 def test_an_unknown_kind_is_named():
-    with pytest.raises(UnknownNameError, match="mpl.*mlp"):
+    with pytest.raises(UnknownNameError, match=r"mpl.*mlp"):
         build_network(NetworkSpec("mpl"), SPACE, 2)
     with pytest.raises(RefusedError, match="does not describe a network"):
         NetworkSpec.from_json({"hidden": [4]})

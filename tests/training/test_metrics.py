@@ -178,14 +178,6 @@ def test_a_full_disk_does_not_hang(tmp_path: Path):
     sink.close()
 
 
-def test_files_are_what_tensorboard_reads(tmp_path: Path):
-    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
-    TensorBoardSink(tmp_path).write(64, {"a": 0.5})
-    (path,) = tmp_path.glob("events.*")
-    events = list(loader.LegacyEventFileLoader(str(path)).Load())
-    assert [event.step for event in events] == [0, 64]
-
-
 # --- evaluations.npz ------------------------------------------------------------------------------
 
 

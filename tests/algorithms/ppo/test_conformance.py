@@ -1,10 +1,11 @@
-"""Our update beside those of Stable-Baselines3 and brax: the same goes in, the same has to come out.
+"""Our update beside those of Stable-Baselines3 and brax: the same goes in, the same must come out.
 
-The fixtures were made by the libraries themselves (`benchmarks/conformance/`, versions in each file).
-Everything is float32 on both sides, where torch, XLA and numpy sum in different orders. Seen on
-x86-64: after 36 Adam steps weights differ by at most 1.2e-6, what is logged by a relative 1e-5, norms of
-gradients by 1e-6. The tolerances are a few times that; a setting that is a little different moves
-the weights by more than ten times the tolerance (`test_the_comparison_would_notice`).
+The fixtures were made by the libraries themselves (`benchmarks/conformance/`; each file says with
+which versions). Everything is float32 on both sides, where torch, XLA and numpy sum in different
+orders. Seen on x86-64: after 36 Adam steps weights differ by at most 1.2e-6, what is logged by a
+relative 1e-5, norms of gradients by 1e-6. The tolerances are a few times that; a setting that is a
+little different moves the weights by more than ten times the tolerance
+(`test_the_comparison_would_notice`).
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def load(name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def quickly_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit` without the passes that make programs fast; whole updates go through all of them."""
+    """`jax.jit` without the passes that make programs fast; the updates of SB3 go through all."""
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 
@@ -278,7 +279,7 @@ def test_sb3_whole_updates(sb3: Sb3Case):
         same = ["policy_gradient_loss", "value_loss", "entropy_loss", "clip_range"]
         same += ["learning_rate", "explained_variance"]
         same += ["std"] if isinstance(sb3.action_space, Box) else []
-        # At the end of a linear schedule nothing moves, and rounding decides what is in a range of 0.
+        # At the end of a linear schedule nothing moves, and rounding decides what is clipped.
         over = theirs["train/clip_range"] == 0
         same += [] if over else ["clip_fraction"]
         for name in (f"train/{name}" for name in same):
@@ -306,9 +307,8 @@ def test_sb3_every_gradient_step(sb3: Sb3Case):
     data = sb3.data(0)
     stored = (sb3.of(0, name) for name in ("values", "advantages", "returns"))
     acted = (data["observations"], data["raw_actions"], data["log_probs"])
-    nothing = np.zeros(
-        data["rewards"].shape + (sb3.parameter_size,), np.float32
-    )  # for the exact KL
+    # The exact divergence, which SB3 does not know, is what these are for.
+    nothing = np.zeros((*data["rewards"].shape, sb3.parameter_size), np.float32)
     transitions = Minibatch(*acted, nothing, *stored)
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), transitions)
     ORDER.now = np.arange(config.num_transitions)
@@ -376,9 +376,9 @@ def test_the_comparison_would_notice(sb3: Sb3Case):
 def skipped(rewards: Any, values: Any, discount: float) -> Any:
     """The final values with which a truncated step counts for nothing, as it does in brax.
 
-    brax never sees the last observation of a truncated episode. It takes the step out: its error and
-    its advantage are zero, its target is its value. That is what comes out if the value of the true
-    last observation is ``(value - reward) / discount``. (Its `bootstrap_on_timeout` adds
+    brax never sees the last observation of a truncated episode. It takes the step out: its error
+    and its advantage are zero, its target is its value. That is what comes out if the value of the
+    true last observation is ``(value - reward) / discount``. (Its `bootstrap_on_timeout` adds
     ``discount * V(s)`` of the observation *before* the step, where we use the one after it.)
     """
     return (values - rewards) / discount
@@ -388,9 +388,9 @@ def skipped(rewards: Any, values: Any, discount: float) -> Any:
 def test_brax_advantages(kind: str):
     """Targets agree; brax's advantages are ours with one lambda less on what comes later.
 
-    `compute_gae` gives the policy ``r + discount * target(next) - value`` (the V-trace form) instead
-    of GAE's own sum. With ``A`` for GAE that is ``A + discount * (1 - lambda) * A(next)``: the same
-    at lambda = 1 alone.
+    `compute_gae` gives the policy ``r + discount * target(next) - value`` (the V-trace form)
+    instead of GAE's own sum. With ``A`` for GAE that is ``A + discount * (1 - lambda) * A(next)``:
+    the same at lambda = 1 alone.
     """
     tensors, about = load("brax_advantages")
     discount, gae_lambda = about["settings"]["discount"], about["settings"]["lambda_"]
@@ -465,7 +465,7 @@ def test_brax_whole_update(name: str):
     rewards = jnp.asarray(tensors["rewards"])
     observations = jnp.asarray(tensors["observations"])
 
-    @jax.jit
+    @quickly_compiled
     def one_pass(state: PPOState) -> Any:
         values = algorithm.value(state.params, observations)
         scaled = rewards * settings["reward_scaling"]

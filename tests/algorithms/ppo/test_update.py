@@ -15,7 +15,7 @@ import pytest
 
 from heredity.algorithms.ppo import PPOConfig
 from heredity.algorithms.ppo import update as update_module
-from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
+from heredity.algorithms.ppo.algorithm import PPO, Rollout
 from heredity.algorithms.ppo.update import (
     Minibatch,
     _adapted,
@@ -230,7 +230,7 @@ def test_adaptive_kl_stays_between_its_ends():
 
 
 def test_schedules_count_the_steps_of_the_update_and_stay_at_their_end(plain: PPO):
-    """Linear from the settings to the end value; the update that completes the total is at the end."""
+    """Linear down to the end value, at which the update is that completes the total."""
     _, state = plain.init(0)
     rates, clips = [], []
     for _ in range(5):
@@ -344,7 +344,7 @@ def test_a_value_that_is_not_finite_is_told(plain: PPO):
 def test_the_whole_update_holds_under_strict_numerics(
     kind: str, strict_numerics: None, monkeypatch: pytest.MonkeyPatch
 ):
-    """No silent promotion anywhere in a traced update, everything switched on; optax's own apart."""
+    """No silent promotion in a traced update with everything switched on; optax's own apart."""
 
     def lenient(config: PPOConfig) -> optax.GradientTransformation:
         inner = gradient_transformation(config)

@@ -97,9 +97,7 @@ def ppo_loss(
 
     entropy = functions.family.entropy(parameters, key).mean()
     loss = (
-        policy_loss
-        + config.value_coefficient * value_loss
-        - config.entropy_coefficient * entropy
+        policy_loss + config.value_coefficient * value_loss - config.entropy_coefficient * entropy
     )
     return loss, {
         "train/loss": loss,
@@ -116,8 +114,8 @@ def _adapted(config: PPOConfig, learning_rate: jax.Array, kl: jax.Array) -> jax.
     slower = jnp.maximum(learning_rate / 1.5, config.learning_rate_min)
     faster = jnp.minimum(learning_rate * 1.5, config.learning_rate_max)
     learning_rate = jnp.where(kl > 2 * config.desired_kl, slower, learning_rate)
-    # brax and rsl_rl also ask for kl > 0 here, but both add 1e-5 inside the logarithm, so that theirs
-    # always is. Ours is exact: where nothing has moved yet its sign is the rounding's.
+    # brax also asks for kl > 0 here, but adds 1e-5 inside the logarithm, so that it always holds.
+    # Ours is exact: where nothing has moved yet, its sign is the rounding's.
     return jnp.where(kl < config.desired_kl / 2, faster, learning_rate)
 
 

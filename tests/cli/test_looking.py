@@ -1,0 +1,263 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from heredity.common.files import seal_json
+from heredity.common.run_folder import RunFolder
+from heredity.policies import Policy
+
+CHECKPOINT_FILES = (
+    "policy/config.json",
+    "policy/model.safetensors",
+    "policy/lineage.json",
+    "training_state/state.safetensors",
+    "training_state/manifest.json",
+)
+
+
+@pytest.fixture
+def policy(trained: Path) -> Path:
+    return trained / "checkpoints" / "best" / "policy"
+
+
+def damage(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    if how == "flipped":
+        middle = len(data) // 2
+        path.write_bytes(data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :])
+    elif how == "truncated":
+        path.write_bytes(data[:-3])
+    elif how == "missing":
+        path.unlink()
+    else:
+        value = json.loads(data)
+        value.pop("sha256")
+        path.write_text(seal_json({**value, "schema_version": 99}))
+
+
+# --- inspect --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "step"),
+    [
+        (".", "run", 512),
+        ("checkpoints/last", "checkpoint", 512),
+        ("checkpoints/000000000384", "checkpoint", 384),
+        ("checkpoints/last/policy", "policy", 512),
+        ("snapshots/000000000256", "snapshot", 256),
+        ("snapshots/000000000256/policy", "policy", 256),
+    ],
+)
+def test_inspect_tells_what_it_is(trained: Path, heredity, place: str, kind: str, step: int):
+    done = heredity("inspect", trained / place, "--json")
+    assert done.code == 0
+    found = done.json
+    assert (found["kind"], found["step"]) == (kind, step)
+    policy = Policy.from_pretrained(
+        trained / place / ("policy" if kind in ("checkpoint", "snapshot") else "")
+        if kind != "run"
+        else trained / "checkpoints" / "last" / "policy"
+    )
+    assert found["policy_hash"] == policy.policy_hash
+    assert found["parameters"] == policy.parameter_count
+    assert found["observation_space"]["type"] == "box"
+    assert found["action_space"] == {"type": "discrete", "n": 2, "start": 0, "names": []}
+    assert found["environment"]["id"] == "probe/observation-action-reward"
+    told = heredity("inspect", trained / place)
+    assert told.code == 0 and policy.policy_hash[:16] in told.told and f"step {step}" in told.told
+
+
+def test_inspect_of_a_run_names_what_is_torn(trained: Path, heredity):
+    damage(trained / "checkpoints" / "last" / "policy" / "config.json", "flipped")
+    found = heredity("inspect", trained, "--json").json
+    assert found["step"] == 384
+    assert "000000000512/policy/config.json" in found["refused"][0]
+
+
+@pytest.mark.parametrize("command", ["inspect", "evaluate", "lineage"])
+@pytest.mark.parametrize("what", ["absent", "empty", "file", "long"])
+def test_what_is_none_of_them_is_refused(heredity, tmp_path: Path, command: str, what: str):
+    place = tmp_path / ("x" * 300 if what == "long" else what)
+    if what == "empty":
+        place.mkdir()
+    elif what == "file":
+        place.write_text("x")
+    done = heredity(command, place, "--json")
+    assert done.code == (1 if what == "long" else 3)
+    assert str(place) in done.err and done.out == ""
+
+
+@pytest.mark.parametrize("how", ["flipped", "truncated", "missing", "future"])
+@pytest.mark.parametrize("name", CHECKPOINT_FILES)
+def test_damage_is_refused_by_name(trained: Path, heredity, name: str, how: str):
+    if how == "future" and name.endswith(".safetensors"):
+        pytest.skip("its schema stands in the JSON beside it")
+    checkpoint = (trained / "checkpoints" / "last").resolve()
+    damage(checkpoint / name, how)
+    places = [checkpoint]
+    if name.startswith("policy/"):
+        places.append(checkpoint / "policy")
+    for place in places:
+        for command in (["inspect"], ["evaluate", "--episodes", "1"]):
+            done = heredity(command[0], place, *command[1:], "--json")
+            assert done.code == 3
+            assert name in done.err and done.out == ""
+            if how == "future":
+                assert "Upgrade heredity" in done.err
+
+
+def test_a_checkpoint_without_its_training_state_is_no_snapshot(trained: Path, heredity):
+    shutil.rmtree(trained / "checkpoints" / "000000000512" / "training_state")
+    for command in ("inspect", "evaluate"):
+        done = heredity(command, trained / "checkpoints" / "last")
+        assert done.code == 3 and "manifest.json: is missing" in done.err
+
+
+def test_brackets_in_names_are_text(trained: Path, heredity, tmp_path: Path):
+    odd = tmp_path / "[red]run[" / "[/]"
+    shutil.copytree(trained, odd, symlinks=True)
+    for words in (["inspect", odd], ["lineage", odd], ["evaluate", odd, "--episodes", "1"]):
+        done = heredity(*words)
+        assert done.code == 0
+    assert "[red]run[/[/]" in heredity("inspect", odd).told.replace(" ", "")
+
+
+def test_a_forged_lineage_has_no_power_over_the_terminal(policy: Path, heredity):
+    path = policy / "lineage.json"
+    record = json.loads(path.read_text())
+    record.pop("sha256")
+    record["entries"][0]["operation"] = "[/bold][link=http://x]train"
+    path.write_text(seal_json(record))
+    done = heredity("lineage", policy)
+    assert done.code == 0 and "[/bold][link=http://x]train" in done.told
+
+
+# --- evaluate -------------------------------------------------------------------------------------
+
+
+def test_evaluate_tells_the_return(policy: Path, heredity):
+    words = ("evaluate", policy, "--episodes", "3", "--seed", "7")
+    found = heredity(*words, "--json").json
+    assert found["episodes"] == 3 and found["mean_length"] == 5.0
+    assert found["policy_hash"] == Policy.from_pretrained(policy).policy_hash
+    assert found["environment"] == "probe/observation-action-reward"
+    assert (found["deterministic"], found["seed"], found["cut"]) == (True, 7, 0)
+    assert -5 <= found["mean_return"] <= 5 and found["std_return"] >= 0
+    assert heredity(*words, "--json").json == found
+    told = heredity(*words)
+    assert told.code == 0 and f"{found['mean_return']:.2f} ±" in told.told
+    assert heredity(*words, "--json", "--stochastic").json["deterministic"] is False
+
+
+@pytest.mark.parametrize("place", [".", "checkpoints/best", "snapshots/000000000512"])
+def test_any_folder_with_a_policy_will_do(trained: Path, heredity, place: str):
+    assert heredity("evaluate", trained / place, "--episodes", "1", "--json").json["episodes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--episodes", "0"], 2, "episodes 0: a whole number >= 1"),
+        (["--episodes", "-3"], 2, "episodes -3"),
+        (["--episodes", "1.5"], 2, "whole number such as"),
+        (["--seed", "-1"], 2, "seed -1"),
+        (["--seed", "1e10"], 2, "seed 10000000000"),
+        (["--env", "gymnax/CartPole-v1"], 3, "observations are not the policy's"),
+        (["--env", "probe/continuous-action"], 3, "actions are not the policy's"),
+        (["--env", "probe/constant-rewrad"], 2, "did you mean 'probe/constant-reward'"),
+        (["--env", "probe/constant-reward", "--env.length", "x"], 2, "--env.length"),
+        (["--env.length", "3"], 2, "--env.length"),
+        (["--episods", "3"], 2, "--episodes"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_use_is_answered(policy: Path, heredity, words: list[str], code: int, told: str):
+    done = heredity("evaluate", policy, *words, "--json")
+    assert done.code == code and told in done.told and done.out == ""
+
+
+def test_another_environment_can_be_named(policy: Path, heredity):
+    found = heredity(
+        "evaluate", policy, "--env", "probe/constant-reward", "--env.length", "2", "--episodes", "2",
+        "--json",
+    ).json  # fmt: skip
+    assert (found["environment"], found["mean_return"]) == ("probe/constant-reward", 2.0)
+
+
+def test_a_return_that_is_no_number_is_told(policy: Path, heredity, monkeypatch: pytest.MonkeyPatch):
+    import dataclasses
+
+    from heredity.training.evaluation import Evaluator
+
+    real = Evaluator.evaluate
+
+    def evaluate(self, params, seed=0):
+        evaluation = real(self, params, seed)
+        return dataclasses.replace(evaluation, returns=evaluation.returns * float("nan"))
+
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    done = heredity("evaluate", policy, "--episodes", "1", "--json")
+    assert done.code == 1 and "is not finite" in done.err and done.out == ""
+
+
+# --- lineage --------------------------------------------------------------------------------------
+
+
+def test_lineage_goes_back_to_the_beginning(trained: Path, heredity):
+    heredity("resume", trained, "--total-timesteps", "640", "--no-progress", "--no-report")
+    place = trained / "checkpoints" / "last"
+    found = heredity("lineage", place, "--verify", "--json").json
+    assert found["policy_hash"] == Policy.from_pretrained(place / "policy").policy_hash
+    told = [(entry["operation"], entry["step"]) for entry in found["entries"]]
+    assert told == [
+        ("train", 0), ("snapshot", 0), ("snapshot", 128), ("snapshot", 256), ("snapshot", 384),
+        ("snapshot", 512), ("resume", 512), ("snapshot", 640), ("checkpoint", 640),
+    ]  # fmt: skip
+    assert {entry["verified"] for entry in found["entries"]} == {"verified"}
+    drawn = heredity("lineage", place)
+    assert drawn.code == 0 and "resume" in drawn.told and "step 640" in drawn.told
+
+
+def test_an_ancestor_that_was_altered_is_found(trained: Path, heredity):
+    damage(trained / "snapshots" / "000000000256" / "policy" / "model.safetensors", "flipped")
+    place = trained / "checkpoints" / "last"
+    assert heredity("lineage", place).code == 0
+    for words in ([], ["--json"]):
+        done = heredity("lineage", place, "--verify", *words)
+        assert done.code == 3
+        assert "000000000256/policy/model.safetensors" in done.told.replace(" ", "")
+    found = {entry["step"]: entry["verified"] for entry in done.json["entries"]}
+    assert found[256] == "altered" and found[128] == "verified"
+
+
+def test_a_torn_neighbour_is_told_and_json_stays_one_object(trained: Path, heredity):
+    damage(trained / "snapshots" / "000000000256" / "policy" / "lineage.json", "truncated")
+    done = heredity("lineage", trained / "checkpoints" / "last", "--json")
+    assert done.code == 0 and done.json["entries"]
+    assert "000000000256/policy/lineage.json" in done.err.replace("\n", "")
+
+
+def test_a_policy_alone_has_its_own_lineage(policy: Path, heredity, tmp_path: Path):
+    shutil.copytree(policy.resolve(), tmp_path / "alone")
+    found = heredity("lineage", tmp_path / "alone", "--verify", "--json").json
+    assert found["entries"][0]["operation"] == "train"
+    assert found["entries"][-1]["verified"] == "verified"
+    damage(tmp_path / "alone" / "lineage.json", "flipped")
+    assert heredity("lineage", tmp_path / "alone").code == 3
+
+
+def test_view_of_what_is_no_run(heredity, tmp_path: Path):
+    done = heredity("view", tmp_path, "--report")
+    assert done.code == 3 and str(tmp_path) in done.err
+
+
+def test_retired_snapshots_leave_the_rest_readable(trained: Path, heredity):
+    folder = RunFolder(trained)
+    for step in folder.snapshot_steps()[:3]:
+        shutil.rmtree(folder.snapshot(step))
+    found = heredity("lineage", trained / "checkpoints" / "last", "--verify", "--json").json
+    assert found["entries"][0]["operation"] == "train"
+    assert "altered" not in {entry["verified"] for entry in found["entries"]}

@@ -1,0 +1,111 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from heredity import __version__
+from heredity.cli import main as main_module
+from heredity.cli.main import COMMANDS
+
+FLAGS = {
+    "train": ("ppo", "--env", "--total-timesteps", "--snapshot-every", "--learning-rate", "--directory",
+              "--preset", "--on-divergence", "--freeze", "--wandb", "--seed"),
+    "resume": ("--total-timesteps", "--checkpoint-every", "--keep-snapshots", "--trust"),
+    "evaluate": ("--episodes", "--env", "--json", "--stochastic", "--seed", "--trust"),
+    "inspect": ("--json",),
+    "lineage": ("--verify", "--json"),
+    "view": ("--report", "--port", "--host"),
+    "envs": ("--json",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(heredity, command: str, flag: str):
+    words = [command, "ppo"] if command == "train" else [command]
+    done = heredity(*words, flag)
+    assert done.code == 0
+    for told in FLAGS[command]:
+        assert told in done.out, told
+    assert done.err == ""
+
+
+def test_help_of_an_environment_has_its_options(heredity):
+    done = heredity("train", "ppo", "--env", "probe/two-step-discount", "--help")
+    assert done.code == 0
+    assert "--env.length" in done.out and "--env.host" in done.out
+
+
+def test_the_overview(heredity):
+    for words, code in (([], 2), (["--help"], 0), (["-h"], 0), (["train"], 2), (["train", "-h"], 0)):
+        done = heredity(*words)
+        assert done.code == code
+        assert "usage: heredity" in done.out
+    assert all(name in heredity("--help").out for name in COMMANDS)
+    assert heredity("--version").out == f"heredity {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["trian"], "unknown command 'trian': did you mean 'train'?"),
+        (["--json"], "unknown command '--json'"),
+        (["train", "pp0"], "unknown algorithm 'pp0'"),
+        (["train", "--env", "x"], "unknown algorithm '--env'"),
+    ],
+)
+def test_unknown_names_offer_the_nearest(heredity, words: list[str], told: str):
+    done = heredity(*words)
+    assert done.code == 2 and told in done.err and done.out == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(36, "File name too long", "aaa"), 1, "File name too long"),
+        (PermissionError(13, "Permission denied", "here"), 1, "Permission denied: 'here'"),
+    ],
+)
+def test_what_the_system_says_is_told_without_a_traceback(
+    heredity, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, told: str
+):
+    def raises(arguments: object) -> int:
+        raise error
+
+    monkeypatch.setattr(main_module, "run_command", raises)
+    done = heredity("inspect", "x")
+    assert done.code == code and told in done.err
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f"{sys.executable} -m heredity --help | head -1"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        command, shell=True, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_terminating_a_command_is_ctrl_c():
+    code = (
+        "import signal, sys\n"
+        "from heredity.cli import main as m\n"
+        "m.run_command = lambda words: signal.raise_signal(signal.SIGTERM)\n"
+        "sys.exit(m.main(['x']))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 130 and done.stderr == "heredity: interrupted\n"
+    assert signal.getsignal(signal.SIGINT) is not None
+
+
+def test_envs(heredity):
+    done = heredity("envs", "--json")
+    assert done.code == 0
+    assert "constant-reward" in done.json["probe"]["names"]
+    assert heredity("envs").code == 0

@@ -1,0 +1,82 @@
+import pytest
+from command_line import TINY
+
+from heredity.cli.parsing import peek, whole_number
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("5e6", 5_000_000), ("5_000_000", 5_000_000), ("5000000", 5_000_000), ("2.5e3", 2500),
+        ("5.0", 5), ("+7", 7), ("-1", -1), ("0", 0), ("1e0", 1), ("9007199254740993", 2**53 + 1),
+    ],
+)  # fmt: skip
+def test_whole_numbers(text: str, number: int):
+    assert whole_number(text) == number
+    assert isinstance(whole_number(text), int)
+
+
+@pytest.mark.parametrize(
+    "text", ["5.5", "nan", "inf", "-inf", "1e400", "", "x", "5e", "5,000", "1__0", "_1", "0x10", "1e-3",
+             "9" * 5000, "1 0"]
+)  # fmt: skip
+def test_what_is_no_whole_number(text: str):
+    with pytest.raises(ValueError, match="whole number such as"):
+        whole_number(text)
+
+
+def test_peeking_takes_the_last_value():
+    words = ["--env", "a", "--seed", "1", "--env=b", "--env.x", "c"]
+    assert peek(words, "--env") == "b"
+    assert peek(words, "--seed") == "1"
+    assert peek(words, "--other") is None
+    assert peek(["--env"], "--env") is None
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--total-timesteps", "5.5"], "whole number such as 5000000, 5_000_000 or 5e6"),
+        (["--total-timesteps", "nan"], "whole number such as"),
+        (["--total-timesteps", "1e400"], "whole number such as"),
+        (["--total-timesteps", "many"], "whole number such as"),
+        (["--total-timesteps", "-1"], "total_timesteps -1: a whole number >= 1"),
+        (["--total-timesteps", "1e30"], "below 2**53"),
+        (["--total-timesteps", "64", "--seed", "-1"], "seed -1: a whole number >= 0"),
+        (["--total-timesteps", "64", "--seed", "4294967296"], "below 2**32"),
+        (["--total-timesteps", "64", "--snapshot-every", "0"], "snapshot_every 0"),
+        (["--total-timesteps", "64", "--num-minibatches", "7"], "num_minibatches 7 does not divide"),
+        (["--total-timesteps", "64", "--learning-rate", "nan"], "learning_rate nan"),
+        (["--total-timesteps", "64", "--learning-rate", "fast"], "fast"),
+        (["--total-timesteps", "64", "--discount", "1.1"], "discount 1.1"),
+        (["--total-timesteps", "64", "--activation", "relux"], "did you mean 'relu'"),
+        (["--total-timesteps", "64", "--distribution", "norml"], "norml"),
+        (["--total-timesteps", "64", "--on-divergence", "rolback"], "rolback"),
+        (["--total-timesteps", "64", "--freeze", "actor/hiden_0/**"], "did you mean"),
+        (["--total-timesteps", "64", "--preset", "gymnax/CartPole"], "did you mean 'gymnax/CartPole-v1'"),
+        (["--total-timesteps", "64", "--env", "gymnax/CartPol-v1"], "did you mean 'gymnax/CartPole-v1'"),
+        (["--total-timesteps", "64", "--env", "probs/constant-reward"], "did you mean 'probe/constant"),
+        (["--total-timesteps", "64", "--env", "constant-reward"], "an id reads adapter/name"),
+        (["--total-timesteps", "64", "--env", ""], "unknown environment ''"),
+        (["--total-timesteps", "64", "--env", "no_such_module:make"], "no module 'no_such_module'"),
+        (["--total-timesteps", "64", "--env", "os:no_such"], "unknown factory in os 'no_such'"),
+        (["--total-timesteps", "64", "--env.lenght", "3"], "--env.length"),
+        (["--total-timesteps", "64", "--env.length", "0"], "length=0"),
+        (["--total-timesteps", "64", "--totl-timesteps", "3"], "--total-timesteps"),
+        (["--total-timesteps"], "--total-timesteps"),
+        ([], "--total-timesteps"),
+        (["--total-timesteps", "64", "extra"], "extra"),
+    ],
+    ids=lambda value: " ".join(value[-2:]) if isinstance(value, list) else "",
+)
+def test_wrong_use_is_answered(heredity, tmp_path, words: list[str], told: str):
+    done = heredity("train", *TINY, *words, "--directory", tmp_path / "run")
+    assert done.code == 2, done
+    assert told in done.told
+    assert done.out == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_environment_is_needed(heredity):
+    done = heredity("train", "ppo", "--total-timesteps", "64")
+    assert done.code == 2 and "--env is needed" in done.err
