@@ -187,7 +187,9 @@ def test_another_environment_can_be_named(policy: Path, heredity):
     assert (found["environment"], found["mean_return"]) == ("probe/constant-reward", 2.0)
 
 
-def test_a_return_that_is_no_number_is_told(policy: Path, heredity, monkeypatch: pytest.MonkeyPatch):
+def test_a_return_that_is_no_number_is_told(
+    policy: Path, heredity, monkeypatch: pytest.MonkeyPatch
+):
     import dataclasses
 
     from heredity.training.evaluation import Evaluator

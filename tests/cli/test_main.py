@@ -39,7 +39,13 @@ def test_help_of_an_environment_has_its_options(heredity):
 
 
 def test_the_overview(heredity):
-    for words, code in (([], 2), (["--help"], 0), (["-h"], 0), (["train"], 2), (["train", "-h"], 0)):
+    for words, code in (
+        ([], 2),
+        (["--help"], 0),
+        (["-h"], 0),
+        (["train"], 2),
+        (["train", "-h"], 0),
+    ):
         done = heredity(*words)
         assert done.code == code
         assert "usage: heredity" in done.out

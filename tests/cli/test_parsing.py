@@ -45,7 +45,10 @@ def test_peeking_takes_the_last_value():
         (["--total-timesteps", "64", "--seed", "-1"], "seed -1: a whole number >= 0"),
         (["--total-timesteps", "64", "--seed", "4294967296"], "below 2**32"),
         (["--total-timesteps", "64", "--snapshot-every", "0"], "snapshot_every 0"),
-        (["--total-timesteps", "64", "--num-minibatches", "7"], "num_minibatches 7 does not divide"),
+        (
+            ["--total-timesteps", "64", "--num-minibatches", "7"],
+            "num_minibatches 7 does not divide",
+        ),
         (["--total-timesteps", "64", "--learning-rate", "nan"], "learning_rate nan"),
         (["--total-timesteps", "64", "--learning-rate", "fast"], "fast"),
         (["--total-timesteps", "64", "--discount", "1.1"], "discount 1.1"),
@@ -53,9 +56,18 @@ def test_peeking_takes_the_last_value():
         (["--total-timesteps", "64", "--distribution", "norml"], "norml"),
         (["--total-timesteps", "64", "--on-divergence", "rolback"], "rolback"),
         (["--total-timesteps", "64", "--freeze", "actor/hiden_0/**"], "did you mean"),
-        (["--total-timesteps", "64", "--preset", "gymnax/CartPole"], "did you mean 'gymnax/CartPole-v1'"),
-        (["--total-timesteps", "64", "--env", "gymnax/CartPol-v1"], "did you mean 'gymnax/CartPole-v1'"),
-        (["--total-timesteps", "64", "--env", "probs/constant-reward"], "did you mean 'probe/constant"),
+        (
+            ["--total-timesteps", "64", "--preset", "gymnax/CartPole"],
+            "did you mean 'gymnax/CartPole-v1'",
+        ),
+        (
+            ["--total-timesteps", "64", "--env", "gymnax/CartPol-v1"],
+            "did you mean 'gymnax/CartPole-v1'",
+        ),
+        (
+            ["--total-timesteps", "64", "--env", "probs/constant-reward"],
+            "did you mean 'probe/constant",
+        ),
         (["--total-timesteps", "64", "--env", "constant-reward"], "an id reads adapter/name"),
         (["--total-timesteps", "64", "--env", ""], "unknown environment ''"),
         (["--total-timesteps", "64", "--env", "no_such_module:make"], "no module 'no_such_module'"),

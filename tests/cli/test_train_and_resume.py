@@ -35,7 +35,9 @@ def test_a_directory_with_a_run_is_not_taken(trained: Path, heredity):
 @pytest.mark.parametrize("below", ["", "/run", "/far/run"])
 def test_a_file_in_the_way_is_told(tmp_path: Path, heredity, below: str):
     (tmp_path / "file").write_text("mine")
-    done = heredity("train", *TINY, "--total-timesteps", "64", "--directory", f"{tmp_path}/file{below}")
+    done = heredity(
+        "train", *TINY, "--total-timesteps", "64", "--directory", f"{tmp_path}/file{below}"
+    )
     assert done.code == 1 and "could not be written" in done.err
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -89,7 +91,9 @@ def test_an_environment_from_a_file_runs_no_code(trained: Path, heredity, tmp_pa
     """An id that names code is not even imported, whatever the command."""
     (tmp_path / "evil_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     config = trained / "config.json"
-    config.write_text(config.read_text().replace("probe/observation-action-reward", "evil_module:make"))
+    config.write_text(
+        config.read_text().replace("probe/observation-action-reward", "evil_module:make")
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run(
         [sys.executable, "-m", "heredity", "resume", str(trained), "--total-timesteps", "1000"],

@@ -48,7 +48,10 @@ def test_refusals_name_the_file_and_the_remedy():
 
 def test_a_mismatch_needs_no_path():
     assert str(MismatchError("4 columns, 3 were expected")) == "4 columns, 3 were expected"
-    assert str(MismatchError("does not fit", "Choose another", "x")) == "x: does not fit. Choose another"
+    assert (
+        str(MismatchError("does not fit", "Choose another", "x"))
+        == "x: does not fit. Choose another"
+    )
 
 
 def test_storage_errors_say_what_to_do():

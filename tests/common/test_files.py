@@ -27,7 +27,7 @@ from heredity.common.files import (
 )
 
 VALUE = {
-    "name": "ant, \"quoted\", ünïcode\nand a newline",
+    "name": 'ant, "quoted", ünïcode\nand a newline',
     "nested": {"list": [1, 2.5, None, True], "sha256": "0" * 64},
     "schema_version": 1,
 }
@@ -168,7 +168,9 @@ def test_the_future_is_refused_and_the_past_is_not(tmp_path: Path):
         check_schema({"schema_version": 3}, "x.json", "a thing", 2)
     # Told even where the seal no longer holds: a later release may seal in another way.
     path = tmp_path / "later.json"
-    path.write_text(seal_json({"schema_version": 1}).replace('"schema_version": 1', '"schema_version": 9'))
+    path.write_text(
+        seal_json({"schema_version": 1}).replace('"schema_version": 1', '"schema_version": 9')
+    )
     with pytest.raises(RefusedError, match="schema_version 9"):
         read_sealed_json(path, "a thing", 1)
 

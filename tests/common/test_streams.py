@@ -16,7 +16,11 @@ def test_streams_differ_in_seed_purpose_and_every_counter():
         data(stream(seed, purpose, *counts))
         for seed in (0, 1)
         for purpose in ("action", "reset")
-        for counts in [(), *itertools.product((0, 1), repeat=1), *itertools.product((0, 1), repeat=2)]
+        for counts in [
+            (),
+            *itertools.product((0, 1), repeat=1),
+            *itertools.product((0, 1), repeat=2),
+        ]
     }
     assert len(keys) == 2 * 2 * (1 + 2 + 4)
 

@@ -19,7 +19,9 @@ OBSERVATIONS = {
     "image": Box((2, 2), 0, 255, "uint8"),
     "discrete": Discrete(4, start=-1),
     "multi_discrete": MultiDiscrete((2, 3)),
-    "dict": Dict({"state": STATE, "goal": Discrete(5), "deep": Dict({"choices": MultiDiscrete((2, 2))})}),
+    "dict": Dict(
+        {"state": STATE, "goal": Discrete(5), "deep": Dict({"choices": MultiDiscrete((2, 2))})}
+    ),
 }
 ACTIONS = {
     "discrete": (Discrete(3, start=5), "categorical"),
@@ -199,7 +201,10 @@ def test_the_policy_stays_what_it_is_while_its_buffers_are_donated():
         ({"actor/output/bias": None}, "actor/output/bias is missing"),
         ({"actor/extra": np.zeros(2)}, "actor/extra is not specified"),
         ({"actor/output/bias": np.zeros(4, np.float32)}, r"actor/output/bias is float32\[4\]"),
-        ({"actor/output/bias": np.zeros(3, np.float64)}, r"float64\[3\], float32\[3\] was expected"),
+        (
+            {"actor/output/bias": np.zeros(3, np.float64)},
+            r"float64\[3\], float32\[3\] was expected",
+        ),
     ],
 )
 def test_weights_have_to_fit_the_specification(change: dict, told: str):

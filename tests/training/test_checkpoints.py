@@ -127,7 +127,9 @@ def test_the_newest_whole_one_is_found(run: Path):
     shutil.rmtree(folder.checkpoint(640) / "training_state")
     newest, refused = newest_whole_checkpoint(folder)
     assert newest is not None and newest.step < 640
-    assert ["model.safetensors" in str(refused[0]), "manifest.json" in str(refused[1])] == [True] * 2
+    assert ["model.safetensors" in str(refused[0]), "manifest.json" in str(refused[1])] == [
+        True
+    ] * 2
     shutil.rmtree(folder.checkpoints)
     assert newest_whole_checkpoint(folder) == (None, [])
 
@@ -227,7 +229,10 @@ def test_what_changes_numbers_is_told(run: Path, caplog: pytest.LogCaptureFixtur
     manifest["numerics"]["xla_flags"] = "--xla_odd=1"
     path.write_text(seal_json(manifest))
     resume(run, total_timesteps=832)
-    assert "this resume is not exact: xla_flags was --xla_odd=1, is unset; jax was 0.0.1" in caplog.text
+    assert (
+        "this resume is not exact: xla_flags was --xla_odd=1, is unset; jax was 0.0.1"
+        in caplog.text
+    )
     now = read_checkpoint(RunFolder(run).checkpoint(832))
     assert now.notes["exactness"]["exact"] is False
     assert "jax was 0.0.1" in now.notes["exactness"]["reason"]

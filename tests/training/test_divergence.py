@@ -31,7 +31,9 @@ def finite(directory: Path) -> int:
 
 
 @pytest.mark.parametrize("normalize", [True, False])
-@pytest.mark.parametrize("fault", [FAULT, Fault(40, "observation"), Fault(40, "reward", float("inf"))])
+@pytest.mark.parametrize(
+    "fault", [FAULT, Fault(40, "observation"), Fault(40, "reward", float("inf"))]
+)
 def test_the_run_stops_and_names_the_last_good_checkpoint(
     tmp_path: Path, fault: Fault, normalize: bool
 ):

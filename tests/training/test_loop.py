@@ -40,7 +40,9 @@ def test_boundaries_are_the_first_iteration_ends_at_or_after_each_multiple(tmp_p
     assert folder.snapshot_steps() == [0, *firsts(200), 704]
     assert [event.step for event in events] == sorted({0, *firsts(200), *firsts(300), 704})
     assert set(firsts(150)) | {0, 704} <= set(folder.checkpoint_steps())
-    assert metrics_steps(tmp_path / "run") == sorted({0, *firsts(100), *firsts(200), *firsts(300), 704})
+    assert metrics_steps(tmp_path / "run") == sorted(
+        {0, *firsts(100), *firsts(200), *firsts(300), 704}
+    )
     assert [event.snapshot is not None for event in events] == [
         event.step in folder.snapshot_steps() for event in events
     ]

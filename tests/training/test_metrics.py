@@ -89,7 +89,11 @@ def test_a_resume_takes_back_what_comes_after_and_what_is_torn(tmp_path: Path):
         stream.write("12")
     again = CsvSink(path, resume_at=128)
     again.write(192, {"a": 7, "b": 2.0})
-    assert [(row[STEP], row["a"]) for row in rows(path)] == [("64", "64"), ("128", "128"), ("192", "7")]
+    assert [(row[STEP], row["a"]) for row in rows(path)] == [
+        ("64", "64"),
+        ("128", "128"),
+        ("192", "7"),
+    ]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"a,b\n1,2\n", b'"unclosed\n', b"\x00\x01\n"])
@@ -135,7 +139,15 @@ def test_a_resume_continues_the_table(run: Path):
     assert folder.read_evaluations()["timesteps"].tolist() == [0, 256, 512, 768, 896]
     seen = scalars(run)
     assert (641, "START", 0.0) in seen
-    assert {step for step, tag, _ in seen if tag == "train/loss"} == {128, 256, 384, 512, 640, 768, 896}
+    assert {step for step, tag, _ in seen if tag == "train/loss"} == {
+        128,
+        256,
+        384,
+        512,
+        640,
+        768,
+        896,
+    }
 
 
 def test_reading_what_is_torn(run: Path):

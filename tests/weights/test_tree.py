@@ -36,7 +36,9 @@ PATHS = list(flatten(PARAMS))
 
 names = st.text("ab_0*?", min_size=1, max_size=3)
 trees = st.recursive(
-    st.integers(), lambda inner: st.dictionaries(names, inner, min_size=1, max_size=3), max_leaves=12
+    st.integers(),
+    lambda inner: st.dictionaries(names, inner, min_size=1, max_size=3),
+    max_leaves=12,
 ).filter(lambda tree: isinstance(tree, dict))
 
 
@@ -62,7 +64,8 @@ def test_a_key_is_a_name(key: object):
 
 
 @pytest.mark.parametrize(
-    "leaves", [{"a": 1, "a/b": 2}, {"a/b": 2, "a": 1}, {"a/b": 1, "a/b/c": 2}, {"a/b/c": 1, "a/b": 2}]
+    "leaves",
+    [{"a": 1, "a/b": 2}, {"a/b": 2, "a": 1}, {"a/b": 1, "a/b/c": 2}, {"a/b/c": 1, "a/b": 2}],
 )
 def test_a_path_is_leaf_or_folder(leaves: dict):
     with pytest.raises(UsageError, match="a"):

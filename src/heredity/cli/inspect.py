@@ -152,7 +152,7 @@ def _show(found: dict[str, Any]) -> None:
 
 def _told(name: str, value: Any) -> str:
     match name, value:
-        case ("step" | "parameters" | "total_timesteps"), int():
+        case (("step" | "parameters" | "total_timesteps"), int()):
             return f"{value:,}"
         case "policy_hash", str():
             return f"sha256:{value}"
@@ -161,7 +161,7 @@ def _told(name: str, value: Any) -> str:
             return f"{spread} over {value['episodes']} episodes"
         case "exactness", dict():
             return "exact" if value["exact"] else f"not exact: {value['reason']}"
-        case ("checkpoints" | "snapshots"), list():
+        case (("checkpoints" | "snapshots"), list()):
             return f"{len(value):,}: {value[0]:,} … {value[-1]:,}"
         case _, dict():
             parts = (f"{k}={v}" for k, v in value.items() if v not in ([], None, {}))

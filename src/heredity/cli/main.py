@@ -108,4 +108,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         told = str(interruption) or "interrupted"
         print(f"heredity: {told}", file=sys.stderr)
         return 130
-

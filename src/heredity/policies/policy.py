@@ -35,8 +35,9 @@ class Policy:
 
     Example:
         >>> from heredity.networks import DistributionSpec, MlpOptions
-        >>> spec = PolicySpec(Box((4,)), Discrete(2), MlpOptions().spec(),
-        ...                   DistributionSpec("categorical"))
+        >>> spec = PolicySpec(
+        ...     Box((4,)), Discrete(2), MlpOptions().spec(), DistributionSpec("categorical")
+        ... )
         >>> policy = Policy(spec, ActorCritic(spec).init(0))
         >>> action, state = policy.predict(np.zeros(4, np.float32))
         >>> action in (0, 1)

@@ -330,8 +330,10 @@ class Graph(Space):
     def __post_init__(self) -> None:
         for what in ("nodes", "edges"):
             if len(getattr(self, what).shape) != 2:
-                raise UsageError(f"Graph {what} have shape {getattr(self, what).shape}: "
-                                 "(number, features) was expected")
+                raise UsageError(
+                    f"Graph {what} have shape {getattr(self, what).shape}: "
+                    "(number, features) was expected"
+                )
 
     @property
     def dims(self) -> frozenset[str]:

@@ -407,4 +407,3 @@ class Run:
             self._entry("rollback", policy_hash, None, attempt=self._attempts, diverged_at=step)
         )
         self._saved_at = good.step
-

@@ -68,6 +68,8 @@ def tree_from_host(template: Tree, leaves: Mapping[str, np.ndarray], what: str) 
         restored.append(array)
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise MismatchError(f"{what} does not fit: {'; '.join(problems[:5])}{more}",
-                            "It belongs to another configuration or environment")
+        raise MismatchError(
+            f"{what} does not fit: {'; '.join(problems[:5])}{more}",
+            "It belongs to another configuration or environment",
+        )
     return jax.tree_util.tree_unflatten(structure, restored)
