@@ -105,7 +105,7 @@ def test_damage_is_refused_by_name(trained: Path, heredity, name: str, how: str)
             done = heredity(command[0], place, *command[1:], "--json")
             assert done.code == 3
             assert name in done.err and done.out == ""
-            if how == "future":
+            if how == "future" and (place != checkpoint or "manifest" in name):
                 assert "Upgrade heredity" in done.err
 
 
@@ -216,7 +216,8 @@ def test_lineage_goes_back_to_the_beginning(trained: Path, heredity):
     told = [(entry["operation"], entry["step"]) for entry in found["entries"]]
     assert told == [
         ("train", 0), ("snapshot", 0), ("snapshot", 128), ("snapshot", 256), ("snapshot", 384),
-        ("snapshot", 512), ("resume", 512), ("snapshot", 640), ("checkpoint", 640),
+        ("snapshot", 512), ("checkpoint", 512), ("resume", 512), ("snapshot", 640),
+        ("checkpoint", 640),
     ]  # fmt: skip
     assert {entry["verified"] for entry in found["entries"]} == {"verified"}
     drawn = heredity("lineage", place)

@@ -42,10 +42,10 @@ def test_a_file_in_the_way_is_told(tmp_path: Path, heredity, below: str):
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_going_on(trained: Path, heredity):
+def test_going_on(trained: Path, heredity, caplog: pytest.LogCaptureFixture):
     done = heredity("resume", trained, "--total-timesteps", "6.4e2", "--no-progress", "--no-report")
     assert done.code == 0
-    assert "resuming" in done.err and "at step 512" in done.err
+    assert f"resuming {trained} at step 512" in caplog.text
     assert RunFolder(trained).checkpoint_steps()[-1] == 640
 
 
@@ -71,13 +71,15 @@ def test_what_is_no_run_is_refused(trained: Path, heredity, tmp_path: Path, what
     assert done.code == 3 and str(place) in done.err
 
 
-def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(trained: Path, heredity):
+def test_a_torn_checkpoint_is_named_and_the_one_before_is_used(
+    trained: Path, heredity, caplog: pytest.LogCaptureFixture
+):
     state = trained / "checkpoints" / "000000000512" / "training_state" / "state.safetensors"
     flip(state)
     done = heredity("resume", trained, "--total-timesteps", "576", "--no-progress", "--no-report")
     assert done.code == 0
-    assert f"refused: {state}: was altered or torn" in done.err
-    assert "at step 384" in done.err
+    assert f"refused: {state}: was altered or torn" in caplog.text
+    assert "at step 384" in caplog.text
     assert RunFolder(trained).checkpoint_steps()[-1] == 576
 
 

@@ -133,6 +133,8 @@ def _show(found: dict[str, Any]) -> None:
 
     out = console()
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")  # a path or a hash that is cut short is of no use
     for name, value in found.items():
         if name in _TOLD_ELSEWHERE or value is None or value == []:
             continue

@@ -95,14 +95,15 @@ def _add(kept: dict[str, Path], place: Path, read: Any) -> None:
 def _with_snapshots(entries: list[dict[str, Any]], kept: dict[str, Path]) -> list[dict[str, Any]]:
     from heredity.policies.files import read_lineage
 
-    known = {entry["hash"] for entry in entries}
+    # A snapshot and what came after it can be the same weights, so followed is not the same as known.
+    followed: set[str] = set()
     found = {(entry["operation"], entry["step"]): entry for entry in entries}
     wanted = [entry["parent"] for entry in entries]
     while wanted:
         parent = wanted.pop()
-        if parent in known or parent not in kept:
+        if parent in followed or parent not in kept:
             continue
-        known.add(parent)
+        followed.add(parent)
         lineage, _ = read_lineage(kept[parent])
         last = lineage.entries[-1].to_json()
         found[(last["operation"], last["step"])] = last

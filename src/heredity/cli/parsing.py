@@ -25,10 +25,10 @@ def whole_number(text: str) -> int:
         >>> whole_number("5e6"), whole_number("5_000_000")
         (5000000, 5000000)
     """
-    if re.fullmatch(r"[+-]?\d[\d_]*", text):
-        return int(text)
-    expected = f"{text!r}: a whole number such as 5000000, 5_000_000 or 5e6 was expected"
+    expected = f"{text[:40]!r}: a whole number such as 5000000, 5_000_000 or 5e6 was expected"
     try:
+        if re.fullmatch(r"[+-]?[\d_]+", text):
+            return int(text)
         value = float(text)
     except ValueError:
         raise ValueError(expected) from None

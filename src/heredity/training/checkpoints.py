@@ -32,6 +32,7 @@ _MANIFEST_KINDS = {
     "files": dict,
     "frozen": dict,
     "numerics": dict,
+    "owed": dict | None,
     "parent": str | None,
     "run": str,
     "step": int,

@@ -19,6 +19,7 @@ from heredity.common.errors import DivergedError
 from heredity.common.files import point_symlink
 from heredity.common.run_folder import RunFolder, step_name
 from heredity.policies import Lineage, LineageEntry, PolicySpec
+from heredity.training.boundaries import Boundaries, Due
 from heredity.training.callbacks import Callback
 from heredity.training.checkpoints import (
     Checkpoint,
@@ -52,6 +53,7 @@ class Memory:
         parent: Hash of the weights that the next entry of the lineage comes from.
         frozen: SHA-256 of each frozen leaf.
         exactness: Whether this run can be resumed exactly and has been so far; and why not.
+        owed: What was due (see `Due`) when a signal made the run leave instead; or None.
     """
 
     best: dict[str, Any] | None = None
@@ -61,6 +63,7 @@ class Memory:
     exactness: dict[str, Any] = dataclasses.field(
         default_factory=lambda: {"exact": True, "reason": ""}
     )
+    owed: dict[str, bool] | None = None
 
 
 class Run:
@@ -105,6 +108,8 @@ class Run:
         self.sinks = sinks
         self.memory = memory
         self._proof = FrozenProof(memory.frozen)
+        further = [callback.every for callback in callbacks if callback.every]
+        self._boundaries = Boundaries(settings, further)
         self._row: dict[str, float] = {}
         self._gathered = Accumulator()
         self._stretch = 1
@@ -168,30 +173,31 @@ class Run:
                 return
         if self.settings.on_divergence == "rollback":
             self._checkpoint(writer)
-        while (before := self.runner.step) < total:
-            self._advance(self._next_boundary(before), signals)
-            if not self._finite:
-                # Before anything is saved, also when a signal came meanwhile.
-                self._recover(writer)
-                continue
+        while self.runner.step < total or self.memory.owed:
+            if self.memory.owed:
+                due, self.memory.owed = Due(**self.memory.owed), None
+            else:
+                before = self.runner.step
+                self._advance(self._boundaries.next(before), signals)
+                if not self._finite:
+                    # Before anything is saved, also when a signal came meanwhile.
+                    self._recover(writer)
+                    continue
+                due = self._boundaries.due(before, self.runner.step)
             if signals.requested is not None:
+                # Saving comes first; who resumes also does what was due here.
+                owed = dataclasses.replace(due, log=False)
+                self.memory.owed = dataclasses.asdict(owed) if due.evaluation else None
                 self._checkpoint(writer)
                 writer.flush()
                 raise TrainingInterrupted(self._interrupted(signals.requested.name))
-            done = self.runner.step >= total
-            row = {}
-            if done or self._crossed(before, self.settings.cadence("log")):
-                row = self._gathered_row()
-            snapshot = self.settings.snapshot_every is not None and (
-                done or self._crossed(before, self.settings.cadence("snapshot"))
-            )
+            row = self._gathered_row() if due.log else {}
             event = None
-            if snapshot or self._evaluates(before, done):
-                event = self._evaluated(writer, snapshot, row)
+            if due.evaluation:
+                event = self._evaluated(writer, due.snapshot, row)
             elif row:
                 self._write_row(row)
-            due = self._crossed(before, self.settings.cadence("checkpoint"))
-            if done or due or (event is not None and event.is_best):
+            if due.checkpoint or (event is not None and event.is_best):
                 self._checkpoint(writer, event)
             if event is not None:
                 yield event
@@ -208,25 +214,6 @@ class Run:
             self._checkpoint(writer)
             raise
         return not any(answer is False for answer in answers)
-
-    # --- boundaries -------------------------------------------------------------------------------
-
-    def _frequencies(self) -> list[int]:
-        kinds = ("log", "evaluate", "snapshot", "checkpoint")
-        every = [self.settings.cadence(kind) for kind in kinds]
-        return [e for e in [*every, *(c.every for c in self.callbacks)] if e]
-
-    def _next_boundary(self, step: int) -> int:
-        following = [(step // every + 1) * every for every in self._frequencies()]
-        return min([*following, self.settings.total_timesteps])
-
-    def _crossed(self, before: int, every: int | None) -> bool:
-        return bool(every) and self.runner.step // every > before // every
-
-    def _evaluates(self, before: int, done: bool) -> bool:
-        """Whether an event is due. Without evaluation, events still come at that frequency."""
-        every = [self.settings.cadence("evaluate"), *(c.every for c in self.callbacks)]
-        return done or any(self._crossed(before, e) for e in every)
 
     # --- steps of the loop ------------------------------------------------------------------------
 

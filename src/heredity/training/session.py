@@ -155,7 +155,8 @@ def resume_run(
     checkpoint, refused = newest_whole_checkpoint(folder)
     for error in refused:
         log.warning("refused: %s", error)
-    if checkpoint is not None and checkpoint.step >= settings.total_timesteps:
+    finished = checkpoint is not None and checkpoint.step >= settings.total_timesteps
+    if checkpoint is not None and finished and not checkpoint.notes.get("owed"):
         raise UsageError(
             f"{folder.root} is at step {checkpoint.step:,} of {settings.total_timesteps:,}: "
             "give a larger --total-timesteps to train on"
@@ -231,6 +232,7 @@ def _resumed(
         parent=policy_hash,
         frozen=notes.get("frozen", {}),
         exactness={"exact": exact, "reason": reason},
+        owed=notes.get("owed"),
     )
     FrozenProof(memory.frozen).check(unflatten(checkpoint.policy))
     log.info("resuming %s at step %s", folder.root, f"{checkpoint.step:,}")

@@ -1,0 +1,126 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny_runs import CONFIG, Fault, Faulty, environment
+
+import heredity as hd
+from heredity.algorithms.ppo.algorithm import policy_spec
+from heredity.common.errors import MismatchError, UsageError
+from heredity.environments import make
+from heredity.environments.contract import TimeStep
+from heredity.environments.probes import AlwaysTerminated, ProbeState
+from heredity.policies import ActorCritic, Policy
+from heredity.training.evaluation import BATCH, Evaluation, Evaluator
+
+
+def policy(env, seed: int = 0) -> Policy:
+    spec = policy_spec(CONFIG, env.observation_space, env.action_space)
+    if env.spec is not None:
+        spec = dataclasses.replace(spec, environment=env.spec.to_json())
+    return Policy(spec, ActorCritic(spec).init(seed))
+
+
+class Uneven(AlwaysTerminated):
+    """Episodes of one or of six decisions, by the sign drawn at the reset; reward 1 each."""
+
+    def step(self, state: ProbeState, action) -> tuple[ProbeState, TimeStep]:
+        after, result = super().step(state, action)
+        short = (state.sign > 0) & (after.time >= 1)
+        return after, result._replace(terminated=result.terminated | short)
+
+
+@pytest.mark.parametrize("host", [False, True])
+def test_returns_and_lengths(host: bool):
+    env = make("probe/always-truncated", 3, length=7, host=host)
+    played = Evaluator(policy(env).spec, env, 5).evaluate(policy(env).params)
+    assert played.returns.tolist() == [7.0] * 5 and played.lengths.tolist() == [7] * 5
+    assert (played.mean, played.std, played.episodes, played.cut) == (7.0, 0.0, 5, 0)
+    assert played.score() == {"mean_return": 7.0, "std_return": 0.0, "episodes": 5}
+
+
+@pytest.mark.parametrize("host", [False, True])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_equal_seeds_are_equal_episodes(host: bool, deterministic: bool):
+    env = environment(host=host)
+    evaluator = Evaluator(policy(env).spec, env, 8, deterministic=deterministic)
+    first, again, other = (evaluator.evaluate(policy(env).params, seed) for seed in (3, 3, 4))
+    assert first.deterministic is deterministic
+    np.testing.assert_array_equal(first.returns, again.returns)
+    assert not np.array_equal(first.returns, other.returns) or deterministic
+
+
+def test_more_episodes_than_one_batch():
+    env = environment()
+    played = Evaluator(policy(env).spec, env, BATCH + 3).evaluate(policy(env).params)
+    assert played.episodes == BATCH + 3
+    assert len(set(played.returns.tolist())) > 1
+
+
+def test_short_episodes_are_not_counted_more_often():
+    from heredity.environments.hosted import HostedEnvironment
+
+    for env in (Uneven(6), HostedEnvironment(Uneven(6), 4)):
+        played = Evaluator(policy(env).spec, env, 64).evaluate(policy(env).params, 1)
+        assert set(played.lengths.tolist()) == {1, 6}
+        np.testing.assert_array_equal(played.returns, played.lengths)
+        # Half of the first states lead to short ones; whoever ends first is not asked again.
+        assert 16 <= (played.lengths == 6).sum() <= 48
+
+
+@pytest.mark.parametrize("host", [False, True])
+def test_episodes_that_do_not_end_are_cut(host: bool):
+    env = make("probe/always-terminated", 2, length=1000, host=host)
+    evaluator = Evaluator(policy(env).spec, env, 3, max_steps=10)
+    played = evaluator.evaluate(policy(env).params)
+    assert (played.cut, played.lengths.tolist(), played.mean) == (3, [10, 10, 10], 10.0)
+
+
+@pytest.mark.parametrize("host", [False, True])
+def test_the_first_episode_is_recorded(host: bool):
+    env = make("probe/always-terminated", 2, length=6, host=host)
+    recording = Evaluator(policy(env).spec, env, 4, record=True).evaluate(policy(env).params).recording
+    assert recording is not None and recording.kind == "signals"
+    np.testing.assert_allclose(recording.observations[:, 0], np.arange(6) / 6, rtol=1e-6)
+    assert recording.rewards.tolist() == [1.0] * 6 and recording.columns == ("signal",)
+    assert Evaluator(policy(env).spec, env, 1).evaluate(policy(env).params).recording is None
+
+
+def test_what_is_not_finite_has_no_score():
+    env = Faulty(Fault(2), length=4)
+    played = Evaluator(policy(env).spec, env, 3).evaluate(policy(env).params)
+    assert not played.is_finite and played.score() is None and np.isnan(played.mean)
+    infinite = Evaluation(np.array([1.0, np.inf]), np.ones(2, np.int64), True)
+    assert not infinite.is_finite and np.isnan(infinite.std) and infinite.mean == np.inf
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, None])
+def test_a_seed_has_32_bits(seed: object):
+    env = environment()
+    with pytest.raises(UsageError, match="seed"):
+        Evaluator(policy(env).spec, env, 1).evaluate(policy(env).params, seed)
+
+
+def test_the_facade_checks_what_it_is_given():
+    env = environment()
+    mine = policy(env)
+    assert hd.evaluate_policy(mine, n_eval_episodes=3).episodes == 3
+    assert hd.evaluate_policy(mine, env, 3).episodes == 3
+    for episodes in (0, -1, 2.5):
+        with pytest.raises(UsageError, match="episodes"):
+            hd.evaluate_policy(mine, n_eval_episodes=episodes)
+    with pytest.raises(MismatchError, match="actions"):
+        hd.evaluate_policy(mine, "probe/continuous-action")
+    nameless = Policy(dataclasses.replace(mine.spec, environment=None), mine.params)
+    with pytest.raises(UsageError, match="names no environment"):
+        hd.evaluate_policy(nameless)
+
+
+def test_evaluating_leaves_the_weights_alone():
+    env = environment()
+    mine = policy(env)
+    on_device = jax.tree.map(jnp.asarray, mine.params)
+    Evaluator(mine.spec, env, 2).evaluate(on_device)
+    assert Policy(mine.spec, on_device).policy_hash == mine.policy_hash

@@ -1,0 +1,133 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tiny_runs import environment, final_bytes, resume, train
+
+from heredity.common.run_folder import RunFolder
+from heredity.training.checkpoints import read_checkpoint
+from heredity.training.signals import StopSignals, TrainingInterrupted
+
+TRAIN = (
+    "train", "ppo", "--env", "probe/observation-action-reward", "--env.length", "5", "--num-envs", "4",
+    "--num-steps", "16", "--num-epochs", "1", "--num-minibatches", "2", "--actor-hidden", "8",
+    "--critic-hidden", "8", "--learning-rate", "1e-2", "--normalize-observations",
+    "--normalize-rewards", "--evaluation-episodes", "2", "--no-progress", "--no-report",
+    "--total-timesteps", "100_000_000", "--checkpoint-every", "100_000_000",
+    "--evaluate-every", "100_000_000",
+)  # fmt: skip
+
+
+def start(directory: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "heredity", *TRAIN, "--directory", str(directory)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_leaves_and_that_resumes_exactly(tmp_path: Path, number: signal.Signals):
+    directory = tmp_path / "run"
+    process = start(directory)
+    wait_for(directory / "config.json", process)
+    time.sleep(2.0)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert out == "" and "Traceback" not in err
+    assert f"{number.name}: saving, then leaving" in err
+    assert f"Go on with: heredity resume {directory}" in err
+    folder = RunFolder(directory)
+    (step,) = folder.checkpoint_steps()
+    assert f"saved at step {step:,}" in err
+    assert read_checkpoint(folder.checkpoint(step)).step == step
+    # Whenever it was: the same as a run that went there, and further, by itself.
+    total = step + 256
+    resume(directory, total_timesteps=total)
+    train(tmp_path / "whole", total, schedule_timesteps=100_000_000, checkpoint_every=10**9)
+    assert final_bytes(directory, total) == final_bytes(tmp_path / "whole", total)
+
+
+def test_a_second_signal_leaves_at_once(tmp_path: Path):
+    """Also while a program is compiled, which lets no Python handler run."""
+    directory = tmp_path / "run"
+    process = start(directory)
+    wait_for(directory / "config.json", process)
+    process.send_signal(signal.SIGTERM)
+    while "saving, then leaving" not in (process.stderr.readline() or "saving, then leaving"):
+        pass
+    began = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert time.monotonic() - began < 30
+    # Nothing torn is left under a name that counts.
+    for step in RunFolder(directory).checkpoint_steps():
+        read_checkpoint(RunFolder(directory).checkpoint(step))
+
+
+def test_in_process(tmp_path: Path):
+    def asked(event) -> None:
+        if event.step == 128:
+            signal.raise_signal(signal.SIGINT)
+
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(TrainingInterrupted, match="SIGINT: saved at step 128") as raised:
+        train(tmp_path / "run", 640, callback=asked, evaluate_every=64, checkpoint_every=10_000)
+    assert raised.value.exit_code == 130 and isinstance(raised.value, KeyboardInterrupt)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    with pytest.raises(TrainingInterrupted, match="nothing was kept"):
+        train(None, 640, callback=asked, evaluate_every=64)
+    resume(tmp_path / "run")
+    train(tmp_path / "whole", 640)
+    assert final_bytes(tmp_path / "run", 640) == final_bytes(tmp_path / "whole", 640)
+
+
+def test_outside_the_main_thread_nothing_is_taken():
+    errors = []
+
+    def work() -> None:
+        try:
+            with StopSignals() as signals:
+                assert signals.requested is None
+            train(None, 64, env=environment(), evaluation_episodes=0)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert errors == []
+
+
+def test_handlers_are_put_back_and_no_thread_is_left():
+    def watchers() -> int:
+        return sum(thread.name.startswith("Thread-") for thread in threading.enumerate())
+
+    before = watchers()
+    handler = signal.getsignal(signal.SIGTERM)
+    for _ in range(5):
+        with StopSignals() as signals:
+            signal.raise_signal(signal.SIGTERM)
+            assert signals.requested == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is handler
+    until = time.monotonic() + 10
+    while watchers() > before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert watchers() == before
+    assert signal.set_wakeup_fd(-1) == -1
