@@ -10,8 +10,8 @@ from heredity.cli import main as main_module
 from heredity.cli.main import COMMANDS
 
 FLAGS = {
-    "train": ("ppo", "--env", "--total-timesteps", "--snapshot-every", "--learning-rate", "--directory",
-              "--preset", "--on-divergence", "--freeze", "--wandb", "--seed"),
+    "train": ("ppo", "--env", "--total-timesteps", "--snapshot-every", "--learning-rate",
+              "--directory", "--preset", "--on-divergence", "--freeze", "--wandb", "--seed"),
     "resume": ("--total-timesteps", "--checkpoint-every", "--keep-snapshots", "--trust"),
     "evaluate": ("--episodes", "--env", "--json", "--stochastic", "--seed", "--trust"),
     "inspect": ("--json",),

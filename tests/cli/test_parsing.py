@@ -17,8 +17,8 @@ def test_whole_numbers(text: str, number: int):
 
 
 @pytest.mark.parametrize(
-    "text", ["5.5", "nan", "inf", "-inf", "1e400", "", "x", "5e", "5,000", "1__0", "_1", "0x10", "1e-3",
-             "9" * 5000, "1 0"]
+    "text", ["5.5", "nan", "inf", "-inf", "1e400", "", "x", "5e", "5,000", "1__0", "_1", "0x10",
+             "1e-3", "9" * 5000, "1 0"]
 )  # fmt: skip
 def test_what_is_no_whole_number(text: str):
     with pytest.raises(ValueError, match="whole number such as"):

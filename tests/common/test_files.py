@@ -238,9 +238,16 @@ def test_a_folder_is_replaced(tmp_path: Path):
     assert left_over(tmp_path) == []
 
 
-@pytest.mark.parametrize("exists", [False, True])
 @pytest.mark.parametrize(
-    ("function", "number"), [("fsync", 1), ("fsync", 2), ("rename", 1), ("rename", 2), ("mkdir", 1)]
+    ("function", "number", "exists"),
+    [
+        *(("fsync", number, exists) for number in (1, 2) for exists in (False, True)),
+        *(("mkdir", 1, exists) for exists in (False, True)),
+        # A new folder is renamed once, one that replaces another twice.
+        ("rename", 1, False),
+        ("rename", 1, True),
+        ("rename", 2, True),
+    ],
 )
 def test_the_old_folder_stays_when_the_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, number: int, exists: bool
@@ -249,8 +256,6 @@ def test_the_old_folder_stays_when_the_disk_is_full(
     if exists:
         path.mkdir()
         (path / "file").write_text("old")
-    if (function, number, exists) == ("rename", 2, False):
-        pytest.skip("a new folder is renamed once")
     real, calls = Path.rename, []
     if function == "rename":
         # Only the numbered call fails: putting the old folder back is also a rename.
@@ -263,9 +268,11 @@ def test_the_old_folder_stays_when_the_disk_is_full(
         monkeypatch.setattr(Path, "rename", rename)
     else:
         fail(monkeypatch, os if function == "fsync" else Path, function, number)
-    with pytest.raises(StorageError, match=r"folder: .*No space left"):
-        with folder_appearing_whole(path) as temporary:
-            (temporary / "file").write_text("new")
+    with (
+        pytest.raises(StorageError, match=r"folder: .*No space left"),
+        folder_appearing_whole(path) as temporary,
+    ):
+        (temporary / "file").write_text("new")
     monkeypatch.undo()
     assert path.exists() == exists
     if exists:

@@ -124,8 +124,8 @@ def test_it_loads_and_acts_without_environments_and_training_code(saved: Path):
         f"policy = Policy.from_pretrained({str(saved)!r})\n"
         "print(policy.predict([0.1, 0.2])[0])\n"
         "rooms = ('environments', 'training', 'algorithms')\n"
-        "print([m for m in sys.modules if m.split('.')[:1] == ['heredity'] and m.split('.')[1:2] and"
-        " m.split('.')[1] in rooms])\n"
+        "ours = [name.split('.') for name in sys.modules if name.startswith('heredity.')]\n"
+        "print([name for name in ours if name[1] in rooms])\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
@@ -186,12 +186,13 @@ def test_without_a_card_it_is_still_a_policy(saved: Path):
     Policy.from_pretrained(saved)
 
 
-@pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("width", [4, 5])
+@pytest.mark.parametrize(
+    ("name", "width"),
+    # Of equal widths, config.json is equal too.
+    [(name, width) for name in FILES for width in (4, 5) if (name, width) != ("config.json", 4)],
+)
 def test_a_file_of_another_policy_is_refused(saved: Path, tmp_path: Path, name: str, width: int):
     build(1, width).save_pretrained(tmp_path / "other")
-    if name == "config.json" and width == 4:
-        pytest.skip("both have the same config.json")
     shutil.copy(tmp_path / "other" / name, saved / name)
     refused(saved, str(saved))
 

@@ -83,11 +83,10 @@ def test_every_file_is_checked(place: Path, name: str):
         read_checkpoint(place)
 
 
-@pytest.mark.parametrize("name", FILES)
+# Their config.json is the same.
+@pytest.mark.parametrize("name", FILES[1:])
 def test_files_of_two_checkpoints_do_not_mix(run: Path, place: Path, name: str):
     other = RunFolder(run).checkpoint(640)
-    if (other / name).read_bytes() == (place / name).read_bytes():
-        pytest.skip("the same in both")
     shutil.copy(other / name, place / name)
     with pytest.raises(RefusedError, match=str(place)):
         read_checkpoint(place)
@@ -258,20 +257,20 @@ def test_a_disk_that_fills_at_any_moment_costs_no_checkpoint(
     folder = RunFolder(run)
     before = folder.checkpoint_steps()
     real = {name: getattr(os, name) for name in ("mkdir", "fsync", "rename", "replace", "symlink")}
-    moments = 0
+    moments = calls = 0
+
+    def counted(name: str):
+        def call(*args: object, **kwargs: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls == moments + 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real[name](*args, **kwargs)
+
+        return call
+
     while True:
         calls = 0
-
-        def counted(name: str):
-            def call(*args: object, **kwargs: object) -> object:
-                nonlocal calls
-                calls += 1
-                if calls == moments + 1:
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                return real[name](*args, **kwargs)
-
-            return call
-
         with monkeypatch.context() as patched:
             for name in real:
                 patched.setattr(os, name, counted(name))

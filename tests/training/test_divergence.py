@@ -80,7 +80,7 @@ def test_rollback_happens_at_most_so_often(tmp_path: Path, caplog: pytest.LogCap
 
 @pytest.fixture
 def bad_luck(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """Training goes wrong once, at the fifth iteration; what was learnt there is kept to compare."""
+    """Training goes wrong once, at the fifth iteration; what was learnt there is kept."""
     lost: list[np.ndarray] = []
     real = DeviceRunner.iterate
 

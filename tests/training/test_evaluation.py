@@ -54,7 +54,8 @@ def test_equal_seeds_are_equal_episodes(host: bool, deterministic: bool):
 
 def test_more_episodes_than_one_batch():
     env = environment()
-    played = Evaluator(policy(env).spec, env, BATCH + 3).evaluate(policy(env).params)
+    evaluator = Evaluator(policy(env).spec, env, BATCH + 3, deterministic=False)
+    played = evaluator.evaluate(policy(env).params)
     assert played.episodes == BATCH + 3
     assert len(set(played.returns.tolist())) > 1
 
@@ -81,7 +82,9 @@ def test_episodes_that_do_not_end_are_cut(host: bool):
 @pytest.mark.parametrize("host", [False, True])
 def test_the_first_episode_is_recorded(host: bool):
     env = make("probe/always-terminated", 2, length=6, host=host)
-    recording = Evaluator(policy(env).spec, env, 4, record=True).evaluate(policy(env).params).recording
+    recording = (
+        Evaluator(policy(env).spec, env, 4, record=True).evaluate(policy(env).params).recording
+    )
     assert recording is not None and recording.kind == "signals"
     np.testing.assert_allclose(recording.observations[:, 0], np.arange(6) / 6, rtol=1e-6)
     assert recording.rewards.tolist() == [1.0] * 6 and recording.columns == ("signal",)

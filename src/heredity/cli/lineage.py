@@ -95,7 +95,7 @@ def _add(kept: dict[str, Path], place: Path, read: Any) -> None:
 def _with_snapshots(entries: list[dict[str, Any]], kept: dict[str, Path]) -> list[dict[str, Any]]:
     from heredity.policies.files import read_lineage
 
-    # A snapshot and what came after it can be the same weights, so followed is not the same as known.
+    # A snapshot and what came after it can be the same weights: known is not yet followed.
     followed: set[str] = set()
     found = {(entry["operation"], entry["step"]): entry for entry in entries}
     wanted = [entry["parent"] for entry in entries]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import math
 import socket
@@ -141,16 +142,18 @@ class TensorBoardSink:
     """
 
     def __init__(self, folder: Path, resume_at: int | None = None) -> None:
-        from tensorboardX.proto import event_pb2, summary_pb2
         from tensorboardX.record_writer import masked_crc32c
 
-        self._event, self._summary = event_pb2.Event, summary_pb2.Summary
+        # Their classes are made when they are imported, where no type checker sees them.
+        events: Any = importlib.import_module("tensorboardX.proto.event_pb2")
+        summaries: Any = importlib.import_module("tensorboardX.proto.summary_pb2")
+        self._event, self._summary = events.Event, summaries.Summary
         self._checksum = masked_crc32c
         # TensorBoard reads the files of a folder in the order of their names.
         self._path = folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
         self._append(file_version="brain.Event:2")
         if resume_at is not None:
-            start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+            start = events.SessionLog(status=events.SessionLog.START)
             self._append(step=resume_at + 1, session_log=start)
 
     def _append(self, **what: Any) -> None:
