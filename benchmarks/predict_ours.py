@@ -3,12 +3,12 @@
 import json
 
 import numpy as np
-from timing import microseconds_per_call
 
 import heredity as hd
 from heredity.networks import DistributionSpec, MlpOptions
 from heredity.policies import ActorCritic, PolicySpec
 from heredity.spaces import Box, Discrete
+from timing import microseconds_per_call
 
 spec = PolicySpec(
     Box((4,)),

@@ -6,6 +6,7 @@ import numpy as np
 import stable_baselines3
 import torch
 from stable_baselines3 import PPO
+
 from timing import microseconds_per_call
 
 torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 """Measure, write the numbers as JSON, and render the README's table from them.
 
-``make bench`` runs everything; ``python benchmarks/run.py predict`` one of them. Peers are installed
-by hand into any environment of your choice, which ``HEREDITY_PEERS`` names:
+``make bench`` runs everything; ``python benchmarks/run.py predict`` one of them. Peers are
+installed by hand into any environment of your choice, which ``HEREDITY_PEERS`` names:
 ``HEREDITY_PEERS=/path/to/python make bench``. Without it only our own side is measured, and the
 table keeps the peer's number out.
 """
@@ -80,7 +80,8 @@ def table() -> str:
         beside = f"{peer['library']}: {peer['microseconds']:.0f} µs" if peer else "not measured"
         ratio = f"{found['ratio']:.2f}x its time" if peer else ""
         rows.append(
-            f"| `predict` of one CartPole observation, 2 x 64 units | {ours['microseconds']:.0f} µs "
+            "| `predict` of one CartPole observation, 2 x 64 units "
+            f"| {ours['microseconds']:.0f} µs "
             f"| {beside} | {ratio} |"
         )
     if (found := read("snapshots")) is not None:

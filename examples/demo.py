@@ -14,7 +14,7 @@ from pathlib import Path
 
 RUN = Path("runs/demo")
 ENVIRONMENT = ["--env", "brax/inverted_pendulum", "--env.backend", "positional"]
-STEPS, SNAPSHOTS = 160_000, 16
+STEPS, SNAPSHOTS = 80_000, 16
 INTERRUPT_AFTER = 6  # snapshots
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     began = time.monotonic()
     shutil.rmtree(RUN, ignore_errors=True)
     train = [
-        *("train", "ppo", *ENVIRONMENT, "--directory", RUN, "--seed", 0),
+        *("train", "ppo", *ENVIRONMENT, "--directory", RUN, "--seed", 3),
         *("--total-timesteps", STEPS, "--snapshot-every", STEPS // SNAPSHOTS),
     ]
     say("$ heredity " + " ".join(map(str, train)))
@@ -52,7 +52,8 @@ def main() -> None:
     code = process.wait()
     if code not in (0, 130):
         sys.exit(f"training ended with exit code {code}")
-    show("resume", RUN)
+    if code == 130:
+        show("resume", RUN)
     show("lineage", RUN / "checkpoints" / "last", "--verify")
     show("evaluate", RUN, "--episodes", 20)
     say(f"Done in {time.monotonic() - began:.0f} s. Look at:")

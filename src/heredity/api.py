@@ -14,10 +14,10 @@ from heredity.common.errors import UnknownNameError, UsageError
 from heredity.environments import Environment, EnvironmentSpec, HostEnvironment, make, make_recorded
 from heredity.policies import Policy
 from heredity.training.callbacks import CallbackLike, as_callbacks
-from heredity.training.evaluation import Evaluation, Evaluator
+from heredity.training.evaluation import Evaluation, Evaluator, evaluation_copy
 from heredity.training.events import Event
 from heredity.training.progress import ProgressBarCallback
-from heredity.training.session import begin_run, evaluation_copy, resume_run
+from heredity.training.session import begin_run, resume_run
 from heredity.training.settings import RunSettings
 
 
@@ -33,7 +33,8 @@ class PPO:
     """Proximal policy optimisation on one environment.
 
     Args:
-        env: Id such as ``gymnax/CartPole-v1``, or an environment from `make`.
+        env: Id such as ``gymnax/CartPole-v1``, or an environment from `make`. How many copies
+            `make` was asked for is the default of the setting ``num_envs``.
         seed: Decides every draw.
         preset: ``auto`` for the tuned settings of this environment if there are any, ``none``, or
             the id of an environment whose settings are wanted.
@@ -64,10 +65,12 @@ class PPO:
         if not isinstance(env, str) and isinstance(env, HostEnvironment):
             # A vector is as large as it is; an explicit other number is refused by the run.
             settings.setdefault("num_envs", env.num_envs)
+        elif not isinstance(env, str) and env.num_envs is not None and config is None:
+            settings.setdefault("num_envs", env.num_envs)
         self.config = dataclasses.replace(base, **settings)
         self.seed = seed
         self._name, self._environment = env, None if isinstance(env, str) else env
-        self._policy: Policy | None = None
+        self._newest: Event | None = None
         self._begun = False
 
     @property
@@ -105,11 +108,14 @@ class PPO:
             )
         _checked(RunSettings, kept, "setting of the run")
         settings = RunSettings(total_timesteps=total_timesteps, seed=self.seed, **kept)  # pyright: ignore[reportArgumentType]
-        self._begun = True
         events = begin_run(self.config, self.env, settings, directory, callback)
-        with contextlib.closing(events):  # so that a break here saves there
+        self._begun = True  # not before: after a start that was refused, another can be tried
+        with contextlib.ExitStack() as ending:
+            if isinstance(self._name, str) and isinstance(self._environment, HostEnvironment):
+                ending.callback(self._environment.close)  # made here, so closed here
+            ending.enter_context(contextlib.closing(events))  # so that a break here saves there
             for event in events:
-                self._policy = event.policy
+                self._newest = event
                 yield event
 
     def learn(
@@ -135,9 +141,9 @@ class PPO:
         Raises:
             UsageError: before anything was learnt.
         """
-        if self._policy is None:
+        if self._newest is None:
             raise UsageError("nothing has been learnt yet: call learn() or run() first")
-        return self._policy
+        return self._newest.policy
 
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """`Policy.predict` of the newest policy."""

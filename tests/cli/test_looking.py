@@ -4,9 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from heredity.cli.lineage import _check_parents
+from heredity.cli.places import kind_of
+from heredity.common.errors import RefusedError
 from heredity.common.files import seal_json
 from heredity.common.run_folder import RunFolder
-from heredity.policies import Policy
+from heredity.policies import Lineage, LineageEntry, Policy
+from heredity.weights import flatten, unflatten
 
 CHECKPOINT_FILES = (
     "policy/config.json",
@@ -254,6 +258,71 @@ def test_a_policy_alone_has_its_own_lineage(policy: Path, heredity, tmp_path: Pa
     assert found["entries"][-1]["verified"] == "verified"
     damage(tmp_path / "alone" / "lineage.json", "flipped")
     assert heredity("lineage", tmp_path / "alone").code == 3
+
+
+def test_an_edited_policy_says_so(policy: Path, heredity, tmp_path: Path):
+    trained = Policy.from_pretrained(policy)
+    params = unflatten({k: v + 1 for k, v in flatten(trained.params).items()})
+    edited = Policy(trained.spec, params, trained.lineage)
+    edited.save_pretrained(tmp_path / "edited")
+    found = heredity("lineage", tmp_path / "edited", "--verify", "--json").json
+    last = found["entries"][-1]
+    assert (last["operation"], last["hash"]) == ("edit", edited.policy_hash)
+    assert (last["verified"], last["parent_verified"]) == ("verified", "recorded")
+    inspected = heredity("inspect", tmp_path / "edited", "--json").json
+    assert inspected["policy_hash"] == edited.policy_hash and inspected["score"] is None
+
+
+def test_a_parent_that_nobody_recorded_is_told(policy: Path, heredity, tmp_path: Path):
+    trained = Policy.from_pretrained(policy)
+    born = LineageEntry("train", "a" * 64, None, 0, "run-1")
+    saved = LineageEntry("checkpoint", trained.policy_hash, "d" * 64, 64, "run-1")
+    Policy(trained.spec, trained.params, Lineage((born, saved))).save_pretrained(tmp_path / "p")
+    found = heredity("lineage", tmp_path / "p", "--verify", "--json").json
+    assert [entry["parent_verified"] for entry in found["entries"]] == [None, "not kept"]
+    done = heredity("lineage", tmp_path / "p", "--verify")
+    assert done.code == 0 and "parent dddddddddddd not kept" in done.told
+
+
+def test_a_history_of_other_weights_is_refused(policy: Path, heredity, tmp_path: Path):
+    shutil.copytree(policy.resolve(), tmp_path / "forged")
+    path = tmp_path / "forged" / "lineage.json"
+    record = json.loads(path.read_text())
+    record.pop("sha256")
+    record["entries"][-1]["hash"] = "e" * 64
+    path.write_text(seal_json(record))
+    for command in ("lineage", "inspect", "evaluate"):
+        done = heredity(command, tmp_path / "forged", "--json")
+        assert done.code == 3 and "lineage.json: ends with weights eeee" in done.err
+
+
+def test_parents_are_checked_against_the_entries_before(tmp_path: Path):
+    def entry(operation: str, step: int, own: str, parent: str | None) -> dict:
+        return {"operation": operation, "step": step, "hash": own, "parent": parent}
+
+    born, later = entry("train", 0, "a", None), entry("checkpoint", 8, "c", "b")
+    _check_parents(tmp_path, [born, later])
+    assert [e["parent_verified"] for e in (born, later)] == [None, "not kept"]
+    middle = entry("snapshot", 4, "b", "a")
+    _check_parents(tmp_path, [born, middle, later])
+    assert (middle["parent_verified"], later["parent_verified"]) == ("recorded", "recorded")
+    for entries in (
+        [born, entry("snapshot", 4, "b", "c"), later],
+        [born, entry("snapshot", 4, "b", None), later],
+        [entry("train", 0, "a", "z"), later],
+    ):
+        with pytest.raises(RefusedError, match=r"has (the )?parent"):
+            _check_parents(tmp_path, entries)
+
+
+def test_only_the_step_of_a_run_is_a_checkpoint_by_its_place(trained: Path, tmp_path: Path):
+    last = (trained / "checkpoints" / "last").resolve()
+    for name in ("mine", "12", "000000000512.refused-abc123"):
+        shutil.copytree(last / "policy", tmp_path / "checkpoints" / name)
+        assert kind_of(tmp_path / "checkpoints" / name) == "policy"
+    shutil.copytree(last / "policy", tmp_path / "checkpoints" / "000000000512")
+    assert kind_of(tmp_path / "checkpoints" / "000000000512") == "checkpoint"
+    assert kind_of(trained / "checkpoints" / "last") == "checkpoint"
 
 
 def test_view_of_what_is_no_run(heredity, tmp_path: Path):

@@ -12,7 +12,8 @@ from heredity.cli.main import COMMANDS
 FLAGS = {
     "train": ("ppo", "--env", "--total-timesteps", "--snapshot-every", "--learning-rate",
               "--directory", "--preset", "--on-divergence", "--freeze", "--wandb", "--seed"),
-    "resume": ("--total-timesteps", "--checkpoint-every", "--keep-snapshots", "--trust"),
+    "resume": ("--total-timesteps", "--checkpoint-every", "--keep-snapshots", "--max-rollbacks",
+               "--env", "--trust"),
     "evaluate": ("--episodes", "--env", "--json", "--stochastic", "--seed", "--trust"),
     "inspect": ("--json",),
     "lineage": ("--verify", "--json"),
@@ -30,6 +31,13 @@ def test_help_of_every_command(heredity, command: str, flag: str):
     for told in FLAGS[command]:
         assert told in done.out, told
     assert done.err == ""
+
+
+def test_help_groups_are_named_for_what_they_hold(heredity):
+    out = heredity("train", "ppo", "--help").out
+    for group in ("run options", "output options", "ppo options"):
+        assert f"─ {group} ─" in out
+    assert "heredity train ppo --env brax/ant --help" in out
 
 
 def test_help_of_an_environment_has_its_options(heredity):
@@ -95,6 +103,42 @@ def test_a_closed_pipe_is_no_error():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_closed_output_ends_a_command_and_another_broken_pipe_is_told():
+    code = (
+        "import os, sys\n"
+        "from heredity.cli import main as m\n"
+        "from heredity.cli.output import console\n"
+        "def elsewhere(words):\n"
+        "    raise BrokenPipeError(32, 'Broken pipe', 'a worker')\n"
+        "def told(words):\n"
+        "    print('x' * 100_000) if words == ['print'] else console().print('x' * 100_000)\n"
+        "    return 5\n"
+        "def small(words):\n"
+        "    print('x')\n"
+        "    return 5\n"
+        "m.run_command = {'elsewhere': elsewhere, 'small': small}.get(sys.argv[1], told)\n"
+        "sys.exit(m.main(sys.argv[1:]))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def run(how: str) -> tuple[int, str]:
+        reading, writing = os.pipe()
+        os.close(reading)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", code, how], env=environment, stdout=writing,
+                stderr=subprocess.PIPE, text=True, timeout=60,
+            )  # fmt: skip
+        finally:
+            os.close(writing)
+        return done.returncode, done.stderr
+
+    for how in ("print", "rich", "small"):
+        assert run(how) == (0, "")
+    returncode, told = run("elsewhere")
+    assert returncode == 1 and "Broken pipe: 'a worker'" in told
+
+
 def test_terminating_a_command_is_ctrl_c():
     code = (
         "import signal, sys\n"
@@ -114,4 +158,5 @@ def test_envs(heredity):
     done = heredity("envs", "--json")
     assert done.code == 0
     assert "constant-reward" in done.json["probe"]["names"]
-    assert heredity("envs").code == 0
+    told = heredity("envs")
+    assert told.code == 0 and "probe/constant-reward" in told.out.split()

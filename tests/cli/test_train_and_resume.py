@@ -1,4 +1,7 @@
+import dataclasses
+import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -6,13 +9,25 @@ from pathlib import Path
 import pytest
 from command_line import TINY
 
+from heredity.cli import resume
+from heredity.cli.train import conclude
+from heredity.common.files import seal_json
 from heredity.common.run_folder import RunFolder
+from heredity.training.settings import RunSettings
 
 
 def flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
+
+
+def name_environment(config: Path, name: str) -> None:
+    """Write another environment into a run's record and seal it again."""
+    record = json.loads(config.read_text())
+    record.pop("sha256", None)
+    record["environment"]["id"] = name
+    config.write_text(seal_json(record))
 
 
 def test_training_says_what_to_look_at(trained: Path, heredity, tmp_path: Path):
@@ -47,6 +62,59 @@ def test_going_on(trained: Path, heredity, caplog: pytest.LogCaptureFixture):
     assert done.code == 0
     assert f"resuming {trained} at step 512" in caplog.text
     assert RunFolder(trained).checkpoint_steps()[-1] == 640
+
+
+def test_a_resume_takes_every_setting_that_a_run_may_change():
+    def names(kind: type) -> set[str]:
+        return {field.name for field in dataclasses.fields(kind)}
+
+    assert names(resume._changes()) == names(RunSettings) - {"seed", "schedule_timesteps"}
+
+
+def test_settings_and_the_environment_of_a_resume(trained: Path, heredity):
+    # The file names an environment that may not be made: a person may name the right one.
+    name_environment(trained / "config.json", "nowhere:make")
+    words = ("resume", trained, "--total-timesteps", "576", "--no-progress", "--no-report")
+    assert heredity(*words).code == 2
+    done = heredity(
+        *words, "--env", "probe/observation-action-reward", "--env.length", "5",
+        "--max-rollbacks", "7",
+    )  # fmt: skip
+    assert done.code == 0, done
+    folder = RunFolder(trained)
+    assert folder.checkpoint_steps()[-1] == 576
+    kept = folder.read_config()["run"]
+    assert (kept["max_rollbacks"], kept["keep_last"], kept["seed"]) == (7, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--env", "probe/constant-rewrad"], "did you mean 'probe/constant-reward'"),
+        (["--env.length", "3"], "--env.length"),
+        (["--seed", "3"], "--seed"),
+        (["--max-rollbacks", "-1"], "max_rollbacks -1: a whole number >= 0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_use_of_resume_is_answered(trained: Path, heredity, words: list[str], told: str):
+    done = heredity("resume", trained, "--total-timesteps", "1e6", *words)
+    assert done.code == 2 and told in done.told
+
+
+@pytest.mark.parametrize("settings", [None, {}, {"num_envs": "4"}, {"num_envs": 0}])
+def test_a_run_that_does_not_say_its_copies_is_refused(tmp_path: Path, heredity, settings: object):
+    record = {"schema_version": 1, "algorithm": "ppo", "settings": settings}
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    done = heredity("resume", tmp_path, "--env", "probe/constant-reward")
+    assert done.code == 3 and "num_envs" in done.err
+
+
+def test_commands_that_are_shown_can_be_copied(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    directory = tmp_path / "my runs; $HOME"
+    conclude(directory, report=False)
+    shown = capsys.readouterr().err.split("look")[1]
+    assert shlex.split(shown) == ["heredity", "view", str(directory)]
 
 
 def test_a_finished_run_is_told_what_to_do(trained: Path, heredity):
@@ -92,10 +160,7 @@ def test_options_of_the_environment_are_remembered(trained: Path):
 def test_an_environment_from_a_file_runs_no_code(trained: Path, heredity, tmp_path: Path):
     """An id that names code is not even imported, whatever the command."""
     (tmp_path / "evil_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    config = trained / "config.json"
-    config.write_text(
-        config.read_text().replace("probe/observation-action-reward", "evil_module:make")
-    )
+    name_environment(trained / "config.json", "evil_module:make")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
     done = subprocess.run(
         [sys.executable, "-m", "heredity", "resume", str(trained), "--total-timesteps", "1000"],

@@ -1,14 +1,18 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from heredity.common import files
-from heredity.common.errors import RefusedError, StorageError
+from heredity.common.errors import RefusedError, StorageError, UsageError
 from heredity.common.files import (
+    REPLACED_PREFIX,
     TEMPORARY_PREFIX,
+    FolderLock,
     check_schema,
     check_seal,
     dump_json,
@@ -20,6 +24,7 @@ from heredity.common.files import (
     read_text,
     remove_folder,
     seal_json,
+    set_aside,
     sha256_bytes,
     sha256_file,
     sweep_temporaries,
@@ -319,3 +324,76 @@ def test_sweeping_takes_nothing_else(tmp_path: Path):
     sweep_temporaries(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
     sweep_temporaries(tmp_path / "absent")
+
+
+def test_what_was_being_replaced_is_given_back_or_removed(tmp_path: Path):
+    """Killed after the old folder stepped aside, or after the new one came."""
+    aside = tmp_path / f"{REPLACED_PREFIX}folder"
+    for there in (False, True):
+        aside.mkdir()
+        (aside / "file").write_text("old")
+        if there:
+            (tmp_path / "folder" / "file").write_text("new")
+        sweep_temporaries(tmp_path)
+        assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+        assert (tmp_path / "folder" / "file").read_text() == ("new" if there else "old")
+
+
+def test_the_old_folder_is_never_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Everything stops after each rename in turn; a sweep then finds the old or the new one."""
+    for moment in (1, 2):
+        path = tmp_path / str(moment) / "folder"
+        path.mkdir(parents=True)
+        (path / "file").write_text("old")
+        real, calls = Path.rename, []
+
+        def rename(self: Path, target: Path, real=real, calls=calls, moment=moment) -> Path:
+            calls.append(target)
+            done = real(self, target) if len(calls) <= moment else self
+            if len(calls) >= moment:
+                raise SystemExit  # as good as a kill: nothing is put back
+            return done
+
+        monkeypatch.setattr(Path, "rename", rename)
+        with pytest.raises(SystemExit), folder_appearing_whole(path) as temporary:
+            (temporary / "file").write_text("new")
+        monkeypatch.undo()
+        sweep_temporaries(path.parent)
+        assert [entry.name for entry in path.parent.iterdir()] == ["folder"]
+        assert (path / "file").read_text() == ("old" if moment == 1 else "new")
+
+
+def test_a_lock_has_one_holder(tmp_path: Path):
+    lock = FolderLock(tmp_path / "run")
+    with pytest.raises(UsageError, match=rf"run is in use by process {os.getpid()}"):
+        FolderLock(tmp_path / "run")
+    lock.close()
+    lock.close()
+    other = FolderLock(tmp_path / "run")
+    del other  # dropped is as good as closed
+    FolderLock(tmp_path / "run").close()
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"file/\.lock"):
+        FolderLock(tmp_path / "file")
+
+
+def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path):
+    code = (
+        "import os, sys, time; from pathlib import Path\n"
+        "from heredity.common.files import FolderLock\n"
+        "lock = FolderLock(Path(sys.argv[1]))\n"
+        "if os.fork() == 0:\n"
+        "    os.close(1); time.sleep(20); os._exit(0)\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE)
+    assert done.returncode == -9
+    FolderLock(tmp_path).close()
+
+
+def test_what_was_refused_is_set_aside(tmp_path: Path):
+    (tmp_path / "file").write_text("odd")
+    aside = set_aside(tmp_path / "file")
+    assert aside.name.startswith("file.refused-") and aside.read_text() == "odd"
+    with pytest.raises(StorageError):
+        set_aside(tmp_path / "file")

@@ -1,6 +1,8 @@
 """Gymnasium behind the host contract: both endings, masks, seeds, both kinds of vector."""
 
 import functools
+import logging
+import os
 
 import gymnasium as gym
 import numpy as np
@@ -216,3 +218,56 @@ def test_what_it_cannot_take_is_said():
 
     with pytest.raises(UsageError, match="an array of numbers or choices was expected"):
         SyncEnvironment([TupleActions])
+
+
+class Undrawable(Counting):
+    """Needs a library that is not there, at one of three moments; only for drawing."""
+
+    def __init__(self, moment="render", render_mode=None):
+        super().__init__(render_mode=render_mode)
+        self.moment = moment
+        self._need("make")
+
+    def _need(self, moment):
+        if self.render_mode and self.moment == moment:
+            raise gym.error.DependencyNotInstalled("no pygame")
+
+    def reset(self, **kwargs):
+        self._need("reset")
+        return super().reset(**kwargs)
+
+    def render(self):
+        self._need("render")
+        return super().render()
+
+
+@pytest.mark.parametrize("moment", ["make", "reset", "render", "never"])
+def test_what_cannot_be_drawn_is_told_and_trained_all_the_same(moment, caplog, monkeypatch):
+    monkeypatch.setitem(gym.registry, "Undrawable-v0", None)
+    del gym.registry["Undrawable-v0"]
+    gym.register("Undrawable-v0", Undrawable)
+    with caplog.at_level(logging.WARNING, "heredity"):
+        env = make("gym/Undrawable-v0", 2, render=True, env_kwargs={"moment": moment})
+    env.reset(np.arange(2), everybody(2))
+    assert (env.render() is None) == (moment != "never")
+    told = [record.getMessage() for record in caplog.records]
+    if moment == "never":
+        assert told == []
+    else:
+        (message,) = told
+        assert "observations only" in message and "no pygame" in message
+        assert "heredity[classic-control]" in message
+
+
+def test_what_is_wrong_besides_drawing_is_an_error_without_a_warning(caplog):
+    with pytest.raises(UnknownNameError):
+        make("gym/Thing-v0", render=True)
+    assert caplog.records == []
+
+
+def test_drawing_makes_no_sound(monkeypatch):
+    monkeypatch.delenv("SDL_AUDIODRIVER", raising=False)
+    make("gym/CartPole-v1", 1)
+    assert "SDL_AUDIODRIVER" not in os.environ
+    make("gym/CartPole-v1", 1, render=True)
+    assert os.environ["SDL_AUDIODRIVER"] == "dummy"

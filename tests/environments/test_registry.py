@@ -83,7 +83,8 @@ def test_the_environment_knows_what_it_was_made_from():
 
 
 def test_the_adapter_says_how_many_when_nobody_does():
-    assert make("probe/constant-reward").num_envs == 32
+    assert make("probe/constant-reward", host=True).num_envs == 32
+    assert make("probe/constant-reward").num_envs is None  # one environment, nobody asked
 
 
 @pytest.mark.parametrize("num_envs", [0, -1, 2.0, True, "4"])

@@ -10,7 +10,7 @@ yaml = pytest.importorskip("yaml")
 
 
 def card(policy: Policy) -> str:
-    return model_card(policy.spec, policy.lineage, policy.parameter_count)
+    return model_card(policy.spec, policy.lineage, policy.policy_hash, policy.parameter_count)
 
 
 def front_matter(text: str) -> dict:
@@ -51,14 +51,30 @@ def test_the_front_matter_is_what_the_hub_reads():
 def test_without_history_or_environment_it_is_still_a_card():
     policy = build()
     bare = dataclasses.replace(policy.spec, environment=None, algorithm="")
-    text = model_card(bare, Lineage(), 3)
+    text = model_card(bare, Lineage(), policy.policy_hash, 3)
     assert "model-index" not in front_matter(text)
     assert "policy for an environment" in text
+
+
+def test_a_score_of_other_weights_is_not_told():
+    policy = build()
+    text = model_card(policy.spec, policy.lineage.up_to("e" * 64), "e" * 64, 3)
+    assert "Return" not in text and "model-index" not in front_matter(text)
+    assert f"| weights | `sha256:{'e' * 64}` |" in text
+    assert "1. **edit** at step 4,096: `eeeeeeeeeeee`" in text
+
+
+def test_a_score_stays_with_its_weights_when_nothing_was_changed():
+    policy = build()
+    last = policy.lineage.entries[-1]
+    resumed = dataclasses.replace(last, operation="resume", parent=last.hash, score=None)
+    text = model_card(policy.spec, policy.lineage.then(resumed), policy.policy_hash, 3)
+    assert "Return 12.50" in text
 
 
 def test_names_cannot_break_the_front_matter():
     policy = build()
     odd = 'x"\\ : [#] & *'
     spec = dataclasses.replace(policy.spec, environment={"id": odd, "options": {}})
-    matter = front_matter(model_card(spec, policy.lineage, 3))
+    matter = front_matter(model_card(spec, policy.lineage, policy.policy_hash, 3))
     assert odd in matter["tags"]

@@ -18,6 +18,7 @@ from heredity.common.files import dump_json, seal_json, sha256_file
 from heredity.common.tensors import read_tensors, tensor_bytes
 from heredity.policies import Policy
 from heredity.policies.files import load_policy
+from heredity.weights import flatten, unflatten
 
 FILES = ("config.json", "model.safetensors", "lineage.json")
 
@@ -134,6 +135,28 @@ def test_it_loads_and_acts_without_environments_and_training_code(saved: Path):
     action, modules = done.stdout.split("\n")[:2]
     assert int(action) == Policy.from_pretrained(saved).predict([0.1, 0.2])[0]
     assert modules == "[]"
+
+
+def test_changed_weights_are_said_to_be_changed(policy: Policy, tmp_path: Path):
+    params = unflatten({**flatten(policy.params), "actor/output/bias": np.ones(3, np.float32)})
+    changed = Policy(policy.spec, params, policy.lineage)
+    changed.save_pretrained(tmp_path / "changed")
+    again = Policy.from_pretrained(tmp_path / "changed")
+    *before, edit = again.lineage.entries
+    assert tuple(before) == policy.lineage.entries
+    assert (edit.operation, edit.hash, edit.parent) == (
+        "edit", changed.policy_hash, policy.policy_hash,
+    )  # fmt: skip
+    assert (edit.step, edit.run, edit.score) == (4096, "run-1", None)
+    card = (tmp_path / "changed" / "README.md").read_text()
+    assert changed.policy_hash in card and "Return" not in card
+    again.save_pretrained(tmp_path / "again")  # nothing more was done to them
+    assert Policy.from_pretrained(tmp_path / "again").lineage == again.lineage
+
+
+def test_a_policy_may_come_without_a_history(policy: Policy, tmp_path: Path):
+    Policy(policy.spec, policy.params).save_pretrained(tmp_path / "bare")
+    assert Policy.from_pretrained(tmp_path / "bare").lineage.entries == ()
 
 
 # --- torn and altered -----------------------------------------------------------------------------
@@ -300,6 +323,8 @@ LINEAGES = {
     "hashes is a list": put("files", value=["config.json"]),
     "hash is none": lambda record: record["files"].update({"config.json": None}),
     "hash elsewhere": lambda record: record["files"].update({"../../etc/passwd": "0"}),
+    "a history of other weights": lambda record: record["entries"][-1].update(hash="e" * 64),
+    "a history cut short": lambda record: record["entries"].pop(),
     "another policy_hash": put("policy_hash", value="0" * 64),
     "no policy_hash": lambda record: record.pop("policy_hash"),
 }

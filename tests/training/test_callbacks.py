@@ -83,6 +83,8 @@ def test_a_function_ends_the_run_with_false_and_with_nothing_else():
 def test_reward_threshold():
     callback = StopTrainingOnRewardThreshold(10)
     assert [callback.on_event(event(mean)) for mean in (9.99, 10, 11)] == [True, False, False]
+    for mean in (float("nan"), float("inf"), -float("inf")):
+        assert callback.on_event(event(mean)) is True, mean
 
 
 def test_no_improvement():

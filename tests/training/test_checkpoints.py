@@ -12,11 +12,18 @@ import numpy as np
 import pytest
 from tiny_runs import CONFIG, environment, final_bytes, resume, train
 
-from heredity.common.errors import HeredityError, MismatchError, RefusedError, StorageError
-from heredity.common.files import TEMPORARY_PREFIX, seal_json
+from heredity.common.errors import (
+    HeredityError,
+    MismatchError,
+    RefusedError,
+    StorageError,
+    UsageError,
+)
+from heredity.common.files import REPLACED_PREFIX, TEMPORARY_PREFIX, seal_json
 from heredity.common.run_folder import RunFolder
 from heredity.training.checkpoints import (
     newest_whole_checkpoint,
+    point_links,
     read_checkpoint,
     retire_checkpoints,
     verify_checkpoint,
@@ -58,7 +65,9 @@ def test_the_manifest_names_what_a_result_was_made_with(place: Path):
     manifest = verify_checkpoint(place)
     assert set(manifest["files"]) == set(FILES) - {"training_state/manifest.json"}
     assert {"jax", "numpy", "python", "heredity"} <= set(manifest["versions"]) | {"heredity"}
-    assert {"backend", "prng_implementation", "xla_flags"} <= set(manifest["numerics"])
+    assert {"backend", "prng_implementation", "xla_flags", "processor", "processors"} <= set(
+        manifest["numerics"]
+    )
     assert manifest["best"]["step"] <= 768
 
 
@@ -151,12 +160,64 @@ def test_a_state_of_another_configuration_is_refused(run: Path):
         ({"num_envs": 8, "num_steps": 8}, "does not fit"),
     ):
         settings = {**config["settings"], **change}
-        (run / "config.json").write_text(json.dumps({**config, "settings": settings}))
+        (run / "config.json").write_text(seal_json({**config, "settings": settings}))
         with pytest.raises(MismatchError, match=told):
             resume(run, total_timesteps=1024)
     # And what was refused is still there, to be gone on with as it was.
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_text(seal_json(config))
     assert RunFolder(run).checkpoint_steps()[-1] == 768
+
+
+def test_a_checkpoint_of_another_run_is_refused(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    train(tmp_path / "other", 832)
+    folder, other = RunFolder(run), RunFolder(tmp_path / "other")
+    shutil.copytree(other.checkpoint(832), folder.checkpoint(832))
+    resume(run, total_timesteps=896)
+    strange, own = (one.read_config()["run_id"] for one in (other, folder))
+    assert f"000000000832: belongs to the run {strange}, this folder holds {own}" in caplog.text
+    assert read_checkpoint(folder.checkpoint(896)).run == own
+    assert len(list(folder.checkpoints.glob("000000000832.refused-*"))) == 1
+
+
+# --- links ----------------------------------------------------------------------------------------
+
+
+def test_links_never_dangle(run: Path):
+    """As after a kill at any moment: with no link, an old one, or one to what is not there."""
+    folder = RunFolder(run)
+    best = read_checkpoint(folder.checkpoint(768)).notes["best"]
+    for name in ("last", "best"):
+        (folder.checkpoints / name).unlink()
+    point_links(folder, 768, best)
+    assert os.readlink(folder.checkpoints / "best") == f"{best['step']:012d}"
+    assert os.readlink(folder.checkpoints / "last") == "000000000768"
+    point_links(folder, 768, {"step": 12345, "mean": 0.0})
+    assert not (folder.checkpoints / "best").is_symlink()
+    (folder.checkpoints / "best").symlink_to("000000012345")
+    resume(run, total_timesteps=832, evaluation_episodes=0)
+    assert read_checkpoint(folder.checkpoints / "best").step == best["step"]
+
+
+def test_a_best_one_that_is_refused_is_pointed_to_no_longer(run: Path):
+    folder = RunFolder(run)
+    path = folder.checkpoint(768) / "training_state" / "manifest.json"
+    folder.checkpoints.joinpath("best").unlink()
+    folder.checkpoints.joinpath("best").symlink_to("000000000768")
+    path.write_text("{")
+    resume(run, total_timesteps=704, evaluation_episodes=0)
+    link = folder.checkpoints / "best"
+    assert not link.is_symlink() or verify_checkpoint(link)
+
+
+def test_a_checkpoint_that_was_being_replaced_is_given_back(run: Path):
+    folder = RunFolder(run)
+    before = final_bytes(run, 768)
+    folder.checkpoint(768).rename(folder.checkpoints / f"{REPLACED_PREFIX}000000000768")
+    with pytest.raises(UsageError, match="is at step 768 of 768"):
+        resume(run)
+    assert final_bytes(run, 768) == before
 
 
 # --- retiring -------------------------------------------------------------------------------------
@@ -225,13 +286,17 @@ def test_what_changes_numbers_is_told(run: Path, caplog: pytest.LogCaptureFixtur
     manifest = json.loads(path.read_text())
     manifest.pop("sha256")
     manifest["versions"]["jax"] = "0.0.1"
+    manifest["versions"]["heredity"] = "0.0.0"
     manifest["numerics"]["xla_flags"] = "--xla_odd=1"
+    manifest["numerics"]["processors"] = "1000"
     path.write_text(seal_json(manifest))
     resume(run, total_timesteps=832)
-    assert (
-        "this resume is not exact: xla_flags was --xla_odd=1, is unset; jax was 0.0.1"
-        in caplog.text
-    )
+    assert "this resume is not exact: " in caplog.text
+    for told in (
+        "xla_flags was --xla_odd=1, is unset", "jax was 0.0.1", "heredity was 0.0.0",
+        "processors was 1000",
+    ):  # fmt: skip
+        assert told in caplog.text
     now = read_checkpoint(RunFolder(run).checkpoint(832))
     assert now.notes["exactness"]["exact"] is False
     assert "jax was 0.0.1" in now.notes["exactness"]["reason"]

@@ -1,14 +1,16 @@
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from tiny_runs import CONFIG, Fault, Faulty, environment, resume, train
+from tiny_runs import CONFIG, Fault, Faulty, environment, metrics_steps, resume, train
 
 import heredity as hd
 from heredity.common.errors import DivergedError
 from heredity.common.run_folder import RunFolder
+from heredity.environments import Exactness
 from heredity.environments.hosted import HostedEnvironment
 from heredity.policies import Policy
 from heredity.training import loop as loop_module
@@ -116,6 +118,40 @@ def test_rollback_goes_on_with_other_draws(
     assert (rollback.step, rollback.arguments) == (256, {"attempt": 1, "diverged_at": 320})
     assert rollback.hash == rollback.parent == read_checkpoint(folder.checkpoint(256)).lineage.head
     assert int(read_checkpoint(folder.checkpoint(640)).state["attempt"]) == 1
+
+
+def test_rows_of_the_branch_that_was_left_are_gone(tmp_path: Path, bad_luck: list[np.ndarray]):
+    train(
+        tmp_path, 384, checkpoint_every=192, log_every=64, evaluation_episodes=0,
+        on_divergence="rollback",
+    )  # fmt: skip
+    assert len(bad_luck) == 1
+    assert metrics_steps(tmp_path) == [64, 128, 192, 256, 320, 384]
+
+
+def test_episodes_that_could_not_be_rolled_back_are_noted(
+    tmp_path: Path, bad_luck: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
+):
+    real = DeviceRunner.load
+
+    def load(self: DeviceRunner, *words: Any) -> Exactness:
+        real(self, *words)
+        return Exactness(False, "environment 0 is another")
+
+    monkeypatch.setattr(DeviceRunner, "load", load)
+    train(tmp_path, 384, checkpoint_every=64, evaluation_episodes=0, on_divergence="rollback")
+    noted = read_checkpoint(RunFolder(tmp_path).checkpoint(384)).notes["exactness"]
+    assert len(bad_luck) == 1
+    assert noted == {"exact": False, "reason": "environment 0 is another"}
+
+
+def test_what_was_chosen_is_not_recommended():
+    with pytest.raises(DivergedError, match=r"nothing to roll back to\. Lower") as raised:
+        train(
+            None, 1024, env=Faulty(FAULT, length=60), evaluation_episodes=0,
+            on_divergence="rollback",
+        )  # fmt: skip
+    assert "--on-divergence" not in str(raised.value)
 
 
 def test_a_rolled_back_run_resumes_exactly(tmp_path: Path, bad_luck: list[np.ndarray]):

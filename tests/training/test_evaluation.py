@@ -1,4 +1,5 @@
 import dataclasses
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ from tiny_runs import CONFIG, Fault, Faulty, environment
 import heredity as hd
 from heredity.algorithms.ppo.algorithm import policy_spec
 from heredity.common.errors import MismatchError, UsageError
-from heredity.environments import make
+from heredity.environments import SeededEpisodes, make
 from heredity.environments.contract import TimeStep
+from heredity.environments.hosted import HostedEnvironment
 from heredity.environments.probes import AlwaysTerminated, ProbeState
 from heredity.policies import ActorCritic, Policy
 from heredity.training.evaluation import BATCH, Evaluation, Evaluator
@@ -61,8 +63,6 @@ def test_more_episodes_than_one_batch():
 
 
 def test_short_episodes_are_not_counted_more_often():
-    from heredity.environments.hosted import HostedEnvironment
-
     for env in (Uneven(6), HostedEnvironment(Uneven(6), 4)):
         played = Evaluator(policy(env).spec, env, 64).evaluate(policy(env).params, 1)
         assert set(played.lengths.tolist()) == {1, 6}
@@ -127,3 +127,52 @@ def test_evaluating_leaves_the_weights_alone():
     on_device = jax.tree.map(jnp.asarray, mine.params)
     Evaluator(mine.spec, env, 2).evaluate(on_device)
     assert Policy(mine.spec, on_device).policy_hash == mine.policy_hash
+
+
+class Watched(HostedEnvironment):
+    """Writes down its seeds, and draws what it is told to."""
+
+    def __init__(self, picture=None) -> None:
+        super().__init__(AlwaysTerminated(3), 2)
+        self.seeds: list[int] = []
+        self.drawn = 0
+        self.picture = picture
+
+    def reset(self, seeds: np.ndarray, mask: np.ndarray):
+        self.seeds += np.asarray(seeds)[mask].tolist()
+        return super().reset(seeds, mask)
+
+    def render(self):
+        self.drawn += 1
+        return self.picture() if self.picture else None
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**32 - 1])
+def test_an_evaluation_plays_other_episodes_than_the_training(seed: int):
+    trained, scored = Watched(), Watched()
+    SeededEpisodes(trained, seed).start()
+    Evaluator(policy(scored).spec, scored, 2).evaluate(policy(scored).params, seed)
+    assert len(trained.seeds) == 2 and len(scored.seeds) >= 2
+    assert not set(trained.seeds) & set(scored.seeds)
+
+
+def no_library():
+    raise ModuleNotFoundError("No module named 'pygame'")
+
+
+@pytest.mark.parametrize(
+    ("picture", "problem"),
+    [(no_library, "pygame"), (lambda: np.zeros((2, 2, 7), np.uint8), "TypeError")],
+)
+def test_training_goes_on_when_drawing_fails(picture, problem: str, caplog):
+    env = Watched(picture)
+    evaluator = Evaluator(policy(env).spec, env, 2, record=True)
+    with caplog.at_level(logging.WARNING, "heredity"):
+        played = [evaluator.evaluate(policy(env).params) for _ in range(2)]
+    assert env.drawn == 1
+    for evaluation in played:
+        assert evaluation.recording is not None and evaluation.recording.kind == "signals"
+        assert evaluation.returns.tolist() == [3.0, 3.0]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "observations only" in told and problem in told
+    assert "heredity[classic-control]" in told

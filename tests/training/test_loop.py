@@ -15,7 +15,9 @@ from tiny_runs import CONFIG, SIZE, environment, final_bytes, metrics_steps, res
 
 import heredity as hd
 from heredity.common.errors import FrozenError, RefusedError, UnknownNameError, UsageError
+from heredity.common.files import FolderLock, seal_json
 from heredity.common.run_folder import RunFolder
+from heredity.environments import HostEnvironment
 from heredity.policies import Policy
 from heredity.training import loop as loop_module
 from heredity.training.callbacks import Callback
@@ -174,6 +176,34 @@ def test_a_directory_holds_one_run(run: Path):
     with pytest.raises(UsageError, match="holds a run already: go on with `heredity resume"):
         train(run, 768)
     assert (run / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "snapshots"])
+def test_leftovers_of_another_run_are_not_adopted(tmp_path: Path, name: str):
+    (tmp_path / name / "000000000064").mkdir(parents=True)
+    with pytest.raises(UsageError, match="has checkpoints or snapshots of another run"):
+        train(tmp_path, 128)
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_a_directory_has_one_owner(run: Path, tmp_path: Path):
+    events = started(tmp_path / "new")
+    next(events)
+    with pytest.raises(UsageError, match=rf"new is in use by process {os.getpid()}: wait"):
+        resume(tmp_path / "new")
+    events.close()
+    resume(tmp_path / "new", total_timesteps=320)
+    # Whoever failed, or was never begun, holds nothing either.
+    with pytest.raises(UsageError, match="give a larger"):
+        resume(run)
+    kept = RunSettings(total_timesteps=64, evaluation_episodes=0)
+    begin_run(CONFIG, environment(), kept, tmp_path / "dropped")
+    FolderLock(tmp_path / "dropped").close()
+    held = FolderLock(run)
+    with pytest.raises(UsageError, match="is in use"):
+        resume(run, total_timesteps=832)
+    held.close()
+    resume(run, total_timesteps=832)
 
 
 @pytest.mark.parametrize(
@@ -357,15 +387,36 @@ def test_what_is_no_run_is_refused(tmp_path: Path):
 )
 def test_a_forged_run_is_refused(run: Path, change: dict):
     config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({**config, **change}))
+    (run / "config.json").write_text(seal_json({**config, **change}))
     with pytest.raises(RefusedError, match=r"config\.json"):
         resume(run, total_timesteps=1024)
+
+
+def test_one_changed_digit_of_a_run_is_refused(run: Path):
+    path = run / "config.json"
+    text = path.read_text()
+    path.write_text(text.replace('"learning_rate": 0.01', '"learning_rate": 0.02'))
+    assert path.read_text() != text
+    with pytest.raises(RefusedError, match=r"config\.json: was altered") as raised:
+        resume(run, total_timesteps=1024)
+    assert raised.value.exit_code == 3
+    with pytest.raises(RefusedError, match="was altered"):
+        RunFolder(run).read_config()
+    # One without a seal can be looked at, but not gone on with.
+    plain = {name: value for name, value in json.loads(text).items() if name != "sha256"}
+    path.write_text(json.dumps(plain))
+    assert RunFolder(run).read_config() == plain
+    with pytest.raises(RefusedError, match="has no seal"):
+        resume(run, total_timesteps=1024)
+    path.write_text(text)
+    resume(run, total_timesteps=832)
+    assert RunFolder(run).read_config(sealed=True)["total_timesteps"] == 832
 
 
 def test_an_environment_of_a_file_is_built_in_or_trusted(run: Path):
     config = json.loads((run / "config.json").read_text())
     config["environment"] = {"id": "os:system", "options": {"command": "true"}}
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_text(seal_json(config))
     with pytest.raises(UsageError, match=r"names the environment 'os:system'.*--trust os:system"):
         resume(run, total_timesteps=1024)
 
@@ -421,3 +472,33 @@ def test_resuming_changes_what_it_is_told_to_and_remembers(run: Path):
     stored = RunFolder(run).read_evaluations()
     assert np.isnan(stored["results"][0]).tolist() == [False, False, True]
     assert stored["timesteps"].tolist() == [0, 256, 512, 768, 1024]
+
+
+@pytest.mark.parametrize(("end", "told"), [(0.0, True), (1e-3, False)])
+def test_steps_that_teach_nothing_are_told(
+    tmp_path: Path, end: float, told: bool, caplog: pytest.LogCaptureFixture
+):
+    config = dataclasses.replace(CONFIG, learning_rate_schedule="linear", learning_rate_end=end)
+    train(tmp_path, 64, config=config, evaluation_episodes=0)
+    resume(tmp_path, total_timesteps=128)
+    expected = "the learning rate is 0 from step 64 on, so nothing will be learnt from there to"
+    assert (expected in caplog.text) is told
+
+
+def test_who_makes_an_environment_closes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    closed: list[HostEnvironment] = []
+    mine = environment(host=True)
+    monkeypatch.setattr(type(mine), "close", lambda self: closed.append(self))
+    train(tmp_path, 64, env=mine)
+    assert len(closed) == 1 and mine not in closed  # the copy for evaluation
+    resume(tmp_path, total_timesteps=128, env=mine)
+    assert len(closed) == 2 and mine not in closed
+    resume(tmp_path, total_timesteps=192)
+    assert len(closed) == 4
+
+
+def test_a_command_that_is_shown_can_be_copied(tmp_path: Path):
+    directory = tmp_path / "my runs"
+    train(directory, 64, evaluation_episodes=0)
+    with pytest.raises(UsageError, match=f"`heredity resume '{directory}'`"):
+        train(directory, 64)

@@ -105,6 +105,32 @@ def test_a_strange_file_is_begun_anew(tmp_path: Path, content: bytes):
     assert rows(path)[-1][STEP] == "11"
 
 
+def test_rows_of_a_branch_that_was_left_are_taken_back(tmp_path: Path):
+    table, board = CsvSink(tmp_path / "metrics.csv"), TensorBoardSink(tmp_path)
+    for step in (64, 128, 192):
+        table.write(step, {"a": step})
+        board.write(step, {"a": step})
+    for sink in (table, board):
+        sink.rewind(128)
+        sink.write(192, {"a": 7, "b": 1})
+    assert [row["a"] for row in rows(tmp_path / "metrics.csv")] == ["64", "128", "7"]
+    assert scalars(tmp_path)[3:] == [(129, "START", 0.0), (192, "a", 7), (192, "b", 1)]
+
+
+def test_damaged_logs_do_not_stop_a_resume(run: Path, caplog: pytest.LogCaptureFixture):
+    folder = RunFolder(run)
+    kept = {path: b"\xff\xfe" + path.read_bytes() for path in (folder.metrics, folder.evaluations)}
+    for path, content in kept.items():
+        path.write_bytes(content[: len(content) // 2])
+    resume(run, total_timesteps=832)
+    for path, content in kept.items():
+        (aside,) = run.glob(f"{path.name}.refused-*")
+        assert aside.read_bytes() == content[: len(content) // 2]
+        assert str(aside) in caplog.text
+    assert metrics_steps(run) == [832]
+    assert folder.read_evaluations()["timesteps"].tolist() == [832]
+
+
 def test_a_fresh_run_begins_anew(tmp_path: Path):
     CsvSink(tmp_path / "metrics.csv").write(5, {"a": 1})
     CsvSink(tmp_path / "metrics.csv").write(6, {"a": 1})
@@ -215,6 +241,26 @@ def test_going_over_a_step_again_replaces_it(tmp_path: Path):
     append_evaluation(folder, 200, evaluation(7))
     assert folder.read_evaluations()["timesteps"].tolist() == [100, 200]
     assert folder.read_evaluations()["results"].tolist() == [[100], [7]]
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"timesteps": np.zeros(2)},
+        {
+            "timesteps": np.zeros((1, 2)),
+            "results": np.zeros((1, 2)),
+            "ep_lengths": np.zeros((1, 2)),
+        },
+        {"timesteps": np.zeros(2), "results": np.zeros((1, 2)), "ep_lengths": np.zeros((2, 2))},
+    ],
+)
+def test_other_arrays_are_set_aside(tmp_path: Path, arrays: dict):
+    folder = RunFolder(tmp_path)
+    np.savez(folder.evaluations, **arrays)
+    append_evaluation(folder, 100, evaluation(1))
+    assert folder.read_evaluations()["timesteps"].tolist() == [100]
+    assert len(list(tmp_path.glob("evaluations.npz.refused-*"))) == 1
 
 
 def test_numbers_of_episodes_may_change(tmp_path: Path):

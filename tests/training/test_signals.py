@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from tiny_runs import environment, final_bytes, resume, train
 
+from heredity.common.errors import UsageError
 from heredity.common.run_folder import RunFolder
 from heredity.training.checkpoints import read_checkpoint
+from heredity.training.loop import Run
+from heredity.training.runners import DeviceRunner
 from heredity.training.signals import StopSignals, TrainingInterrupted
 
 TRAIN = (
@@ -96,6 +99,36 @@ def test_in_process(tmp_path: Path):
     resume(tmp_path / "run")
     train(tmp_path / "whole", 640)
     assert final_bytes(tmp_path / "run", 640) == final_bytes(tmp_path / "whole", 640)
+
+
+@pytest.mark.parametrize("best", [True, False])
+def test_what_was_owed_at_the_end_is_settled_once(
+    tmp_path: Path, best: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """A signal at the very last step: the last evaluation is made up for by one resume."""
+    real = DeviceRunner.iterate
+
+    def iterate(self: DeviceRunner, iterations: int) -> dict[str, float]:
+        metrics = real(self, 1)
+        if self.step == 192:
+            signal.raise_signal(signal.SIGINT)
+        return metrics
+
+    directory = tmp_path / "my runs"
+    if not best:
+        monkeypatch.setattr(Run, "_is_best", lambda self, evaluation: False)
+    with monkeypatch.context() as patched:
+        patched.setattr(DeviceRunner, "iterate", iterate)
+        with pytest.raises(TrainingInterrupted, match=f"heredity resume '{directory}'"):
+            train(directory, 192, evaluate_every=64, checkpoint_every=10_000)
+    place = RunFolder(directory).checkpoint(192)
+    assert read_checkpoint(place).notes["owed"]["evaluation"] is True
+    before = final_bytes(directory, 192)
+    assert [event.step for event in resume(directory)] == [192]
+    assert read_checkpoint(place).notes["owed"] is None
+    assert final_bytes(directory, 192) == before
+    with pytest.raises(UsageError, match="give a larger"):
+        resume(directory)
 
 
 def test_outside_the_main_thread_nothing_is_taken():

@@ -7,6 +7,7 @@ from viewer_runs import write_metrics
 
 from heredity.viewer.charts import learning_charts, norm_chart
 from heredity.viewer.reading import read_run
+from heredity.viewer.sections import figures
 from heredity.viewer.weight_norms import WeightNorms, layer_norms, weight_norms
 
 
@@ -39,6 +40,23 @@ def test_the_evaluation_is_drawn_with_its_spread(scene_run: Path):
     np.testing.assert_allclose(mean["y"], results.mean(axis=1), rtol=1e-4)
     np.testing.assert_allclose(upper["y"], results.mean(axis=1) + results.std(axis=1), rtol=1e-4)
     assert mean["x"] == run.evaluations["timesteps"].tolist()
+
+
+def test_evaluations_of_different_sizes_count_what_is_there(scene_run: Path):
+    run = read_run(scene_run)
+    nan = np.nan
+    run.evaluations = {
+        "timesteps": np.array([1, 2, 3]),
+        "results": np.array([[9e9, nan, nan], [nan, nan, nan], [1.0, 2.0, np.inf]]),
+    }
+    traces = learning_charts(run, 1.0)[0].figure["data"]
+    mean = next(t for t in traces if t.get("name", "").startswith("evaluation"))
+    upper = next(t for t in traces if t.get("fill"))
+    assert mean["y"] == [9e9, None, 1.5]
+    assert upper["y"] == [9e9, None, 2.0]
+    told = figures(run, 0)
+    assert "9e+09" in told or "9,000,000,000" in told
+    assert "± 0 at 1 steps" in told
 
 
 def test_an_unknown_value_is_drawn_under_its_own_name(empty_run: Path):

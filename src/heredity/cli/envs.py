@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from heredity.cli.output import console, only_json, print_json
 from heredity.cli.parsing import parse
@@ -30,14 +31,18 @@ def main(arguments: Sequence[str]) -> int:
     if given.json:
         print_json({listing.name: dataclasses.asdict(listing) for listing in listings})
         return 0
-    from rich.table import Table
+    from rich.columns import Columns
+    from rich.markup import escape
+    from rich.padding import Padding
 
-    table = Table("adapter", "environments", box=None, padding=(0, 2, 1, 0))
+    out = console()
     for listing in listings:
+        summary = listing.summary.removeprefix(f"{listing.name}: ")
+        out.print(f"[bold]{escape(listing.name)}[/]  [dim]{escape(summary)}[/]")
         if listing.missing:
-            told = f"[yellow]{listing.missing}[/]"
+            told: Any = f"[yellow]{escape(listing.missing)}[/]"
         else:
-            told = ", ".join(f"{listing.name}/{name}" for name in listing.names)
-        table.add_row(f"[bold]{listing.name}[/]\n[dim]{listing.summary}[/]", told)
-    console().print(table)
+            ids = [escape(f"{listing.name}/{name}") for name in listing.names]
+            told = Columns(ids, padding=(0, 2), column_first=True)
+        out.print(Padding(told, (0, 0, 1, 2)))
     return 0

@@ -11,7 +11,7 @@ import tyro
 from rich.markup import escape
 
 from heredity.cli.output import console, only_json, print_json
-from heredity.cli.parsing import environment_options, options_given, parse, peek
+from heredity.cli.parsing import environment_fields, options_given, parse, peek
 from heredity.common.errors import DivergedError
 
 
@@ -38,18 +38,17 @@ class _Evaluate:
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``heredity evaluate``."""
-    options = environment_options(peek(arguments, "--env"))
+    told = "Where to play; --help tells the options of the one that is named."
     fields: list[Any] = [
-        ("how", tyro.conf.OmitArgPrefixes[_Evaluate]),
-        ("env", Annotated[str | None, tyro.conf.arg(help="Default: where it was trained.")], None),
-        ("options", Annotated[options, tyro.conf.arg(name="env")], options()),
+        ("evaluation", tyro.conf.OmitArgPrefixes[_Evaluate]),
+        *environment_fields(peek(arguments, "--env"), told, "default: where it was trained"),
     ]
     kind = dataclasses.make_dataclass("Evaluate", fields, frozen=True)
     kind.__doc__ = "Play whole episodes with a policy and tell what it reached."
     given: Any = parse(kind, arguments, "heredity evaluate")
-    with only_json(given.how.json):
-        result = _evaluate(given.how, given.env, given.options)
-    if given.how.json:
+    with only_json(given.evaluation.json):
+        result = _evaluate(given.evaluation, given.env, given.options)
+    if given.evaluation.json:
         print_json(result)
         return 0
     note = f" ({result['cut']} of them cut off)" if result["cut"] else ""

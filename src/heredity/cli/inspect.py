@@ -77,7 +77,6 @@ def _inspect_policy(path: Path) -> dict[str, Any]:
     policy = Policy.from_pretrained(path)
     spec, lineage = policy.spec, policy.lineage
     last = lineage.entries[-1] if lineage.entries else None
-    scores = [entry.score for entry in lineage.entries if entry.score]
     return {
         "step": last.step if last else None,
         "policy_hash": policy.policy_hash,
@@ -90,7 +89,7 @@ def _inspect_policy(path: Path) -> dict[str, Any]:
         "normalize_observations": spec.normalize_observations,
         "environment": spec.environment,
         "algorithm": spec.algorithm,
-        "score": dict(scores[-1]) if scores else None,
+        "score": lineage.score_of(policy.policy_hash),
         "weights": {
             name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name}
             for name, leaf in flatten(policy.params).items()

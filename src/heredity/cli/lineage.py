@@ -97,7 +97,8 @@ def _with_snapshots(entries: list[dict[str, Any]], kept: dict[str, Path]) -> lis
 
     # A snapshot and what came after it can be the same weights: known is not yet followed.
     followed: set[str] = set()
-    found = {(entry["operation"], entry["step"]): entry for entry in entries}
+    found = list(entries)
+    known = {_identity(entry) for entry in entries}
     wanted = [entry["parent"] for entry in entries]
     while wanted:
         parent = wanted.pop()
@@ -105,11 +106,19 @@ def _with_snapshots(entries: list[dict[str, Any]], kept: dict[str, Path]) -> lis
             continue
         followed.add(parent)
         lineage, _ = read_lineage(kept[parent])
+        if not lineage.entries:
+            continue
         last = lineage.entries[-1].to_json()
-        found[(last["operation"], last["step"])] = last
+        if _identity(last) not in known:
+            known.add(_identity(last))
+            found.append(last)
         wanted.append(last["parent"])
     order = {"train": 0, "snapshot": 1, "checkpoint": 2, "rollback": 3, "resume": 4}
-    return sorted(found.values(), key=lambda e: (e["step"], order.get(e["operation"], 9)))
+    return sorted(found, key=lambda e: (e["step"], order.get(e["operation"], 9)))
+
+
+def _identity(entry: dict[str, Any]) -> tuple[str, int, str]:
+    return entry["operation"], entry["step"], entry["hash"]
 
 
 def _verified(policy_hash: str, own: str, kept: dict[str, Path]) -> str:
@@ -128,7 +137,14 @@ def _verified(policy_hash: str, own: str, kept: dict[str, Path]) -> str:
 
 
 def _check_parents(place: Path, entries: list[dict[str, Any]]) -> None:
-    """Every entry but the first names a parent, and none names its own future."""
+    """Every entry but the first names a parent, and none names its own future.
+
+    Adds ``parent_verified``: ``recorded`` when an entry with that hash is not after it, and
+    ``not kept`` when no entry has it.
+    """
+    first: dict[str, int] = {}  # the earliest step at which there were weights of that hash
+    for entry in entries:
+        first[entry["hash"]] = min(entry["step"], first.get(entry["hash"], entry["step"]))
     for index, entry in enumerate(entries):
         parent = entry["parent"]
         if (parent is None) != (index == 0):
@@ -137,6 +153,17 @@ def _check_parents(place: Path, entries: list[dict[str, Any]]) -> None:
                 f"entry {index} ({entry['operation']}) has parent {parent!r}",
                 "The lineage was not written by heredity",
             )
+        if parent is None:
+            entry["parent_verified"] = None
+            continue
+        if first.get(parent, 0) > entry["step"]:
+            raise RefusedError(
+                place / "lineage.json",
+                f"entry {index} ({entry['operation']}, step {entry['step']:,}) has the parent "
+                f"{parent[:12]}…, weights of step {first[parent]:,}",
+                "The lineage was not written by heredity",
+            )
+        entry["parent_verified"] = "recorded" if parent in first else "not kept"
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -149,6 +176,8 @@ def _show(found: dict[str, Any]) -> None:
         told = f"  return {score['mean_return']:.1f} ± {score['std_return']:.1f}" if score else ""
         verified = entry.get("verified")
         seen = f"  [{_COLOR[verified]}]{verified}[/]" if verified else ""
+        if entry.get("parent_verified") == "not kept":
+            seen += f"  [dim]parent {escape(entry['parent'][:12])} not kept[/]"
         line = (
             f"[bold]{escape(entry['operation']):<10}[/] step {entry['step']:>12,}  "
             f"{escape(entry['hash'][:12])}{told}  [dim]{escape(entry['time'])}[/]{seen}"

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from heredity.cli import output
 from heredity.common.errors import HeredityError, UnknownNameError
 
 # Verb, module, and the line of `heredity --help`.
@@ -34,7 +35,7 @@ Reinforcement learning where weights are handed down.
 
 for example:
   heredity train ppo --env gymnax/CartPole-v1 --total-timesteps 5e5 --directory runs/cartpole
-  heredity resume runs/cartpole --total-timesteps 1e6
+  heredity resume runs/cartpole
   heredity evaluate runs/cartpole/checkpoints/best/policy --episodes 100
   heredity view runs/cartpole
 
@@ -93,11 +94,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point: run a command and answer with its exit code."""
     _prepare()
     try:
-        return run_command(sys.argv[1:] if arguments is None else arguments)
+        with output.told_when_closed():
+            return run_command(sys.argv[1:] if arguments is None else arguments)
     except HeredityError as error:
         print(f"heredity: {error}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:
+    except output.OutputClosedError:
         # Whoever read our output has seen enough; Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -6,8 +6,8 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO, cast
 
 from rich.console import Console
 
@@ -35,6 +35,57 @@ def only_json(wanted: bool) -> Iterator[None]:
         sys.stdout.flush()
         os.dup2(kept, 1)
         os.close(kept)
+
+
+class OutputClosedError(Exception):
+    """Whoever read standard output has closed it.
+
+    Not an OSError, so that a pipe that breaks elsewhere (a worker's, a socket's) is not taken for
+    it, and no library between takes it for its own business.
+    """
+
+
+class _Watched:
+    """A stream that says of itself when nobody reads it any more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """As the stream does."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError as error:
+            raise OutputClosedError from error
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """As the stream does."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """As the stream does."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError as error:
+            raise OutputClosedError from error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def told_when_closed() -> Iterator[None]:
+    """While the block runs, and at its end, writing to a closed standard output is told.
+
+    Raises:
+        OutputClosedError: then.
+    """
+    watched = _Watched(sys.stdout)
+    with contextlib.redirect_stdout(cast(TextIO, watched)):
+        yield
+        # Here and not at exit, where Python would only complain.
+        watched.flush()
 
 
 def print_json(value: dict[str, Any]) -> None:

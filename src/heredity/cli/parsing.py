@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import re
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
 
@@ -91,6 +91,27 @@ def environment_options(environment_id: str | None) -> type:
         return NoOptions
     environments = importlib.import_module("heredity.environments")
     return environments.find_adapter(environment_id).options
+
+
+def environment_fields(
+    environment_id: str | None, told: str, otherwise: str
+) -> list[tuple[str, Any, Any]]:
+    """Fields ``env`` and ``options`` of a command line that may name an environment.
+
+    Args:
+        environment_id: What `peek` found for ``--env``: its adapter's options become ``--env.*``.
+        told: Help of ``--env``.
+        otherwise: What its help says of leaving it out.
+
+    Raises:
+        UnknownNameError: for an id nobody answers to.
+    """
+    options = environment_options(environment_id)
+    argument = tyro.conf.arg(help=told, metavar="ID", help_behavior_hint=f"({otherwise})")
+    return [
+        ("env", Annotated[str | None, argument], None),
+        ("options", Annotated[options, tyro.conf.arg(name="env")], options()),
+    ]
 
 
 def options_given(options: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from heredity.common.errors import RefusedError
-from heredity.common.run_folder import RunFolder
+from heredity.common.run_folder import RunFolder, step_name
 
 Kind: TypeAlias = Literal["run", "checkpoint", "snapshot", "policy"]
 
@@ -21,8 +21,8 @@ def kind_of(path: Path) -> Kind:
         raise RefusedError(path, "is missing (no such file or folder)", "Check the path")
     if not path.is_dir():
         raise RefusedError(path, "is a file", "Give the folder of a policy, checkpoint or run")
-    # A torn folder is still known by what is left of it.
-    if (path / "training_state").exists() or path.resolve().parent.name == "checkpoints":
+    # A torn folder is still known by what is left of it, or by its place in the run.
+    if (path / "training_state").exists() or _is_a_step_of_a_run(path.resolve()):
         return "checkpoint"
     if (path / "model.safetensors").exists() or (path / "lineage.json").exists():
         return "policy"
@@ -34,6 +34,17 @@ def kind_of(path: Path) -> Kind:
         path,
         "is no policy, checkpoint, snapshot or run folder",
         "A policy has config.json, model.safetensors and lineage.json",
+    )
+
+
+def _is_a_step_of_a_run(path: Path) -> bool:
+    """Whether this is where a run puts the checkpoint of a step: ``checkpoints/000000500000``."""
+    name = path.name
+    return (
+        path.parent.name == "checkpoints"
+        and name.isascii()
+        and name.isdigit()
+        and name == step_name(int(name))
     )
 
 

@@ -3,35 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, get_type_hints
 
 import tyro
 
-from heredity.cli.parsing import parse
+from heredity.cli.parsing import environment_fields, options_given, parse, peek
 from heredity.cli.train import conclude, shown_callbacks
+from heredity.common.errors import RefusedError
+from heredity.common.run_folder import RunFolder
+from heredity.training.settings import RunSettings
+
+# What a run cannot have changed and still be the same run.
+FIXED = ("seed", "schedule_timesteps")
 
 
 @dataclasses.dataclass(frozen=True)
-class Resume:
-    """Go on with a run from its newest whole checkpoint, bit for bit.
-
-    What is not given stays as it was.
+class _Resume:
+    """Which run, and what is shown.
 
     Args:
         directory: Of the run.
-        total_timesteps: A new end. Schedules keep their length, so nothing before the old end
-            changes.
-        snapshot_every: Steps between two snapshots.
-        evaluate_every: Steps between two evaluations.
-        evaluation_episodes: Episodes of one evaluation.
-        checkpoint_every: Steps between two checkpoints.
-        log_every: Steps between two rows of metrics.
-        keep_last: How many of the newest checkpoints are kept.
-        keep_every: Also keep checkpoints nearest after every so many steps.
-        keep_snapshots: How many of the newest snapshots are kept.
-        on_divergence: stop or rollback.
         trust: Environments that the run may name although they are not built in.
         wandb: Project on Weights & Biases to send metrics to.
         progress: Show the progress bar and a line for each evaluation.
@@ -39,37 +33,63 @@ class Resume:
     """
 
     directory: Annotated[Path, tyro.conf.Positional]
-    total_timesteps: int | None = None
-    snapshot_every: int | None = None
-    evaluate_every: int | None = None
-    evaluation_episodes: int | None = None
-    checkpoint_every: int | None = None
-    log_every: int | None = None
-    keep_last: int | None = None
-    keep_every: int | None = None
-    keep_snapshots: int | None = None
-    on_divergence: Literal["stop", "rollback"] | None = None
     trust: tuple[str, ...] = ()
     wandb: str | None = None
     progress: bool = True
     report: bool = True
 
 
-_OWN = ("directory", "trust", "wandb", "progress", "report")
+def _changes() -> type:
+    """The settings of a run that a resume may change, each optional: None is as it was."""
+    hints = get_type_hints(RunSettings)
+    as_it_was = tyro.conf.arg(help_behavior_hint="(default: as it was)")
+    fields: list[Any] = [
+        (field.name, Annotated[hints[field.name] | None, as_it_was], None)
+        for field in dataclasses.fields(RunSettings)
+        if field.name not in FIXED
+    ]
+    kind = dataclasses.make_dataclass("Changes", fields, frozen=True)
+    told = inspect.getdoc(RunSettings) or ""
+    kind.__doc__ = (
+        "What is not given stays as it was; schedules keep their length. Every frequency counts "
+        "environment steps.\n\n" + told[told.index("Args:") :]
+    )
+    return kind
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``heredity resume``."""
-    given = parse(Resume, arguments, "heredity resume")
+    wide = tyro.conf.OmitArgPrefixes
+    changes = _changes()
+    told = "Another environment; --help tells the options of the one that is named."
+    fields: list[Any] = [
+        ("resume", wide[_Resume]),
+        *environment_fields(peek(arguments, "--env"), told, "default: the one of the run"),
+        ("run", wide[changes], changes()),
+    ]
+    kind = dataclasses.make_dataclass("Resume", fields, frozen=True)
+    kind.__doc__ = "Go on with a run from its newest whole checkpoint, bit for bit."
+    given: Any = parse(kind, arguments, "heredity resume")
     from heredity.training.session import resume_run
 
-    changes = {
-        field.name: getattr(given, field.name)
-        for field in dataclasses.fields(Resume)
-        if field.name not in _OWN and getattr(given, field.name) is not None
-    }
-    callbacks = shown_callbacks(given.progress, given.wandb)
-    for _ in resume_run(given.directory, changes, callbacks, trust=given.trust):
+    own = given.resume
+    environment = None
+    if given.env is not None:
+        from heredity.environments import make
+
+        copies = _num_envs(RunFolder(own.directory))
+        environment = make(given.env, num_envs=copies, **options_given(given.options))
+    changed = {n: v for n, v in dataclasses.asdict(given.run).items() if v is not None}
+    callbacks = shown_callbacks(own.progress, own.wandb)
+    for _ in resume_run(own.directory, changed, callbacks, environment, own.trust):
         pass
-    conclude(given.directory, given.report)
+    conclude(own.directory, own.report)
     return 0
+
+
+def _num_envs(folder: RunFolder) -> int:
+    settings = folder.read_config().get("settings")
+    copies = settings.get("num_envs") if isinstance(settings, dict) else None
+    if not isinstance(copies, int) or isinstance(copies, bool) or copies < 1:
+        raise RefusedError(folder.config, f"does not describe a run (num_envs {copies!r})")
+    return copies

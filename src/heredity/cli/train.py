@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.presets import preset_config, presets
-from heredity.cli.parsing import environment_options, options_given, parse, peek, require
+from heredity.cli.parsing import environment_fields, options_given, parse, peek, require
 from heredity.common.errors import UnknownNameError
 from heredity.training.settings import RunSettings
 
@@ -30,8 +31,8 @@ heredity envs                               ids of environments
 
 
 @dataclasses.dataclass(frozen=True)
-class _Kept:
-    """Besides the run itself.
+class _Output:
+    """Where it goes, what it starts from, and what is shown.
 
     Args:
         directory: Where everything is written; default: runs/ and the environment's name.
@@ -63,21 +64,25 @@ def main(arguments: Sequence[str]) -> int:
     from heredity.environments import make
 
     name = str(given.env)
-    directory = given.kept.directory or Path("runs") / name.split("/")[-1].split(":")[-1]
-    environment = make(name, num_envs=given.config.num_envs, **options_given(given.options))
-    return train(environment, given.config, given.run, directory, given.kept)
+    directory = given.output.directory or Path("runs") / name.split("/")[-1].split(":")[-1]
+    environment = make(name, num_envs=given.ppo.num_envs, **options_given(given.options))
+    return train(environment, given.ppo, given.run, directory, given.output)
 
 
 def train(
-    environment: Any, config: PPOConfig, settings: RunSettings, directory: Path, kept: _Kept
+    environment: Any, config: PPOConfig, settings: RunSettings, directory: Path, output: _Output
 ) -> int:
     """Train, showing progress, and say what to look at."""
     from heredity.training.session import begin_run
 
-    callbacks = shown_callbacks(kept.progress, kept.wandb)
-    for _ in begin_run(config, environment, settings, directory, callbacks):
-        pass
-    conclude(directory, kept.report)
+    callbacks = shown_callbacks(output.progress, output.wandb)
+    try:
+        for _ in begin_run(config, environment, settings, directory, callbacks):
+            pass
+    finally:
+        if hasattr(environment, "close"):
+            environment.close()
+    conclude(directory, output.report)
     return 0
 
 
@@ -85,20 +90,26 @@ def _parse(arguments: Sequence[str]) -> Any:
     environment_id = peek(arguments, "--env")
     preset = peek(arguments, "--preset") or "auto"
     config = preset_config(preset, environment_id or "")
-    options = environment_options(environment_id)
     known = presets().get(environment_id if preset == "auto" and environment_id else preset)
-    note = f"\n\nPreset of {known.environment}: {known.source}" if known else ""
+    notes = [f"Preset of {known.environment}: {known.source}"] if known else []
+    if environment_id is None:
+        notes.append(
+            "The options of an environment (--env.*), and its preset as defaults:\n"
+            "heredity train ppo --env brax/ant --help"
+        )
     wide = tyro.conf.OmitArgPrefixes
     fields: list[Any] = [
-        ("env", Annotated[str | None, tyro.conf.arg(help="Id, such as gymnax/CartPole-v1.")], None),
-        ("options", Annotated[options, tyro.conf.arg(name="env")], options()),
+        *environment_fields(
+            environment_id, "Such as gymnax/CartPole-v1; heredity envs lists them.", "required"
+        ),
+        # The names stand above the groups of --help.
         ("run", wide[RunSettings]),
-        ("kept", wide[_Kept], _Kept()),
-        ("config", wide[PPOConfig], config),
+        ("output", wide[_Output], _Output()),
+        ("ppo", wide[PPOConfig], config),
     ]
     fields.sort(key=len)  # those without a default come first
     kind = dataclasses.make_dataclass("Train", fields, frozen=True)
-    kind.__doc__ = "Train a policy with PPO." + note
+    kind.__doc__ = "\n\n".join(["Train a policy with PPO.", *notes])
     return parse(kind, arguments, "heredity train ppo")
 
 
@@ -118,7 +129,7 @@ def conclude(directory: Path, report: bool) -> None:
     folder = RunFolder(directory)
     best = folder.checkpoints / "best"
     policy = (best if best.exists() else folder.checkpoints / "last") / "policy"
-    lines = [f"policy   {policy}", f"look     heredity view {directory}"]
+    lines = [f"policy   {policy}", f"look     heredity view {shlex.quote(str(directory))}"]
     if report and folder.snapshot_steps():
         from heredity.common.errors import MissingExtraError
         from heredity.viewer import write_report

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import math
 import os
 import shutil
 import uuid
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from heredity.common.errors import RefusedError, StorageError
+from heredity.common.errors import RefusedError, StorageError, UsageError
 
 SEAL_KEY = "sha256"
 _BLANK = "0" * 64
 TEMPORARY_PREFIX = ".writing-"
+REPLACED_PREFIX = ".replaced-"
+LOCK = ".lock"
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:
@@ -194,7 +198,8 @@ def _remove_quietly(temporary: Path) -> None:
 def folder_appearing_whole(path: Path) -> Iterator[Path]:
     """Give a folder to fill; when the block ends it is flushed and renamed to `path`.
 
-    An existing `path` is replaced. If the block raises, nothing appears.
+    An existing `path` is replaced. If the block raises, nothing appears. A process killed amid the
+    replacing leaves the old folder under another name, which `sweep_temporaries` gives back.
 
     Raises:
         StorageError: when the disk refuses; what was there before is untouched.
@@ -207,8 +212,10 @@ def folder_appearing_whole(path: Path) -> Iterator[Path]:
             _flush(file)
         _flush(temporary)
         if path.exists():
-            # A folder cannot be renamed over another; the old one steps aside first.
-            aside = _temporary_beside(path)
+            # A folder cannot be renamed over another; the old one steps aside first, under a name
+            # that says whose copy it is, because for a moment it is the only one.
+            aside = path.with_name(REPLACED_PREFIX + path.name)
+            shutil.rmtree(aside, ignore_errors=True)
             path.rename(aside)
             try:
                 temporary.rename(path)
@@ -231,9 +238,42 @@ def point_symlink(link: Path, target: str) -> None:
     try:
         temporary.symlink_to(target)
         temporary.replace(link)
+        _flush(link.parent)
     except OSError as error:
         _remove_quietly(temporary)
         raise StorageError(link, error) from error
+
+
+def remove_symlink(link: Path) -> None:
+    """Remove `link` if it is there; what it points to stays.
+
+    Raises:
+        StorageError: when the disk refuses.
+    """
+    if not link.is_symlink():
+        return
+    try:
+        link.unlink()
+        _flush(link.parent)
+    except OSError as error:
+        raise StorageError(link, error) from error
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what was refused, so that its name is free and nobody takes it for whole.
+
+    Returns:
+        Where it lies now.
+
+    Raises:
+        StorageError: when the disk refuses.
+    """
+    aside = path.with_name(f"{path.name}.refused-{uuid.uuid4().hex[:6]}")
+    try:
+        path.rename(aside)
+    except OSError as error:
+        raise StorageError(path, error) from error
+    return aside
 
 
 def remove_folder(path: Path) -> None:
@@ -251,10 +291,80 @@ def remove_folder(path: Path) -> None:
 
 
 def sweep_temporaries(folder: Path) -> None:
-    """Remove what a killed writer left half done."""
-    if folder.is_dir():
-        for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+    """Remove what a killed writer left half done, and give back what it was about to replace."""
+    if not folder.is_dir():
+        return
+    for path in folder.glob(f"{REPLACED_PREFIX}*"):
+        place = path.with_name(path.name.removeprefix(REPLACED_PREFIX))
+        if place.exists():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.rename(place)
+    for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+_held: set[int] = set()
+
+
+def _forget_in_child() -> None:
+    """A forked worker that outlives its parent must not keep the parent's locks."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def _release(descriptor: int) -> None:
+    if descriptor in _held:
+        _held.discard(descriptor)
+        os.ftruncate(descriptor, 0)
+        os.close(descriptor)
+
+
+class FolderLock:
+    """One owner for a folder: until `close`, nobody else gets this lock, in any process.
+
+    The kernel lets go of it when the process ends, however it ends, so that no lock is ever stale.
+
+    Args:
+        folder: Made if it is not there.
+
+    Raises:
+        UsageError: when somebody holds it, naming the process.
+        StorageError: when the disk refuses.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / LOCK
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise StorageError(path, error) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode(errors="replace") or "unknown"
+            os.close(descriptor)
+            raise UsageError(
+                f"{folder} is in use by process {holder}: wait until it is done or stop it, "
+                "or choose another directory"
+            ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise StorageError(path, error) from error
+        _held.add(descriptor)
+        # Also for an owner that is dropped without being closed.
+        self._release = weakref.finalize(self, _release, descriptor)
+
+    def close(self) -> None:
+        """Let go; more than once is the same as once."""
+        self._release()

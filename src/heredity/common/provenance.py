@@ -7,6 +7,7 @@ import functools
 import importlib.metadata
 import os
 import platform
+from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
@@ -21,6 +22,7 @@ LIBRARIES = (
     "gymnax",
     "brax",
     "mujoco",
+    "mujoco-mjx",
 )
 
 
@@ -48,6 +50,8 @@ def numerics() -> dict[str, str]:
     return {
         "backend": jax.default_backend(),
         "machine": platform.machine(),
+        "processor": _processor(),
+        "processors": str(_usable_processors()),
         "prng_implementation": str(config.jax_default_prng_impl),
         "threefry_partitionable": str(config.jax_threefry_partitionable),
         "enable_x64": str(config.jax_enable_x64),
@@ -55,6 +59,24 @@ def numerics() -> dict[str, str]:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "device": jax.devices()[0].device_kind,
     }
+
+
+@functools.cache
+def _processor() -> str:
+    """The model of the processor, whose vector units decide the order of sums."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # only Linux has it
+        return platform.processor()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor())
+
+
+def _usable_processors() -> int:
+    """How many processors this process may use: XLA divides its work among them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def now() -> str:

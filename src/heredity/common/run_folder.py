@@ -6,13 +6,21 @@ import csv
 import dataclasses
 import io
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from heredity.common.errors import RefusedError
-from heredity.common.files import check_schema, read_json, read_text
+from heredity.common.files import (
+    SEAL_KEY,
+    check_schema,
+    check_seal,
+    parse_json,
+    read_json,
+    read_text,
+)
 
 RUN_SCHEMA_VERSION = 1
 EVALUATION_SCHEMA_VERSION = 1
@@ -67,11 +75,15 @@ class RunFolder:
         """The folder of one checkpoint: ``policy/``, ``training_state/``."""
         return self.checkpoints / step_name(step)
 
-    def read_config(self) -> dict[str, Any]:
+    def read_config(self, *, sealed: bool = False) -> dict[str, Any]:
         """What the run was started with.
 
+        Args:
+            sealed: Whether it must have a seal, as for going on with the run. For looking at it,
+                one without is good enough; a seal that is there is always checked.
+
         Raises:
-            RefusedError: when this is not a run folder.
+            RefusedError: when this is not a run folder, or its config.json was altered.
         """
         if not self.config.is_file():
             raise RefusedError(
@@ -79,8 +91,11 @@ class RunFolder:
                 "is not a run folder (it has no config.json)",
                 "Give the --directory of a `heredity train`",
             )
-        config = read_json(self.config)
+        text = read_text(self.config)
+        config = parse_json(text, self.config)
         check_schema(config, self.config, "a run", RUN_SCHEMA_VERSION)
+        if sealed or SEAL_KEY in config:
+            return check_seal(text, self.config)
         return config
 
     def snapshot_steps(self) -> list[int]:
@@ -110,7 +125,10 @@ class RunFolder:
             # Opened here, because numpy leaves a torn archive open.
             with self.evaluations.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except (
+            *(OSError, ValueError, KeyError, EOFError),
+            *(zipfile.BadZipFile, zlib.error, RuntimeError),  # an altered method or flag, each
+        ) as error:
             raise RefusedError(self.evaluations, f"cannot be read ({error})") from None
 
     def read_snapshot_evaluation(self, step: int) -> dict[str, Any]:

@@ -75,7 +75,8 @@ class JaxEnvironment(abc.ABC):
         spec: What names it; None for one that cannot be made again from a name.
         observation_space: Of one environment, not of the batch.
         action_space: Of one environment.
-        num_envs: How many copies a runner makes when it is not told otherwise.
+        num_envs: How many copies `make` was asked for, which `PPO` runs when it is not told
+            otherwise; None when nobody asked.
         max_episode_steps: After how many decisions an episode is truncated; None for never.
         reset_is_cheap: Whether a reset costs about a step or less. If not, runners draw a pool of
             fresh first states once an iteration instead of one at each step.
@@ -86,7 +87,7 @@ class JaxEnvironment(abc.ABC):
     spec: EnvironmentSpec | None = None
     observation_space: Space
     action_space: Space
-    num_envs: int = 1
+    num_envs: int | None = None
     action_repeat: int = 1
     max_episode_steps: int | None = None
     reset_is_cheap: bool = True

@@ -118,7 +118,8 @@ class SeededEpisodes:
 
     def step(self, actions: np.ndarray) -> TimeStep:
         """One decision in every environment, remembered. Resets nothing."""
-        actions = np.asarray(actions, self._actions.dtype)
+        # A copy: what JAX hands out is read-only, and an environment may clip its action in place.
+        actions = np.array(actions, self._actions.dtype)
         longest = int(self._lengths.max())
         if longest >= len(self._actions):
             self._actions = np.concatenate([self._actions, np.zeros_like(self._actions)])
@@ -138,7 +139,10 @@ class SeededEpisodes:
         return self._observation
 
     def save(self) -> dict[str, np.ndarray]:
-        """Everything needed to come back here; the same training gives the same arrays."""
+        """Everything needed to come back here; the same training gives the same arrays.
+
+        To be called when every episode is running: after `reset_finished`, not before.
+        """
         longest = int(self._lengths.max())
         actions = self._actions[:longest].copy()
         # Rows behind an episode's end are left over from longer ones before it.
@@ -202,7 +206,8 @@ class SeededEpisodes:
             result = self.step(row)
             finished = np.asarray(result.terminated | result.truncated)
             early = finished & playing
-            if early.any() and time < longest - 1:
+            # Also at the very end: what is saved between two steps is running.
+            if early.any():
                 index = int(np.flatnonzero(early)[0])
                 return (
                     f"environment {index} ended its episode after {time - starts[index] + 1} "

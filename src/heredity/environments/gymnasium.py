@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
+import os
 from collections.abc import Callable
 from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from heredity.common.errors import UnknownNameError, UsageError
@@ -21,7 +22,10 @@ from heredity.environments.batching import Batch, batch_for
 from heredity.environments.contract import Environment, HostEnvironment, TimeStep
 from heredity.environments.options import Scalar
 from heredity.environments.registry import Adapter
+from heredity.environments.workers import WorkerVector
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space, from_gymnasium
+
+log = logging.getLogger("heredity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +36,8 @@ class GymOptions:
     """sync: all in this process, best for cheap environments; async: one process each."""
 
     render: bool = False
-    """Make environment 0 able to draw pictures of itself (async: all of them)."""
+    """Make environment 0 able to draw pictures of itself (async: all of them). Where the library
+    for it is missing, that is told and nothing is drawn."""
 
     max_episode_steps: int | None = None
     """Truncate episodes after so many steps; none for the limit that the environment comes with."""
@@ -53,6 +58,9 @@ class GymOptions:
 
 def make_gym(name: str, render: bool, max_episode_steps: int | None, kwargs: dict[str, Any]) -> Any:
     """One Gymnasium environment without the checker, which costs time at each step."""
+    if render:
+        # Pictures make no sound, and pygame complains at length where there is no sound card.
+        os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     try:
         return gym.make(
             name,
@@ -145,11 +153,15 @@ class SyncEnvironment(GymEnvironment):
 class AsyncEnvironment(GymEnvironment):
     """Gymnasium environments in a process each, by Gymnasium's `AsyncVectorEnv`.
 
-    Processes come from a fork server, because forking one that runs JAX's threads can hang; a
-    script that makes such an environment needs ``if __name__ == "__main__":`` around its work.
+    Processes come from a fork server, so a script that makes such an environment needs
+    ``if __name__ == "__main__":`` around its work. They ignore SIGINT and SIGTERM, which the main
+    process answers by saving; see `heredity.environments.workers`.
 
     Args:
         makers: Make the environments; the first says whether they draw.
+
+    Raises:
+        HeredityError: when one of the processes dies, also later, from any call.
     """
 
     def __init__(self, makers: list[Callable[[], gym.Env[Any, Any]]]) -> None:
@@ -157,25 +169,22 @@ class AsyncEnvironment(GymEnvironment):
         super().__init__(sample, len(makers))
         self._draws = sample.render_mode is not None
         sample.close()
-        self._vector = AsyncVectorEnv(
-            makers, copy=False, context="forkserver", autoreset_mode=AutoresetMode.DISABLED
-        )
+        self._vector = WorkerVector(makers)
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Any:
         if np.any(mask):
-            options = {"reset_mask": np.array(mask, bool)}
-            self._vector.reset(seed=[int(seed) for seed in seeds], options=options)
+            self._vector.reset_watched([int(seed) for seed in seeds], mask)
         return self._batch.take(self._vector.observations)
 
     def step(self, actions: np.ndarray) -> TimeStep:
-        observation, reward, over, cut_off, _ = self._vector.step(
+        observation, reward, over, cut_off, _ = self._vector.step_watched(
             np.asarray(actions, self._action_dtype)
         )
         reward = np.asarray(reward, np.float32)
         return TimeStep(self._batch.take(observation), reward, over, cut_off & ~over, {})
 
     def render(self) -> np.ndarray | None:
-        return np.asarray(self._vector.call("render")[0]) if self._draws else None
+        return np.asarray(self._vector.call_watched("render")[0]) if self._draws else None
 
     def close(self) -> None:
         if not self._vector.closed:
@@ -240,9 +249,40 @@ def _make(name: str, num_envs: int, options: GymOptions) -> Environment:
             make_gym, name, render, options.max_episode_steps, dict(options.env_kwargs)
         )
 
+    problem = _why_it_cannot_draw(maker(True)) if options.render else ""
+    render = options.render and not problem
+    env: Environment
     if options.vectorization == "async":
-        return AsyncEnvironment([maker(options.render)] * num_envs)
-    return SyncEnvironment([maker(options.render and index == 0) for index in range(num_envs)])
+        env = AsyncEnvironment([maker(render)] * num_envs)
+    else:
+        env = SyncEnvironment([maker(render and index == 0) for index in range(num_envs)])
+    if problem:
+        # Told only here: what cannot be made without drawing either has failed for another reason.
+        log.warning(
+            "gym/%s cannot be drawn here, snapshots will show observations only: %s; for the "
+            "classic environments: pip install 'heredity[classic-control]'",
+            name,
+            problem,
+        )
+    return env
+
+
+def _why_it_cannot_draw(maker: Callable[[], gym.Env[Any, Any]]) -> str:
+    """Try it on one that is thrown away; empty when there is a picture.
+
+    Drawing fails in any way it likes (a missing library, no display, no OpenGL driver), and in
+    any place: when the environment is made, reset or drawn.
+    """
+    try:
+        env = maker()
+        try:
+            env.reset(seed=0)
+            env.render()
+        finally:
+            env.close()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 ADAPTER = Adapter(

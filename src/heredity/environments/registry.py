@@ -111,7 +111,8 @@ def make(id: str, num_envs: int | None = None, **options: Any) -> Environment:
     Args:
         id: ``adapter/name``, such as ``brax/ant``; or ``package.module:factory``, which is called
             with ``num_envs`` and the options.
-        num_envs: How many copies run side by side; None for the adapter's default.
+        num_envs: How many copies run side by side; None for the adapter's default. A JAX
+            environment is one environment all the same, and only remembers the number for `PPO`.
         **options: The adapter's options by name, JSON values.
 
     Raises:
@@ -138,7 +139,7 @@ def make(id: str, num_envs: int | None = None, **options: Any) -> Environment:
     values = build_options(adapter.options, options, id)
     count = num_envs or adapter.default_num_envs
     env = adapter.make(name, count, values)
-    return _complete(env, EnvironmentSpec(id, options_to_json(values)), count)
+    return _complete(env, EnvironmentSpec(id, options_to_json(values)), count, num_envs)
 
 
 def make_recorded(
@@ -272,7 +273,7 @@ def _all_ids() -> list[str]:
     return [f"{row.name}/{name}" for row in list_environments() for name in row.names]
 
 
-def _complete(env: Any, spec: EnvironmentSpec, num_envs: int) -> Environment:
+def _complete(env: Any, spec: EnvironmentSpec, num_envs: int, asked: int | None) -> Environment:
     if not isinstance(env, JaxEnvironment | HostEnvironment):
         raise UsageError(
             f"{spec.id} gave a {type(env).__name__}: a JaxEnvironment or HostEnvironment was "
@@ -284,7 +285,8 @@ def _complete(env: Any, spec: EnvironmentSpec, num_envs: int) -> Environment:
             "HostEnvironment has to make as many as num_envs says"
         )
     env.spec = spec
-    env.num_envs = num_envs
+    if isinstance(env, JaxEnvironment) and asked is not None:
+        env.num_envs = asked
     return env
 
 
@@ -324,7 +326,8 @@ def _make_from_factory(id: str, num_envs: int | None, options: Mapping[str, Any]
         recorded = json.loads(json.dumps(dict(options), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise UsageError(f"options of {id} have to be JSON values ({error})") from None
-    return _complete(factory(num_envs=count, **options), EnvironmentSpec(id, recorded), count)
+    env = factory(num_envs=count, **options)
+    return _complete(env, EnvironmentSpec(id, recorded), count, num_envs)
 
 
 def _factory_adapter(id: str) -> Adapter:

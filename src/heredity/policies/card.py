@@ -43,17 +43,17 @@ def _front_matter(environment: str, score: dict | None) -> list[str]:
     return [*lines, "---", ""]
 
 
-def model_card(spec: PolicySpec, lineage: Lineage, parameters: int) -> str:
+def model_card(spec: PolicySpec, lineage: Lineage, policy_hash: str, parameters: int) -> str:
     """The text of ``README.md``, with the front matter the Hugging Face hub reads.
 
     Args:
         spec: The policy's specification.
-        lineage: Its history; the score is the last one measured.
+        lineage: Its history; the score is the last one measured of these very weights.
+        policy_hash: Content hash of the weights.
         parameters: How many numbers the weights have.
     """
     environment = str(spec.environment["id"]) if spec.environment else ""
-    scores = [dict(entry.score) for entry in lineage.entries if entry.score]
-    score = scores[-1] if scores else None
+    score = lineage.score_of(policy_hash)
     last = lineage.entries[-1] if lineage.entries else None
     lines = _front_matter(environment, score)
     algorithm = (spec.algorithm or "A").upper()
@@ -77,11 +77,11 @@ def model_card(spec: PolicySpec, lineage: Lineage, parameters: int) -> str:
         f"| sees | {_space_line(spec.observation_space)} |",
         f"| does | {_space_line(spec.action_space)} |",
         f"| parameters | {parameters:,} |",
+        f"| weights | `sha256:{policy_hash}` |",
     ]
     if last:
         lines += [
             f"| trained for | {last.step:,} steps |",
-            f"| weights | `sha256:{last.hash}` |",
             f"| made with | {', '.join(f'{k} {v}' for k, v in sorted(last.versions.items()))} |",
         ]
     lines += ["", "## Lineage", ""]

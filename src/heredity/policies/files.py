@@ -24,6 +24,7 @@ from heredity.policies import lineage as lineage_module
 from heredity.policies import specification
 from heredity.policies.card import model_card
 from heredity.policies.lineage import Lineage
+from heredity.policies.migrations import migrate
 from heredity.policies.specification import PolicySpec
 from heredity.weights import content_hash, count, unflatten
 
@@ -35,20 +36,23 @@ def policy_files(
 ) -> dict[str, bytes]:
     """The content of every file of a policy folder, by name.
 
-    Equal weights give equal bytes of ``model.safetensors``: its header holds nothing else.
+    Equal weights give equal bytes of ``model.safetensors``: its header holds nothing else. Weights
+    that are not those the lineage ends with get an entry ``edit`` (see `Lineage.up_to`).
     """
     config = seal_json(spec.to_json()).encode()
     schema = str(specification.SCHEMA_VERSION)
     weights = tensor_bytes(leaves, {"format": "heredity.policy", "schema_version": schema})
     params = unflatten(leaves)
+    policy_hash = content_hash(params)
+    lineage = lineage.up_to(policy_hash)
     record = lineage.to_json()
-    record["policy_hash"] = content_hash(params)
+    record["policy_hash"] = policy_hash
     record["files"] = {CONFIG: sha256_bytes(config), WEIGHTS: sha256_bytes(weights)}
     return {
         CONFIG: config,
         WEIGHTS: weights,
         LINEAGE: seal_json(record).encode(),
-        CARD: model_card(spec, lineage, count(params)).encode(),
+        CARD: model_card(spec, lineage, policy_hash, count(params)).encode(),
     }
 
 
@@ -81,6 +85,7 @@ def read_lineage(folder: Path) -> tuple[Lineage, dict[str, Any]]:
     """The lineage of a policy folder, and the whole record it stands in (with the hashes)."""
     path = folder / LINEAGE
     record = read_sealed_json(path, "a lineage", lineage_module.SCHEMA_VERSION)
+    record = migrate("lineage", record, lineage_module.SCHEMA_VERSION, path)
     return Lineage.from_json(record, str(path)), record
 
 
@@ -88,6 +93,7 @@ def read_config(folder: Path) -> PolicySpec:
     """The specification of a policy folder."""
     path = folder / CONFIG
     value = read_sealed_json(path, "a policy", specification.SCHEMA_VERSION)
+    value = migrate("config", value, specification.SCHEMA_VERSION, path)
     return PolicySpec.from_json(value, str(path))
 
 
@@ -135,5 +141,11 @@ def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineag
             folder / WEIGHTS,
             f"holds weights {found[:12]}…, "
             f"{LINEAGE} speaks of {str(record.get('policy_hash'))[:12]}…",
+        )
+    if lineage.head not in (None, found):
+        raise RefusedError(
+            folder / LINEAGE,
+            f"ends with weights {str(lineage.head)[:12]}…, the policy holds {found[:12]}…",
+            "Its history is that of other weights: use another copy or an earlier checkpoint",
         )
     return spec, leaves, lineage, found

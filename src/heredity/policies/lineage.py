@@ -17,8 +17,8 @@ class LineageEntry:
     """One thing that happened to the weights.
 
     Args:
-        operation: ``train`` (they were initialised), ``resume``, ``rollback``, ``snapshot`` or
-            ``checkpoint``.
+        operation: ``train`` (they were initialised), ``resume``, ``rollback``, ``snapshot``,
+            ``checkpoint``, or ``edit`` (changed by something that recorded nothing).
         hash: Content hash of the weights after the operation.
         parent: Content hash of the weights before it; None at the beginning.
         step: How many environment steps they had been trained for.
@@ -68,6 +68,34 @@ class Lineage:
     def then(self, entry: LineageEntry) -> Lineage:
         """This lineage and one more entry."""
         return Lineage((*self.entries, entry))
+
+    def up_to(self, policy_hash: str) -> Lineage:
+        """This lineage as it may stand beside weights: its last entry is about those weights.
+
+        Weights that are not the ones it ends with were changed by somebody who recorded nothing,
+        which an entry ``edit`` then says. A lineage without entries claims nothing and stays so.
+
+        Args:
+            policy_hash: Content hash of the weights.
+
+        Example:
+            >>> born = Lineage().then(LineageEntry("train", "ab12", None, 0, "run-1"))
+            >>> [(entry.operation, entry.parent) for entry in born.up_to("cd34").entries]
+            [('train', None), ('edit', 'ab12')]
+            >>> born.up_to("ab12") == born
+            True
+        """
+        if self.head in (None, policy_hash):
+            return self
+        last = self.entries[-1]
+        return self.then(LineageEntry("edit", policy_hash, last.hash, last.step, last.run))
+
+    def score_of(self, policy_hash: str) -> dict[str, Any] | None:
+        """What the weights of this hash scored when they were last measured; None if never."""
+        for entry in reversed(self.entries):
+            if entry.hash == policy_hash and entry.score is not None:
+                return dict(entry.score)
+        return None
 
     def to_json(self) -> dict[str, Any]:
         """The lineage as a JSON object."""

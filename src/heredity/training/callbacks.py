@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -116,17 +117,24 @@ class EvalCallback(Callback):
 
 
 class StopTrainingOnRewardThreshold(Callback):
-    """End the run once an evaluation's mean return reaches `reward_threshold`."""
+    """End the run once an evaluation's mean return reaches `reward_threshold`.
+
+    A mean that is not finite reaches nothing.
+    """
 
     def __init__(self, reward_threshold: float) -> None:
         self.reward_threshold = reward_threshold
 
     def on_event(self, event: Event) -> bool | None:
-        return event.evaluation.mean < self.reward_threshold
+        mean = event.evaluation.mean
+        return not (math.isfinite(mean) and mean >= self.reward_threshold)
 
 
 class StopTrainingOnNoModelImprovement(Callback):
     """End the run after `max_no_improvement_evals` evaluations in a row without a new best.
+
+    It counts within one process: after a resume both counts begin at zero, so a run that was
+    interrupted can go on for longer than one that was not. What is a new best is remembered.
 
     Args:
         max_no_improvement_evals: How many are borne; one more ends the run.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from heredity.common.files import (
     point_symlink,
     read_sealed_json,
     remove_folder,
+    remove_symlink,
     seal_json,
     sha256_file,
 )
@@ -53,8 +55,8 @@ class Checkpoint:
         policy: Weights by path.
         state: The rest of the training state by path.
         lineage: Of the policy.
-        notes: What the loop remembers: ``best``, ``elapsed``, ``rollbacks``, ``frozen``,
-            ``exactness``.
+        notes: What the loop remembers: ``best``, ``elapsed``, ``parent``, ``frozen``,
+            ``exactness``, ``owed``; once read, also ``versions`` and ``numerics``.
     """
 
     step: int
@@ -67,7 +69,7 @@ class Checkpoint:
 
 
 def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint beside its place, flush it, rename it in, and point ``last`` at it.
+    """Write a checkpoint beside its place, flush it, rename it in, and point the links.
 
     Raises:
         StorageError: when the disk refuses; earlier checkpoints are untouched.
@@ -91,7 +93,26 @@ def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
             **checkpoint.notes,
         }
         (temporary / MANIFEST).write_text(seal_json(manifest), encoding="utf-8")
-    point_symlink(folder.checkpoints / "last", step_name(checkpoint.step))
+    point_links(folder, checkpoint.step, checkpoint.notes.get("best"))
+
+
+def point_links(folder: RunFolder, last: int | None, best: dict[str, Any] | None) -> None:
+    """Point ``last`` and ``best``; a link whose checkpoint is not there is removed.
+
+    Args:
+        folder: Of the run.
+        last: Step of the newest checkpoint.
+        best: What the loop remembers of the best one: its ``step``.
+
+    Raises:
+        StorageError: when the disk refuses.
+    """
+    for name, step in (("last", last), ("best", None if best is None else best["step"])):
+        link = folder.checkpoints / name
+        if step is None or not folder.checkpoint(step).is_dir():
+            remove_symlink(link)
+        elif not link.is_symlink() or os.readlink(link) != step_name(step):
+            point_symlink(link, step_name(step))
 
 
 def read_manifest(place: Path) -> dict[str, Any]:
@@ -142,8 +163,15 @@ def read_checkpoint(place: Path) -> Checkpoint:
     return Checkpoint(manifest["step"], manifest["run"], spec, policy, state, lineage, notes)
 
 
-def newest_whole_checkpoint(folder: RunFolder) -> tuple[Checkpoint | None, list[RefusedError]]:
-    """The newest checkpoint that can be read, and why the newer ones could not."""
+def newest_whole_checkpoint(
+    folder: RunFolder, run_id: str | None = None
+) -> tuple[Checkpoint | None, list[RefusedError]]:
+    """The newest checkpoint that can be read, and why the newer ones could not.
+
+    Args:
+        folder: Of the run.
+        run_id: Of the run; a checkpoint of another run is refused.
+    """
     refused: list[RefusedError] = []
     for step in reversed(folder.checkpoint_steps()):
         place = folder.checkpoint(step)
@@ -151,6 +179,10 @@ def newest_whole_checkpoint(folder: RunFolder) -> tuple[Checkpoint | None, list[
             checkpoint = read_checkpoint(place)
             if checkpoint.step != step:
                 raise RefusedError(place, f"holds the checkpoint of step {checkpoint.step:,}")
+            if run_id is not None and checkpoint.run != run_id:
+                raise RefusedError(
+                    place, f"belongs to the run {checkpoint.run}, this folder holds {run_id}"
+                )
             return checkpoint, refused
         except RefusedError as error:
             refused.append(error)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
+import zlib
 from typing import Any
 
 import jax
@@ -13,14 +15,25 @@ import numpy as np
 from heredity.common.errors import UsageError
 from heredity.common.recording import Recording
 from heredity.common.streams import stream
-from heredity.environments import Environment, HostEnvironment, JaxEnvironment, SeededEpisodes
+from heredity.environments import (
+    Environment,
+    HostEnvironment,
+    JaxEnvironment,
+    SeededEpisodes,
+    make,
+)
 from heredity.networks.observations import features, leaf_spaces
 from heredity.policies import ActorCritic, PolicySpec
 from heredity.spaces import Box
 from heredity.weights import Params
 
+log = logging.getLogger("heredity")
+
+# Runs have seeds below 2**32, so that none of them plays the episodes of an evaluation.
+EVALUATION_PURPOSE = zlib.crc32(b"evaluate/reset") << 32
 UNLIMITED_EPISODE = 10_000  # decisions after which an episode without a limit is no longer watched
 BATCH = 128
+EVALUATION_ENVIRONMENTS = 8  # host environments that an evaluation plays side by side, at most
 RECORDED_FRAMES = 500
 FRAME_WIDTH = 400
 
@@ -102,6 +115,7 @@ class Evaluator:
         self._record = record
         self._max_steps = max_steps or environment.max_episode_steps or UNLIMITED_EPISODE
         self._columns = _columns(spec)
+        self._drawing = True
         if isinstance(environment, JaxEnvironment):
             self._scene = environment.scene() if record else None
             self._play = jax.jit(self._play_batch)
@@ -113,7 +127,8 @@ class Evaluator:
 
         Args:
             params: Weights of the specification.
-            seed: Decides first states and, if not deterministic, actions; 32 bits.
+            seed: Decides first states and, if not deterministic, actions; 32 bits. A run of the
+                same seed is trained on other episodes.
 
         Raises:
             UsageError: for a seed that is no whole number of 32 bits.
@@ -224,7 +239,7 @@ class Evaluator:
     # --- host environments ------------------------------------------------------------------------
 
     def _evaluate_host(self, host: HostEnvironment, params: Params, seed: int) -> Evaluation:
-        episodes = SeededEpisodes(host, seed)
+        episodes = SeededEpisodes(host, EVALUATION_PURPOSE | seed)
         # Every environment plays the same number of episodes (one more or less), or short ones
         # would be counted more often than long ones.
         quota = np.full(host.num_envs, self._episodes // host.num_envs)
@@ -270,6 +285,7 @@ class _HostRecorder:
 
     def __init__(self, host: HostEnvironment, evaluator: Evaluator) -> None:
         self._host = host
+        self._evaluator = evaluator
         self._space = evaluator._functions.spec.observation_space
         self._columns = evaluator._columns
         self._on = True
@@ -282,10 +298,25 @@ class _HostRecorder:
             return
         first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], observation)
         self._observations.append(np.asarray(features(self._space, first)))
-        if len(self._frames) < RECORDED_FRAMES:
+        if self._evaluator._drawing and len(self._frames) < RECORDED_FRAMES:
+            self._draw()
+
+    def _draw(self) -> None:
+        try:
             picture = self._host.render()
             if picture is not None:
                 self._frames.append(_jpeg(picture))
+        except Exception as error:
+            # Drawing needs libraries, a display, drivers, and fails in any way it likes. Training
+            # is worth more than its pictures; what went wrong is told, once.
+            self._evaluator._drawing = False
+            self._frames.clear()
+            log.warning(
+                "snapshots will show observations only: drawing failed with %s: %s; for the "
+                "classic environments: pip install 'heredity[classic-control]'",
+                type(error).__name__,
+                error,
+            )
 
     def after(self, reward: float) -> None:
         if self._on:
@@ -324,3 +355,25 @@ def _columns(spec: PolicySpec) -> tuple[str, ...]:
             return ()
         names += leaf.names
     return tuple(names)
+
+
+def evaluation_copy(environment: HostEnvironment, episodes: int, draw: bool) -> HostEnvironment:
+    """A host environment of the same kind, for evaluating.
+
+    Args:
+        environment: The one trained in.
+        episodes: How many will be played.
+        draw: Whether it should draw pictures, if that kind can.
+    """
+    if environment.spec is None:
+        raise UsageError(
+            "the environment has no id, so no second one can be made for evaluation: "
+            "set evaluation_episodes=0"
+        )
+    options = dict(environment.spec.options)
+    if draw and "render" in options:
+        options["render"] = True
+    copies = min(episodes, EVALUATION_ENVIRONMENTS)
+    copy = make(environment.spec.id, num_envs=copies, **options)
+    assert isinstance(copy, HostEnvironment)
+    return copy

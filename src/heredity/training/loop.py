@@ -11,13 +11,13 @@ import atexit
 import contextlib
 import dataclasses
 import logging
+import shlex
 import time
 from collections.abc import Generator
 from typing import Any
 
 from heredity.common.errors import DivergedError
-from heredity.common.files import point_symlink
-from heredity.common.run_folder import RunFolder, step_name
+from heredity.common.run_folder import RunFolder
 from heredity.policies import Lineage, LineageEntry, PolicySpec
 from heredity.training.boundaries import Boundaries, Due
 from heredity.training.callbacks import Callback
@@ -29,6 +29,7 @@ from heredity.training.checkpoints import (
 )
 from heredity.training.evaluation import Evaluation, Evaluator
 from heredity.training.events import Event
+from heredity.training.memory import Memory
 from heredity.training.metrics import Accumulator, MetricsSink, append_evaluation
 from heredity.training.runners import Runner
 from heredity.training.settings import RunSettings
@@ -41,29 +42,6 @@ from heredity.weights.frozen import FrozenProof
 log = logging.getLogger("heredity")
 
 STRETCH_SECONDS = 1.0  # how long the device runs by itself before somebody looks at signals
-
-
-@dataclasses.dataclass
-class Memory:
-    """What the loop remembers across processes; stands in every checkpoint's manifest.
-
-    Args:
-        best: ``step`` and ``mean`` of the best evaluation.
-        elapsed: Seconds of wall time so far.
-        parent: Hash of the weights that the next entry of the lineage comes from.
-        frozen: SHA-256 of each frozen leaf.
-        exactness: Whether this run can be resumed exactly and has been so far; and why not.
-        owed: What was due (see `Due`) when a signal made the run leave instead; or None.
-    """
-
-    best: dict[str, Any] | None = None
-    elapsed: float = 0.0
-    parent: str | None = None
-    frozen: dict[str, str] = dataclasses.field(default_factory=dict)
-    exactness: dict[str, Any] = dataclasses.field(
-        default_factory=lambda: {"exact": True, "reason": ""}
-    )
-    owed: dict[str, bool] | None = None
 
 
 class Run:
@@ -81,6 +59,8 @@ class Run:
         sinks: Where rows of metrics go.
         memory: From the checkpoint this process begins at.
         saved_at: Step of that checkpoint, which need not be written again.
+        held: What is closed when the run ends, after everything else: the environments that were
+            made for it, the lock of the folder.
     """
 
     def __init__(
@@ -96,6 +76,7 @@ class Run:
         sinks: list[MetricsSink],
         memory: Memory,
         saved_at: int | None = None,
+        held: contextlib.ExitStack | None = None,
     ) -> None:
         self.run_id = run_id
         self.runner = runner
@@ -107,6 +88,7 @@ class Run:
         self.callbacks = callbacks
         self.sinks = sinks
         self.memory = memory
+        self._held = contextlib.ExitStack() if held is None else held
         self._proof = FrozenProof(memory.frozen)
         further = [callback.every for callback in callbacks if callback.every]
         self._boundaries = Boundaries(settings, further)
@@ -146,7 +128,7 @@ class Run:
         total = self.settings.total_timesteps
         with contextlib.ExitStack() as ending:
             # Left in the opposite order, all of it, whatever fails on the way.
-            ending.callback(self.runner.close)
+            ending.enter_context(self._held)
             for sink in self.sinks:
                 ending.callback(sink.close)
             for callback in self.callbacks:
@@ -173,9 +155,12 @@ class Run:
                 return
         if self.settings.on_divergence == "rollback":
             self._checkpoint(writer)
-        while self.runner.step < total or self.memory.owed:
-            if self.memory.owed:
+        while self.runner.step < total or self.memory.owed is not None:
+            settling = self.memory.owed is not None
+            if self.memory.owed is not None:
                 due, self.memory.owed = Due(**self.memory.owed), None
+                # The checkpoint of this step says that it is owed, until another one is written.
+                self._saved_at = None
             else:
                 before = self.runner.step
                 self._advance(self._boundaries.next(before), signals)
@@ -197,7 +182,7 @@ class Run:
                 event = self._evaluated(writer, due.snapshot, row)
             elif row:
                 self._write_row(row)
-            if due.checkpoint or (event is not None and event.is_best):
+            if due.checkpoint or settling or (event is not None and event.is_best):
                 self._checkpoint(writer, event)
             if event is not None:
                 yield event
@@ -345,8 +330,6 @@ class Run:
 
         def write() -> None:
             write_checkpoint(folder, checkpoint)
-            if is_best:
-                point_symlink(folder.checkpoints / "best", step_name(step))
             retire_checkpoints(folder, settings.keep_last, best, settings.keep_every)
 
         writer.submit(write)
@@ -358,7 +341,7 @@ class Run:
             return f"{signal_name} at step {self.runner.step:,}; nothing was kept (no directory)"
         return (
             f"{signal_name}: saved at step {self.runner.step:,}. "
-            f"Go on with: heredity resume {self.folder.root}"
+            f"Go on with: heredity resume {shlex.quote(str(self.folder.root))}"
         )
 
     def _recover(self, writer: BackgroundWriter) -> None:
@@ -367,25 +350,30 @@ class Run:
         writer.flush()
         good = None
         if self.folder is not None:
-            good, _ = newest_whole_checkpoint(self.folder)
+            good, _ = newest_whole_checkpoint(self.folder, self.run_id)
         where = "there is no checkpoint yet"
         if good is not None and self.folder is not None:
             where = f"the last good checkpoint is {self.folder.checkpoint(good.step)}"
         attempt = 0 if good is None else int(good.state["attempt"]) + 1
         problem = f"a loss or weight is not finite at step {step:,}; {where}"
-        if self.settings.on_divergence == "stop" or good is None:
+        remedy = "Lower learning_rate or max_grad_norm, or look for NaN in observations and rewards"
+        if self.settings.on_divergence == "stop":
             raise DivergedError(
-                f"{problem}. Lower learning_rate or max_grad_norm, look for NaN in observations "
-                "and rewards, or go back by itself with --on-divergence rollback"
+                f"{problem}. {remedy}, or go back by itself with --on-divergence rollback"
             )
+        if good is None:
+            raise DivergedError(f"{problem}, so nothing to roll back to. {remedy}")
         self._attempts = max(attempt, self._attempts + 1)
         if self._attempts > self.settings.max_rollbacks:
             times = self.settings.max_rollbacks
-            raise DivergedError(f"{problem}; it was rolled back {times} times")
+            raise DivergedError(f"{problem}; it was rolled back {times} times. {remedy}")
         exactness = self.runner.load(good.policy, good.state, self._attempts)
         log.warning("%s: rolled back, attempt %d", problem, self._attempts)
         if not exactness.exact:
             log.warning("the episodes were begun anew: %s", exactness.reason)
+            self.memory.note_exactness([exactness.reason])
+        for sink in self.sinks:
+            sink.rewind(good.step)
         self._gathered, self._logged_at = Accumulator(), self.runner.step
         policy_hash = content_hash(unflatten(good.policy))
         # What was snapshotted after the good moment is no ancestor of what comes now.

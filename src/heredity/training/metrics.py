@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import io
+import logging
 import math
 import socket
 import struct
@@ -14,10 +15,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from heredity.common.errors import MissingExtraError, StorageError
-from heredity.common.files import read_text, write_atomically
+from heredity.common.errors import MissingExtraError, RefusedError, StorageError
+from heredity.common.files import read_text, set_aside, write_atomically
 from heredity.common.run_folder import RunFolder
 from heredity.training.evaluation import Evaluation
+
+log = logging.getLogger("heredity")
 
 STEP = "time/total_timesteps"
 
@@ -63,6 +66,10 @@ class MetricsSink(Protocol):
         """Write one row."""
         ...
 
+    def rewind(self, step: int) -> None:
+        """Take back the rows after `step`: the run goes over them again."""
+        ...
+
     def close(self) -> None:
         """Flush and close."""
         ...
@@ -79,15 +86,29 @@ class CsvSink:
     def __init__(self, path: Path, resume_at: int | None = None) -> None:
         self._path = path
         self._columns: list[str] = []
-        if resume_at is not None and path.is_file():
-            # A process that died may have left half a line at the end.
-            whole = read_text(path).rpartition("\n")[0]
-            table = csv.DictReader(io.StringIO(whole, newline=""))
-            rows = [row for row in table if _step_of(row) <= resume_at]
-            self._columns = list(rows[0]) if rows else []
-            self._rewrite(rows)
-        else:
+        if resume_at is None:
             self._rewrite([])
+        else:
+            self.rewind(resume_at)
+
+    def rewind(self, step: int) -> None:
+        """Take back the rows after `step`."""
+        rows = [row for row in self._rows() if _step_of(row) <= step]
+        self._columns = list(rows[0]) if rows else []
+        self._rewrite(rows)
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """What is there; a file that is no table is set aside, because metrics stop no training."""
+        if not self._path.is_file():
+            return []
+        try:
+            # A process that died may have left half a line at the end.
+            whole = read_text(self._path).rpartition("\n")[0]
+            table = list(csv.DictReader(io.StringIO(whole, newline="")))
+        except (RefusedError, csv.Error) as error:
+            log.warning("%s: begun anew; what was there is %s", error, set_aside(self._path))
+            return []
+        return [row for row in table if None not in row]  # a torn row has cells of another
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         text = io.StringIO()
@@ -103,10 +124,7 @@ class CsvSink:
         new = [name for name in cells if name not in self._columns]
         try:
             if new:
-                rows: list[dict[str, Any]] = []
-                if self._columns:
-                    with self._path.open(newline="", encoding="utf-8") as stream:
-                        rows = list(csv.DictReader(stream))
+                rows = self._rows() if self._columns else []
                 self._columns += new
                 self._rewrite([*rows, cells])
                 return
@@ -152,9 +170,13 @@ class TensorBoardSink:
         # TensorBoard reads the files of a folder in the order of their names.
         self._path = folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
         self._append(file_version="brain.Event:2")
+        self._session_start = events.SessionLog(status=events.SessionLog.START)
         if resume_at is not None:
-            start = events.SessionLog(status=events.SessionLog.START)
-            self._append(step=resume_at + 1, session_log=start)
+            self.rewind(resume_at)
+
+    def rewind(self, step: int) -> None:
+        """Take back what was logged after `step`: TensorBoard drops it when it reads this."""
+        self._append(step=step + 1, session_log=self._session_start)
 
     def _append(self, **what: Any) -> None:
         """One record: length, checksum of it, event, checksum of it (the format TFRecord)."""
@@ -201,6 +223,12 @@ class WandbSink:
         """Log one row."""
         self._run.log(row, step=step)
 
+    def rewind(self, step: int) -> None:
+        """Say so: what is stored there stays, and rows up to its last step are not taken again."""
+        log.warning(
+            "Weights & Biases keeps its rows after step %s, and takes no others", f"{step:,}"
+        )
+
     def close(self) -> None:
         """End the run."""
         self._run.finish()
@@ -211,7 +239,7 @@ def append_evaluation(folder: RunFolder, step: int, evaluation: Evaluation) -> N
 
     An evaluation at or after `step` that is there already is replaced: the run went over it again.
     """
-    before = folder.read_evaluations()
+    before = _stored_evaluations(folder)
     steps = before.get("timesteps", np.zeros(0, np.int64))
     kept = steps < step
     arrays: dict[str, Any] = {"timesteps": np.append(steps[kept], step)}
@@ -224,3 +252,20 @@ def append_evaluation(folder: RunFolder, step: int, evaluation: Evaluation) -> N
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)
     write_atomically(folder.evaluations, buffer.getvalue())
+
+
+def _stored_evaluations(folder: RunFolder) -> dict[str, np.ndarray]:
+    """What is there; a file that is none is set aside, because it stops no training."""
+    try:
+        stored = folder.read_evaluations()
+        if not stored:
+            return {}
+        shapes = {name: leaf.shape for name, leaf in stored.items()}
+        length = shapes.get("timesteps", ())
+        tables = [shapes.get(name, ()) for name in ("results", "ep_lengths")]
+        if len(length) != 1 or any(len(s) != 2 or s[0] != length[0] for s in tables):
+            raise RefusedError(folder.evaluations, f"holds other arrays than evaluations: {shapes}")
+        return stored
+    except RefusedError as error:
+        log.warning("%s: begun anew; what was there is %s", error, set_aside(folder.evaluations))
+        return {}

@@ -64,10 +64,6 @@ class Runner(Protocol):
         """Go on from what `policy_leaves` and `save` gave."""
         ...
 
-    def close(self) -> None:
-        """Give back what the runner holds."""
-        ...
-
 
 class _Runner:
     """What both runners share: weights and state in and out."""
@@ -165,9 +161,6 @@ class DeviceRunner(_Runner):
         """Go on from a saved state, environments included."""
         self._load_state(policy, state, attempt)
         return EXACT
-
-    def close(self) -> None:
-        """Nothing to give back."""
 
 
 class HostRunner(_Runner):
@@ -298,10 +291,6 @@ class HostRunner(_Runner):
         )
         self._observation = self._episodes.observation
         return exactness
-
-    def close(self) -> None:
-        """Close the environments."""
-        self._environment.close()
 
 
 def _means(sums: dict[str, float]) -> dict[str, float]:

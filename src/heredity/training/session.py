@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+import shlex
 import uuid
 from collections.abc import Generator, Sequence
 from pathlib import Path
@@ -11,32 +13,35 @@ from typing import Any
 
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.config import PPOConfig
-from heredity.common.errors import MismatchError, RefusedError, UsageError
-from heredity.common.files import dump_json, point_symlink, sweep_temporaries, write_atomically
-from heredity.common.provenance import now, numerics, versions
-from heredity.common.run_folder import RUN_SCHEMA_VERSION, RunFolder, step_name
+from heredity.common.errors import MismatchError, UsageError
+from heredity.common.files import (
+    FolderLock,
+    seal_json,
+    set_aside,
+    sweep_temporaries,
+    write_atomically,
+)
+from heredity.common.provenance import numerics, versions
+from heredity.common.run_folder import RunFolder
 from heredity.environments import (
     Environment,
-    EnvironmentSpec,
     HostEnvironment,
-    make,
-    make_recorded,
 )
 from heredity.policies import Lineage, LineageEntry
 from heredity.training.callbacks import CallbackLike, as_callbacks
-from heredity.training.checkpoints import Checkpoint, newest_whole_checkpoint
-from heredity.training.evaluation import Evaluator
+from heredity.training.checkpoints import Checkpoint, newest_whole_checkpoint, point_links
+from heredity.training.evaluation import Evaluator, evaluation_copy
 from heredity.training.events import Event
-from heredity.training.loop import Memory, Run
+from heredity.training.loop import Run
+from heredity.training.memory import Memory
 from heredity.training.metrics import CsvSink, MetricsSink, TensorBoardSink
+from heredity.training.record import config_record, read_settings, recorded_environment
 from heredity.training.runners import Runner, make_runner
 from heredity.training.settings import RunSettings
 from heredity.weights import content_hash, unflatten
 from heredity.weights.frozen import FrozenProof
 
 log = logging.getLogger("heredity")
-
-EVALUATION_ENVIRONMENTS = 8  # host environments that an evaluation plays side by side, at most
 
 
 def begin_run(
@@ -56,7 +61,7 @@ def begin_run(
         callback: One or several callbacks.
 
     Raises:
-        UsageError: when the directory holds a run already.
+        UsageError: when the directory holds a run already, or somebody else is using it.
     """
     callbacks = as_callbacks(callback)
     for one in callbacks:
@@ -64,19 +69,37 @@ def begin_run(
     schedule = settings.schedule_timesteps or settings.total_timesteps
     settings = dataclasses.replace(settings, schedule_timesteps=schedule)
     folder = None if directory is None else RunFolder(Path(directory))
-    if folder is not None and folder.config.exists():
-        raise UsageError(
-            f"{folder.root} holds a run already: go on with `heredity resume {folder.root}`, "
-            "or choose another directory"
-        )
-    run_id = uuid.uuid4().hex[:12]
-    record = _config_record(run_id, config, environment, settings)
-    runner = _make_runner(config, environment, settings)
-    run = _fresh(run_id, runner, environment, settings, folder, callbacks, record)
     if folder is not None:
-        # Last: what was refused on the way here has not taken the directory.
-        write_atomically(folder.config, dump_json(record))
+        _check_unused(folder)
+    run_id = uuid.uuid4().hex[:12]
+    record = config_record(run_id, config, environment, settings)
+    runner = _make_runner(config, environment, settings)
+    made = contextlib.ExitStack()
+    try:
+        if folder is not None:
+            made.callback(FolderLock(folder.root).close)
+            _check_unused(folder)  # somebody may have been faster
+        run = _fresh(run_id, runner, environment, settings, folder, callbacks, record, made)
+        if folder is not None:
+            # Last: what was refused on the way here has not taken the directory.
+            write_atomically(folder.config, seal_json(record))
+    except BaseException:
+        made.close()
+        raise
     return run.events()
+
+
+def _check_unused(folder: RunFolder) -> None:
+    if folder.config.exists():
+        raise UsageError(
+            f"{folder.root} holds a run already: go on with "
+            f"`heredity resume {shlex.quote(str(folder.root))}`, or choose another directory"
+        )
+    if folder.checkpoint_steps() or folder.snapshot_steps():
+        raise UsageError(
+            f"{folder.root} has checkpoints or snapshots of another run, whose config.json is "
+            "gone: choose another directory"
+        )
 
 
 def _fresh(
@@ -87,7 +110,9 @@ def _fresh(
     folder: RunFolder | None,
     callbacks: list,
     record: dict[str, Any],
+    made: contextlib.ExitStack,
 ) -> Run:
+    """A run from fresh weights, which closes what was `made` for it when it ends."""
     policy_hash = content_hash(unflatten(runner.policy_leaves()))
     arguments = {
         "algorithm": "ppo",
@@ -105,7 +130,7 @@ def _fresh(
     return Run(
         run_id=run_id,
         runner=runner,
-        evaluator=_make_evaluator(runner.algorithm, environment, settings),
+        evaluator=_make_evaluator(runner.algorithm, environment, settings, made),
         settings=settings,
         spec=runner.algorithm.spec,
         lineage=Lineage().then(born),
@@ -113,6 +138,7 @@ def _fresh(
         callbacks=callbacks,
         sinks=_sinks(folder, callbacks, run_id, record, None),
         memory=memory,
+        held=made,
     )
 
 
@@ -135,24 +161,43 @@ def resume_run(
 
     Raises:
         RefusedError: when this is not a run, or its environment may not be made.
-        UsageError: when there is nothing left to do.
+        UsageError: when there is nothing left to do, or somebody else is using the directory.
     """
     folder = RunFolder(Path(directory))
-    record = folder.read_config()
-    config, settings = _read_settings(folder, record)
+    folder.read_config(sealed=True)  # before anything is written into what may be no run
+    made = contextlib.ExitStack()
+    made.callback(FolderLock(folder.root).close)
+    try:
+        run = _resume(folder, changes or {}, callback, environment, trust, made)
+    except BaseException:
+        made.close()
+        raise
+    return run.events()
+
+
+def _resume(
+    folder: RunFolder,
+    changes: dict[str, Any],
+    callback: CallbackLike,
+    environment: Environment | None,
+    trust: Sequence[str],
+    made: contextlib.ExitStack,
+) -> Run:
+    record = folder.read_config(sealed=True)
+    config, settings = read_settings(folder, record)
     known = {field.name for field in dataclasses.fields(RunSettings)}
     fixed = {"seed", "schedule_timesteps"}
-    for name in changes or {}:
+    for name in changes:
         if name not in known - fixed:
             raise UsageError(f"{name} cannot be changed by a resume")
-    settings = dataclasses.replace(settings, **(changes or {}))
+    settings = dataclasses.replace(settings, **changes)
     callbacks = as_callbacks(callback)
     for one in callbacks:
         settings = one.configure(settings)
     for place in (folder.root, folder.checkpoints, folder.snapshots):
         sweep_temporaries(place)
 
-    checkpoint, refused = newest_whole_checkpoint(folder)
+    checkpoint, refused = newest_whole_checkpoint(folder, record["run_id"])
     for error in refused:
         log.warning("refused: %s", error)
     finished = checkpoint is not None and checkpoint.step >= settings.total_timesteps
@@ -162,28 +207,41 @@ def resume_run(
             "give a larger --total-timesteps to train on"
         )
     if environment is None:
-        environment = _recorded_environment(folder, record, config.num_envs, trust)
+        environment = recorded_environment(folder, record, config.num_envs, trust)
+        if isinstance(environment, HostEnvironment):
+            made.callback(environment.close)
+    _warn_of_idle_end(config, settings)
     runner = _make_runner(config, environment, settings)
     if checkpoint is None:
         log.warning("%s: no whole checkpoint, starting again from config.json", folder.root)
-        run = _fresh(record["run_id"], runner, environment, settings, folder, callbacks, record)
+        run = _fresh(
+            record["run_id"], runner, environment, settings, folder, callbacks, record, made
+        )
     else:
-        run = _resumed(checkpoint, runner, environment, settings, folder, callbacks, record)
-    _set_aside(folder, -1 if checkpoint is None else checkpoint.step)
-    total = settings.total_timesteps
-    changed = {**record, "run": _settings_json(settings), "total_timesteps": total}
-    write_atomically(folder.config, dump_json(changed))
-    return run.events()
-
-
-def _set_aside(folder: RunFolder, step: int) -> None:
-    """Checkpoints after `step` were refused: they count no longer, nor are taken for one."""
+        run = _resumed(checkpoint, runner, environment, settings, folder, callbacks, record, made)
     for later in folder.checkpoint_steps():
-        if later > step:
-            aside = folder.checkpoint(later)
-            aside.rename(aside.with_name(f"{aside.name}.refused-{uuid.uuid4().hex[:6]}"))
-    if step >= 0:
-        point_symlink(folder.checkpoints / "last", step_name(step))
+        if checkpoint is None or later > checkpoint.step:
+            # It was refused: it counts no longer, nor is it taken for one.
+            set_aside(folder.checkpoint(later))
+    point_links(folder, None if checkpoint is None else checkpoint.step, run.memory.best)
+    total = settings.total_timesteps
+    changed = {**record, "run": dataclasses.asdict(settings), "total_timesteps": total}
+    write_atomically(folder.config, seal_json(changed))
+    return run
+
+
+def _warn_of_idle_end(config: PPOConfig, settings: RunSettings) -> None:
+    """Steps after the end of a linear schedule have its last learning rate, which may be zero."""
+    schedule, total = settings.schedule_timesteps, settings.total_timesteps
+    ends_at_zero = config.learning_rate_schedule == "linear" and config.learning_rate_end == 0
+    if schedule is not None and total > schedule and ends_at_zero:
+        log.warning(
+            "the learning rate is 0 from step %s on, so nothing will be learnt from there to step "
+            "%s: a run that is to be extended is started with a larger --schedule-timesteps, or "
+            "with --learning-rate-end",
+            f"{schedule:,}",
+            f"{total:,}",
+        )
 
 
 def _resumed(
@@ -194,10 +252,13 @@ def _resumed(
     folder: RunFolder,
     callbacks: list,
     record: dict[str, Any],
+    made: contextlib.ExitStack,
 ) -> Run:
     place = folder.checkpoint(checkpoint.step)
     spec = runner.algorithm.spec
-    if checkpoint.spec.to_json() != spec.to_json():
+    # The person may give another environment with the same spaces; nothing else may differ.
+    nameless = [dataclasses.replace(one, environment=None) for one in (checkpoint.spec, spec)]
+    if nameless[0].to_json() != nameless[1].to_json():
         raise MismatchError(
             "the checkpoint's policy is another than config.json describes",
             "Settings of the networks and spaces cannot change within a run",
@@ -208,11 +269,8 @@ def _resumed(
     notes = checkpoint.notes
     reasons = [exactness.reason] if not exactness.exact else []
     reasons += _numeric_differences(notes)
-    before = notes.get("exactness", {"exact": True, "reason": ""})
     if reasons:
         log.warning("this resume is not exact: %s", "; ".join(reasons))
-    exact = before["exact"] and not reasons
-    reason = "; ".join([r for r in [before["reason"], *reasons] if r])
     policy_hash = content_hash(unflatten(checkpoint.policy))
     entry = LineageEntry(
         operation="resume",
@@ -231,15 +289,16 @@ def _resumed(
         elapsed=notes.get("elapsed", 0.0),
         parent=policy_hash,
         frozen=notes.get("frozen", {}),
-        exactness={"exact": exact, "reason": reason},
+        exactness=notes["exactness"],
         owed=notes.get("owed"),
     )
+    memory.note_exactness(reasons)
     FrozenProof(memory.frozen).check(unflatten(checkpoint.policy))
     log.info("resuming %s at step %s", folder.root, f"{checkpoint.step:,}")
     return Run(
         run_id=checkpoint.run,
         runner=runner,
-        evaluator=_make_evaluator(runner.algorithm, environment, settings),
+        evaluator=_make_evaluator(runner.algorithm, environment, settings, made),
         settings=settings,
         spec=spec,
         lineage=checkpoint.lineage.then(entry),
@@ -248,6 +307,7 @@ def _resumed(
         sinks=_sinks(folder, callbacks, checkpoint.run, record, checkpoint.step),
         memory=memory,
         saved_at=checkpoint.step,
+        held=made,
     )
 
 
@@ -257,7 +317,7 @@ def _numeric_differences(notes: dict[str, Any]) -> list[str]:
     for kind, current in (("numerics", numerics()), ("versions", versions())):
         for name, saved in notes.get(kind, {}).items():
             now_is = current.get(name)
-            if name not in ("heredity", "safetensors") and saved != now_is:
+            if name != "safetensors" and saved != now_is:  # its files are compared by bytes
                 differences.append(f"{name} was {saved or 'unset'}, is {now_is or 'unset'}")
     return differences
 
@@ -279,37 +339,16 @@ def _make_runner(config: PPOConfig, environment: Environment, settings: RunSetti
 
 
 def _make_evaluator(
-    algorithm: PPO, environment: Environment, settings: RunSettings
+    algorithm: PPO, environment: Environment, settings: RunSettings, made: contextlib.ExitStack
 ) -> Evaluator | None:
     episodes = settings.evaluation_episodes
     if episodes == 0:
         return None
-    if isinstance(environment, HostEnvironment):
-        environment = evaluation_copy(environment, episodes, settings.snapshot_every is not None)
     record = settings.snapshot_every is not None
+    if isinstance(environment, HostEnvironment):
+        environment = evaluation_copy(environment, episodes, record)
+        made.callback(environment.close)
     return Evaluator(algorithm.spec, environment, episodes, record=record)
-
-
-def evaluation_copy(environment: HostEnvironment, episodes: int, draw: bool) -> HostEnvironment:
-    """A host environment of the same kind, for evaluating.
-
-    Args:
-        environment: The one trained in.
-        episodes: How many will be played.
-        draw: Whether it should draw pictures, if that kind can.
-    """
-    if environment.spec is None:
-        raise UsageError(
-            "the environment has no id, so no second one can be made for evaluation: "
-            "set evaluation_episodes=0"
-        )
-    options = dict(environment.spec.options)
-    if draw and "render" in options:
-        options["render"] = True
-    copies = min(episodes, EVALUATION_ENVIRONMENTS)
-    copy = make(environment.spec.id, num_envs=copies, **options)
-    assert isinstance(copy, HostEnvironment)
-    return copy
 
 
 def _sinks(
@@ -328,48 +367,3 @@ def _sinks(
     for callback in callbacks:
         sinks += callback.sinks(run_id, record)
     return sinks
-
-
-def _settings_json(settings: RunSettings) -> dict[str, Any]:
-    return dataclasses.asdict(settings)
-
-
-def _config_record(
-    run_id: str, config: PPOConfig, environment: Environment, settings: RunSettings
-) -> dict[str, Any]:
-    return {
-        "schema_version": RUN_SCHEMA_VERSION,
-        "run_id": run_id,
-        "created": now(),
-        "algorithm": "ppo",
-        "settings": dataclasses.asdict(config),
-        "run": _settings_json(settings),
-        "environment": environment.spec.to_json() if environment.spec else None,
-        "seed": settings.seed,
-        "total_timesteps": settings.total_timesteps,
-        "versions": versions(),
-        "numerics": numerics(),
-    }
-
-
-def _read_settings(folder: RunFolder, record: dict[str, Any]) -> tuple[PPOConfig, RunSettings]:
-    if record.get("algorithm") != "ppo":
-        raise RefusedError(folder.config, f"names the algorithm {record.get('algorithm')!r}")
-    if not isinstance(record.get("run_id"), str):
-        raise RefusedError(folder.config, f"names the run_id {record.get('run_id')!r}")
-    try:
-        return PPOConfig(**record["settings"]), RunSettings(**record["run"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise RefusedError(folder.config, f"does not describe a run ({error})") from None
-
-
-def _recorded_environment(
-    folder: RunFolder, record: dict[str, Any], num_envs: int, trust: Sequence[str]
-) -> Environment:
-    named = record.get("environment")
-    if not isinstance(named, dict):
-        raise UsageError(f"{folder.root} names no environment: give it with --env")
-    identity, options = named.get("id"), named.get("options")
-    if not isinstance(identity, str) or not isinstance(options, dict):
-        raise RefusedError(folder.config, f"does not name its environment (id, options): {named}")
-    return make_recorded(EnvironmentSpec(identity, options), num_envs, trust)

@@ -120,6 +120,30 @@ def plain_numbers_exact(values: np.ndarray) -> list[int | float]:
     return [int(value) if float(value).is_integer() else float(value) for value in values]
 
 
+def evaluated_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, standard deviation and number of the finite values of each evaluation.
+
+    Evaluations of fewer episodes than others are filled up with NaN in the file.
+
+    Args:
+        values: Shape (evaluations, episodes).
+
+    Returns:
+        Three arrays of shape (evaluations,); NaN for mean and deviation where nothing is finite.
+
+    Example:
+        >>> [part.tolist() for part in evaluated_spread(np.array([[1.0, 3.0], [5.0, np.nan]]))]
+        [[2.0, 5.0], [1.0, 0.0], [2, 1]]
+    """
+    values = values.astype(np.float64)
+    finite = np.isfinite(values)
+    count = finite.sum(axis=1)
+    known = np.where(count, count, np.nan)
+    mean = np.where(finite, values, 0.0).sum(axis=1) / known
+    off = np.where(finite, values - mean[:, None], 0.0)
+    return mean, np.sqrt((off**2).sum(axis=1) / known), count
+
+
 def _progress(run: Run, title: str, logged: str, evaluated: str, wide: bool) -> Chart | None:
     """What training saw and what evaluation measured, in one figure."""
     traces: list[dict[str, Any]] = []
@@ -128,8 +152,7 @@ def _progress(run: Run, title: str, logged: str, evaluated: str, wide: bool) -> 
     values = run.evaluations.get(evaluated)
     if values is not None:
         x = plain_numbers_exact(run.evaluations["timesteps"])
-        values = values.astype(np.float64)
-        mean, std = values.mean(axis=1), values.std(axis=1)
+        mean, std, _ = evaluated_spread(values)
         mode = "lines+markers" if len(x) <= 60 else "lines"
         traces += _band(x, mean - std, mean + std, "@c0-soft")
         traces.append(

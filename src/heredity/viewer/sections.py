@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from heredity.viewer.charts import Chart
+from heredity.viewer.charts import Chart, evaluated_spread
 from heredity.viewer.formatting import score_text, spread_text, steps_text, time_text, value_text
 from heredity.viewer.lineage import NOTED, Node, Row, family, rows_of
 from heredity.viewer.reading import Run, Score, Snapshot, number, short_hash
@@ -45,11 +45,11 @@ def _best_evaluation(run: Run) -> tuple[Score, int] | None:
     results = run.evaluations.get("results")
     if results is None:
         return None
-    means = results.astype(np.float64).mean(axis=1)
+    means, stds, counts = evaluated_spread(results)
     if not np.isfinite(means).any():
         return None
     at = int(np.nanargmax(means))
-    score = Score(float(means[at]), float(results[at].std()), results.shape[1])
+    score = Score(float(means[at]), float(stds[at]), int(counts[at]))
     return score, int(run.evaluations["timesteps"][at])
 
 

@@ -3,9 +3,79 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 from typing import Literal
 
 from heredity.common.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class _Bound:
+    """What a float setting may be; always a finite number.
+
+    Args:
+        low: Not below this.
+        high: Not above this.
+        without: Not this either.
+        optional: Whether None will do as well.
+        advice: What to give instead.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    without: float | None = None
+    optional: bool = False
+    advice: str = ""
+
+    def check(self, name: str, value: object) -> None:
+        if value is None and self.optional:
+            return
+        found = math.nan
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):
+            found = float(value)
+        inside = math.isfinite(found) and self.low <= found <= self.high
+        if not inside or found == self.without:
+            advice = f" ({self.advice})" if self.advice else ""
+            raise UsageError(f"{name} {value!r}: {self} was expected{advice}")
+
+    def __str__(self) -> str:
+        words = "a finite number"
+        if self.low > -math.inf:
+            words += f" {'>' if self.low == self.without else '>='} {self.low:g}"
+        elif self.without is not None:
+            words += f" other than {self.without:g}"
+        if self.high < math.inf:
+            words += f" and <= {self.high:g}"
+        return words + (" or None" if self.optional else "")
+
+
+_ANY_POSITIVE = _Bound(low=0, without=0)
+_NOT_NEGATIVE = _Bound(low=0)
+_SHARE = _Bound(low=0, high=1)
+_POSITIVE_OR_NONE = _Bound(low=0, without=0, optional=True)
+_BOUNDS = {
+    "learning_rate": _NOT_NEGATIVE,
+    "learning_rate_end": _NOT_NEGATIVE,
+    "discount": _SHARE,
+    "gae_lambda": _SHARE,
+    "clip_range": _NOT_NEGATIVE,
+    "clip_range_value": _POSITIVE_OR_NONE,
+    "entropy_coefficient": _NOT_NEGATIVE,
+    "value_coefficient": _NOT_NEGATIVE,
+    "max_grad_norm": _Bound(
+        low=0, without=0, advice="a very large number such as 1e9 leaves gradients as they are"
+    ),
+    "adam_epsilon": _ANY_POSITIVE,
+    "target_kl": _POSITIVE_OR_NONE,
+    "desired_kl": _ANY_POSITIVE,
+    "learning_rate_min": _NOT_NEGATIVE,
+    "learning_rate_max": _ANY_POSITIVE,
+    "observation_clip": _ANY_POSITIVE,
+    "reward_scale": _Bound(without=0),
+    "initial_std": _ANY_POSITIVE,
+    "actor_output_scale": _NOT_NEGATIVE,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,20 +172,13 @@ class PPOConfig:
                 "a minibatch of one transition has no deviation: use fewer num_minibatches, or "
                 "normalize_advantages=False"
             )
-        for name, low, high in (
-            ("discount", 0, 1),
-            ("gae_lambda", 0, 1),
-            ("learning_rate", 0, None),
-            ("clip_range", 0, None),
-            ("max_grad_norm", 0, None),
-            ("initial_std", 0, None),
-            ("observation_clip", 0, None),
-        ):
-            value = getattr(self, name)
-            # Written so that NaN fails as well.
-            if not (value >= low and (high is None or value <= high)):
-                upper = "" if high is None else f" and <= {high}"
-                raise UsageError(f"{name} {value!r}: a number >= {low}{upper} was expected")
+        for name, bound in _BOUNDS.items():
+            bound.check(name, getattr(self, name))
+        if self.learning_rate_min > self.learning_rate_max:
+            raise UsageError(
+                f"learning_rate_min {self.learning_rate_min!r}: a number <= learning_rate_max = "
+                f"{self.learning_rate_max!r} was expected"
+            )
 
     @property
     def num_transitions(self) -> int:
