@@ -45,26 +45,32 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
+        """What the run was started with, sealed."""
         return self.root / "config.json"
 
     @property
     def metrics(self) -> Path:
+        """One row for each log boundary."""
         return self.root / "metrics.csv"
 
     @property
     def evaluations(self) -> Path:
+        """Every evaluation, as Stable-Baselines3 writes them."""
         return self.root / "evaluations.npz"
 
     @property
     def report(self) -> Path:
+        """The report, once it is written."""
         return self.root / "report.html"
 
     @property
     def snapshots(self) -> Path:
+        """The timeline."""
         return self.root / "snapshots"
 
     @property
     def checkpoints(self) -> Path:
+        """For resuming; with the links ``last`` and ``best``."""
         return self.root / "checkpoints"
 
     def snapshot(self, step: int) -> Path:
