@@ -1,6 +1,7 @@
 """Measure, write the numbers as JSON, and render the README's table from them.
 
-``make bench`` runs everything; ``python benchmarks/run.py predict`` one of them. Peers are
+``make bench`` runs everything; ``python benchmarks/run.py predict`` one of them, and what follows
+the name (the steps of ``snapshots``) is given to it. Peers are
 installed by hand into any environment of your choice, which ``HEREDITY_PEERS`` names:
 ``HEREDITY_PEERS=/path/to/python make bench``. Without it only our own side is measured, and the
 table keeps the peer's number out.
@@ -14,7 +15,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,12 @@ def machine() -> dict[str, Any]:
     return {"processor": model, "cores": os.cpu_count(), "system": platform.system()}
 
 
-def script(name: str, python: str = sys.executable) -> dict[str, Any]:
+def script(
+    name: str, python: str = sys.executable, arguments: Sequence[str] = ()
+) -> dict[str, Any]:
     """What a script of this folder prints as its last line, as JSON."""
-    done = subprocess.run([python, str(HERE / name)], stdout=subprocess.PIPE, text=True, check=True)
+    command = [python, str(HERE / name), *arguments]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
@@ -60,7 +64,7 @@ def predict() -> dict[str, Any]:
 
 def snapshots() -> dict[str, Any]:
     """What a snapshot every 1 % of the steps costs a run of brax/ant."""
-    return script("snapshot_cost.py")
+    return script("snapshot_cost.py", arguments=sys.argv[2:])
 
 
 BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"predict": predict, "snapshots": snapshots}
@@ -94,7 +98,7 @@ def table() -> str:
 
 
 def main() -> None:
-    chosen = sys.argv[1:] or list(BENCHMARKS)
+    chosen = sys.argv[1:2] or list(BENCHMARKS)
     RESULTS.mkdir(exist_ok=True)
     for name in chosen:
         if name not in BENCHMARKS:
