@@ -9,7 +9,7 @@ import pytest
 
 from heredity.common.errors import RefusedError, UnknownNameError, UsageError
 from heredity.networks import MlpOptions, NetworkSpec, build_network
-from heredity.networks.mlp import ACTIVATIONS
+from heredity.networks.mlp import ACTIVATIONS, NUMPY_ACTIVATIONS
 from heredity.spaces import Box, Dict, Discrete
 from heredity.weights import flatten
 
@@ -73,6 +73,25 @@ def test_computes_what_its_definition_says(activation: str):
         params["output"]["bias"]
     )
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_numpy_activations_are_the_same_functions(activation: str):
+    x = np.concatenate([np.linspace(-90, 90, 721), [0.0, 1e-6, -1e-6]]).astype(np.float32)
+    found = NUMPY_ACTIVATIONS[activation](x)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, ACTIVATIONS[activation](jnp.asarray(x)), rtol=1e-5, atol=1e-6)
+
+
+def test_one_observation_in_numpy_gives_the_outputs_of_apply():
+    network = build_network(MlpOptions((4, 6)).spec(), SPACE, 2)
+    params = jax.tree.map(np.asarray, weights(network))
+    function = network.in_numpy(params)
+    assert function is not None
+    for choice, state in enumerate(np.random.default_rng(1).normal(size=(2, 3)).astype(np.float32)):
+        one = {"state": state, "choice": np.int64(choice)}
+        expected, _, _ = network.apply(params, one)
+        np.testing.assert_allclose(function(one), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("batch", [(), (5,), (2, 5)])

@@ -7,6 +7,7 @@ import pytest
 
 from heredity.common.errors import MismatchError, UnknownNameError, UsageError
 from heredity.networks import DistributionSpec, MlpOptions
+from heredity.networks.mlp import ACTIVATIONS
 from heredity.policies import ActorCritic, Policy, PolicySpec
 from heredity.spaces import Box, Dict, Dim, Discrete, MultiDiscrete, Space
 from heredity.weights import flatten, unflatten
@@ -67,6 +68,44 @@ def test_single_and_batched_are_the_same(observation: str, action: str):
         np.testing.assert_allclose(single, row, rtol=1e-5, atol=1e-6)
     one, _ = policy.predict(stacked(values[:1]))
     assert np.shape(one) == (1, *np.shape(singles[0]))
+
+
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+@pytest.mark.parametrize("action", ACTIONS)
+def test_one_observation_in_numpy_acts_as_the_compiled_policy_does(action: str, activation: str):
+    space, kind = ACTIONS[action]
+    network = MlpOptions((16, 8), activation=activation).spec()
+    state = Dict({"state": STATE, "goal": Discrete(5)})
+    spec = PolicySpec(
+        state, space, network, DistributionSpec(kind), normalize_observations=True,
+        observation_clip=2.0,
+    )  # fmt: skip
+    generator = np.random.default_rng(1)
+    # Weights wide enough that the squashing, the bounds and the cut of the normaliser all matter.
+    leaves = {
+        path: generator.uniform(0.1, 2, leaf.shape).astype(leaf.dtype)
+        if path.startswith("normalizer")
+        else generator.normal(size=leaf.shape).astype(leaf.dtype)
+        for path, leaf in flatten(ActorCritic(spec).init(0)).items()
+    }
+    policy = Policy(spec, unflatten(leaves))
+    compiled = jax.jit(
+        lambda observation: policy.act(policy.params, observation, deterministic=True)[0]
+    )
+    found = []
+    for value in samples(state, 40):
+        value["state"] = (value["state"] * 3).astype(np.float32)
+        found.append(policy.predict(value)[0])
+        np.testing.assert_allclose(found[-1], compiled(value), rtol=2e-5, atol=2e-6)
+    assert len(np.unique(found, axis=0)) > 2
+    infinite = {"state": np.array([np.inf, -np.inf, 0], np.float32), "goal": np.int64(1)}
+    np.testing.assert_allclose(policy.predict(infinite)[0], compiled(infinite), rtol=2e-5)
+
+
+def test_weights_cannot_be_changed_in_place():
+    policy = make()
+    with pytest.raises(ValueError, match="read-only"):
+        policy.params["actor"]["output"]["bias"][:] = 1
 
 
 @pytest.mark.parametrize("action", ACTIONS)

@@ -15,6 +15,7 @@ from heredity.weights import Params
 
 Carry: TypeAlias = Any
 Taps: TypeAlias = dict[str, jax.Array]
+NumpyFunction: TypeAlias = Callable[[Any], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +97,21 @@ class Network(abc.ABC):
         """The same over ``(T, B, ...)``. Without memory that is one larger batch."""
         output, carry, _ = self.apply(params, observation, carry, is_first=is_first, key=key)
         return output, carry
+
+    def in_numpy(self, params: Params) -> NumpyFunction | None:
+        """`apply` for one observation at a time, in numpy; None where nobody wrote it.
+
+        For one observation, handing a compiled program its arguments takes longer than a small
+        network does. Equal to `apply` up to rounding.
+
+        Args:
+            params: What `init` gives, as numpy arrays. Kept, not copied.
+
+        Returns:
+            From one observation (no batch axes) to outputs ``(output_size,)``.
+        """
+        del params
+        return None
 
     @abc.abstractmethod
     def axes(self) -> Mapping[str, tuple[str, ...]]:

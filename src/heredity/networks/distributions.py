@@ -69,6 +69,13 @@ class Distribution(abc.ABC):
     def to_action(self, raw_action: jax.Array) -> jax.Array:
         """What the environment receives."""
 
+    @abc.abstractmethod
+    def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
+        """``to_action(mode(parameters))`` for the outputs ``(O,)`` of one observation, in numpy.
+
+        Free parameters spread the draws; none of ours moves the most likely action.
+        """
+
 
 class Categorical(Distribution):
     """One choice; the parameters are logits."""
@@ -98,6 +105,9 @@ class Categorical(Distribution):
 
     def to_action(self, raw_action: jax.Array) -> jax.Array:
         return raw_action + self._start
+
+    def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
+        return outputs.argmax() + self._start
 
 
 class MultiCategorical(Distribution):
@@ -135,6 +145,10 @@ class MultiCategorical(Distribution):
 
     def to_action(self, raw_action: jax.Array) -> jax.Array:
         return raw_action
+
+    def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
+        parts = np.split(outputs, self._ends)
+        return np.array([logits.argmax() for logits in parts], np.int32)
 
 
 def _normal_log_prob(mean: jax.Array, log_std: jax.Array, value: jax.Array) -> jax.Array:
@@ -214,6 +228,9 @@ class Normal(_Continuous):
     def to_action(self, raw_action: jax.Array) -> jax.Array:
         return jnp.clip(raw_action, *self._bounds(raw_action))
 
+    def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
+        return np.minimum(np.maximum(outputs, self._low), self._high)
+
 
 class TanhNormal(_Continuous):
     """Independent normals squashed by tanh and stretched to the bounds of the action.
@@ -253,6 +270,12 @@ class TanhNormal(_Continuous):
         low, high = self._bounds(raw_action)
         stretched = low + 0.5 * (high - low) * (jnp.tanh(raw_action) + 1.0)
         return jnp.clip(stretched, low, high)  # rounding may end one digit past a bound
+
+    def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
+        low, high = self._low, self._high
+        squashed = np.tanh(outputs[: self.action_size])
+        stretched = low + np.float32(0.5) * (high - low) * (squashed + np.float32(1))
+        return np.minimum(np.maximum(stretched, low), high)
 
 
 @dataclasses.dataclass(frozen=True)

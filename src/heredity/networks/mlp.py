@@ -9,10 +9,18 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
 
 from heredity.common.errors import RefusedError, UnknownNameError, UsageError
-from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
-from heredity.networks.observations import feature_size, features
+from heredity.networks.contract import (
+    Carry,
+    Network,
+    NetworkSpec,
+    NumpyFunction,
+    Taps,
+    register_network,
+)
+from heredity.networks.observations import feature_size, features, features_in_numpy
 from heredity.spaces import Space
 from heredity.weights import Params
 
@@ -22,6 +30,16 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "relu": nn.relu,
     "swish": nn.swish,
     "tanh": nn.tanh,
+}
+
+_GELU_SCALE = np.float32((2 / np.pi) ** 0.5)  # of the tanh approximation, which Flax uses
+
+NUMPY_ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "gelu": lambda x: 0.5 * x * (1 + np.tanh(_GELU_SCALE * (x + 0.044715 * x * x * x))),
+    "relu": lambda x: np.maximum(x, 0),
+    "swish": lambda x: x * (0.5 + 0.5 * np.tanh(0.5 * x)),
+    "tanh": np.tanh,
 }
 
 INITIALIZERS: Mapping[str, Callable[[float], Any]] = {
@@ -120,6 +138,25 @@ class Mlp(Network):
             if name not in tapped:
                 raise UnknownNameError("tap", name, tapped)
         return output, carry, {name: tapped[name] for name in taps}
+
+    def in_numpy(self, params: Params) -> NumpyFunction | None:
+        seen_by = features_in_numpy(self._space)
+        activation = NUMPY_ACTIVATIONS[self._options.activation]
+        names = [f"hidden_{index}" for index in range(len(self._options.hidden))]
+        hidden = [(params[name]["kernel"], params[name]["bias"]) for name in names]
+        kernel, bias = params["output"]["kernel"], params["output"]["bias"]
+
+        def function(seen: Any) -> np.ndarray:
+            x = seen_by(seen)
+            for hidden_kernel, hidden_bias in hidden:
+                x = x.dot(hidden_kernel)
+                x += hidden_bias
+                x = activation(x)
+            x = x.dot(kernel)
+            x += bias
+            return x
+
+        return function
 
     def axes(self) -> Mapping[str, tuple[str, ...]]:
         names = ["observation", *(f"hidden_{i}" for i in range(len(self._options.hidden)))]

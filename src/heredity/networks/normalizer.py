@@ -6,10 +6,12 @@ keep what they know. Merging follows Chan, Golub and LeVeque (1979), eq. 2.1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from heredity.common import counters
 from heredity.networks.observations import leaf_observations, leaf_spaces
@@ -109,3 +111,29 @@ def normalize_observation(space: Space, statistics: Params, observation: Any, cl
         return value
 
     return walk(space, observation, "observation")
+
+
+def normalizer_in_numpy(space: Space, statistics: Params, clip: float) -> Callable[[Any], Any]:
+    """`normalize_observation` for one observation at a time, in numpy.
+
+    Args:
+        space: Of the observation.
+        statistics: As numpy arrays; read once.
+        clip: Normalised values are cut to ``[-clip, clip]``.
+    """
+    means, factors = {}, {}
+    for path in _normalized_leaves(space):
+        found = _at(statistics, path)
+        means[path] = found["mean"]
+        factors[path] = (1 / np.sqrt(found["variance"] + np.float32(EPSILON))).astype(np.float32)
+    low, high = np.float32(-clip), np.float32(clip)
+
+    def walk(part: Space, value: Any, path: str) -> Any:
+        if isinstance(part, Dict):
+            return {n: walk(p, value[n], f"{path}/{n}") for n, p in part.entries}
+        if path not in means:
+            return value
+        scaled = (np.asarray(value, np.float32) - means[path]) * factors[path]
+        return np.minimum(np.maximum(scaled, low), high)
+
+    return lambda observation: walk(space, observation, "observation")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from heredity.common.errors import UsageError
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
@@ -93,3 +95,31 @@ def features(space: Space, observation: Any) -> jax.Array:
                     for i, n in enumerate(leaf.nvec)
                 ]
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+
+
+def features_in_numpy(space: Space) -> Callable[[Any], np.ndarray]:
+    """`features` for one observation at a time, in numpy.
+
+    Example:
+        >>> features_in_numpy(Dict({"goal": Discrete(3), "state": Box((2,))}))(
+        ...     {"goal": np.int64(1), "state": np.ones(2)}
+        ... )
+        array([0., 1., 0., 1., 1.], dtype=float32)
+    """
+    if isinstance(space, Box):
+        return lambda array: array.reshape(-1).astype(np.float32, copy=False)
+    leaves = leaf_spaces(space)
+
+    def function(observation: Any) -> np.ndarray:
+        parts = []
+        for path, array in leaf_observations(space, observation).items():
+            match leaves[path]:
+                case Box():
+                    parts.append(np.reshape(array, -1))
+                case Discrete() as leaf:
+                    parts.append(np.arange(leaf.start, leaf.start + leaf.size) == array)
+                case MultiDiscrete() as leaf:
+                    parts += [np.arange(n) == one for n, one in zip(leaf.nvec, array, strict=True)]
+        return np.concatenate(parts, dtype=np.float32, casting="unsafe")
+
+    return function

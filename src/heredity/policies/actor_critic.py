@@ -9,11 +9,12 @@ import jax
 from heredity.common.errors import MismatchError, UsageError
 from heredity.common.streams import stream
 from heredity.networks import build_distribution, build_network
-from heredity.networks.contract import Carry
+from heredity.networks.contract import Carry, NumpyFunction
 from heredity.networks.normalizer import (
     init_observation_statistics,
     init_statistics,
     normalize_observation,
+    normalizer_in_numpy,
 )
 from heredity.policies.specification import PolicySpec
 from heredity.weights import Params, flatten
@@ -83,6 +84,22 @@ class ActorCritic:
             params["actor"], seen, carry, is_first=is_first, key=key
         )
         return self.family.parameters(params["actor"], outputs), carry
+
+    def mode_in_numpy(self, params: Params) -> NumpyFunction | None:
+        """From one observation to the most likely action, in numpy; None where it is not written.
+
+        Args:
+            params: All weights, as numpy arrays.
+        """
+        outputs = self.actor.in_numpy(params["actor"])
+        if outputs is None:
+            return None
+        mode = self.family.mode_in_numpy
+        if not self.spec.normalize_observations:
+            return lambda observation: mode(outputs(observation))
+        clip = self.spec.observation_clip
+        see = normalizer_in_numpy(self.spec.observation_space, params["normalizer"], clip)
+        return lambda observation: mode(outputs(see(observation)))
 
     def value(self, params: Params, seen: Any) -> jax.Array:
         """Estimated discounted return, ``(...,)``, of what `preprocess` gave.

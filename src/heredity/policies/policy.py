@@ -30,6 +30,9 @@ class Policy:
         params: Weights as a nested dict; statistics of the normaliser among them.
         lineage: Where the weights come from.
 
+    Attributes:
+        params: The weights, numpy and read-only; to change some, make a new policy of a new dict.
+
     Raises:
         MismatchError: when the weights do not fit the specification.
 
@@ -48,13 +51,17 @@ class Policy:
         self.spec = spec
         self.lineage = lineage or Lineage()
         self.functions = ActorCritic(spec)
-        # Copies of its own: a buffer that training donates later must not be part of a policy.
+        # Copies of its own: a buffer that training donates later must not be part of a policy. Read
+        # only: a weight changed in place would leave the hash and the compiled functions behind.
         leaves = {path: np.array(leaf) for path, leaf in flatten(params).items()}
+        for leaf in leaves.values():
+            leaf.flags.writeable = False
         self.functions.check(unflatten(leaves))
         self.params: Params = unflatten(leaves)
         self._draws = 0
         self._hash: str | None = None
         self._on_device: Params | None = None
+        self._mode_of_one = self.functions.mode_in_numpy(self.params)
         self._mode = jax.jit(self._mode_actions)
         self._drawn = jax.jit(self._drawn_actions)
 
@@ -155,6 +162,10 @@ class Policy:
         """
         del episode_start
         observation, batched = self._checked(observation)
+        if deterministic and not batched and self._mode_of_one is not None:
+            # Infinite features may overflow on the way; the action is what JAX would give too.
+            with np.errstate(all="ignore"):
+                return self._mode_of_one(observation), state
         params = self._on_device
         if params is None:
             params = self._on_device = jax.device_put(self.params)
