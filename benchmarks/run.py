@@ -90,7 +90,8 @@ def table() -> str:
         )
     if (found := read("snapshots")) is not None:
         rows.append(
-            f"| a snapshot every 1 % of the steps, brax/ant, {found['wall_seconds']:.0f} s "
+            "| a snapshot every 1 % of the steps, brax/ant, "
+            f"{found['learning_seconds']:.0f} s of learning "
             f"| {found['cost_share'] * 100:.2f} % of the wall time, evaluation apart "
             "| no snapshots | |"
         )

@@ -21,7 +21,7 @@ def main(total_timesteps: float = 2e6, **settings) -> None:
     every = total_timesteps / 10
     model.learn(total_timesteps, watch, directory=RUN / "run", snapshot_every=every)
     policy = hd.Policy.from_pretrained(RUN / "run" / "checkpoints" / "best" / "policy")
-    print("best:", hd.evaluate_policy(policy, ant, n_eval_episodes=10).mean)
+    print(f"best: {hd.evaluate_policy(policy, ant, n_eval_episodes=10).mean:.1f}")
     print("watch it grow:", hd.write_report(RUN / "run"))
 
 

@@ -1,0 +1,45 @@
+"""The examples do what they say, on problems small enough for a test."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def example(name: str) -> ModuleType:
+    """An example as a module; it runs nothing before somebody calls its `main`."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_watch_it_grow_is_short():
+    assert len((EXAMPLES / "watch_it_grow.py").read_text().splitlines()) < 40
+
+
+@pytest.mark.slow
+def test_watch_it_grow_keeps_and_renders_every_policy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    import heredity as hd
+
+    monkeypatch.chdir(tmp_path)
+    module = example("watch_it_grow")
+    module.main(120, num_envs=4, num_steps=15, num_minibatches=2)
+    steps = sorted(int(page.stem) for page in (module.RUN / "mine").glob("*.html"))
+    assert steps == [0, 60, 120], "a frequency is met at the end of the first iteration past it"
+    printed = capsys.readouterr().out
+    for step in steps:
+        policy = hd.Policy.from_pretrained(module.RUN / "mine" / f"{step}")
+        assert policy.policy_hash in printed
+        page = (module.RUN / "mine" / f"{step}.html").read_text()
+        assert "<html" in page and len(page) > 100_000, "a scene of its own, playable offline"
+    assert (module.RUN / "run" / "report.html").stat().st_size > 1_000_000
+    assert "watch it grow: " in printed
