@@ -1,10 +1,18 @@
+import contextlib
+import io
 import json
+import os
+import pty
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from heredity.cli.lineage import _check_parents
+from heredity.cli.lineage import _check_parents, _drawn, describe
 from heredity.cli.places import kind_of
 from heredity.common.errors import RefusedError
 from heredity.common.files import seal_json
@@ -79,6 +87,21 @@ def test_inspect_of_a_run_names_what_is_torn(trained: Path, heredity):
     found = heredity("inspect", trained, "--json").json
     assert found["step"] == 384
     assert "000000000512/policy/config.json" in found["refused"][0]
+
+
+def test_a_checkpoint_of_another_run_is_not_shown_as_this_runs(trained: Path, heredity):
+    path = trained / "checkpoints" / "000000000512" / "training_state" / "manifest.json"
+    record = json.loads(path.read_text())
+    own = record["run"]
+    record.pop("sha256")
+    path.write_text(seal_json({**record, "run": "elsewhere"}))
+    done = heredity("inspect", trained, "--json")
+    assert (done.code, done.json["run"], done.json["step"]) == (0, own, 384)
+    (refused,) = done.json["refused"]
+    assert f"belongs to the run elsewhere, this folder holds {own}" in refused
+    assert f"belongs to the run elsewhere, this folder holds {own}" in heredity(
+        "inspect", trained
+    ).told.replace("  ", " ")
 
 
 @pytest.mark.parametrize("command", ["inspect", "evaluate", "lineage"])
@@ -232,6 +255,64 @@ def test_lineage_goes_back_to_the_beginning(trained: Path, heredity):
     assert drawn.code == 0 and "resume" in drawn.told and "step 640" in drawn.told
 
 
+def test_lineage_is_whole_where_nobody_looks(
+    trained: Path, heredity, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "40")
+    place = trained / "checkpoints" / "last"
+    entries = heredity("lineage", place, "--verify", "--json").json["entries"]
+    lines = heredity("lineage", place, "--verify").out.splitlines()
+    assert lines[0] == f"{place}/policy"
+    assert lines[1] == f"sha256:{Policy.from_pretrained(place / 'policy').policy_hash}"
+    for line, entry in zip(lines[2:], entries, strict=True):
+        assert {entry["operation"], entry["hash"], entry["time"], "verified"} <= set(line.split())
+
+
+def test_an_entry_of_a_lineage_fits_into_a_line_of_a_terminal(trained: Path):
+    place = trained / "checkpoints" / "last"
+    reading, writing = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-m", "heredity", "lineage", str(place), "--verify"],
+        env={
+            **os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "80", "TERM": "dumb",
+        },
+        stdout=writing, timeout=60,
+    )  # fmt: skip
+    os.close(writing)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal that nobody writes to
+        while data := os.read(reading, 65536):
+            shown += data
+    os.close(reading)
+    assert done.returncode == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode()).splitlines()
+    entries = describe(place, verify=True)["entries"]
+    # The path of the policy may be longer than a line; its hash is not.
+    assert f"sha256:{entries[-1]['hash']}" in lines
+    assert sum(" step " in line for line in lines) == len(entries)
+    for line, entry in zip(lines[-len(entries) :], entries, strict=True):
+        assert len(line) <= 80
+        assert f"step {entry['step']:>3}  {entry['hash'][:8]}" in line
+        assert line.endswith("verified")
+
+
+def test_large_numbers_fit_into_a_line_of_a_terminal():
+    entry = {
+        "operation": "checkpoint", "step": 100_000_000, "hash": "a" * 64, "parent": "b" * 64,
+        "time": "2026-01-02T03:04:05+00:00", "verified": "not kept", "parent_verified": "not kept",
+        "score": {"mean_return": 9876.5, "std_return": 1234.5},
+    }  # fmt: skip
+    born = {**entry, "operation": "train", "score": None, "parent_verified": None}
+    found = {"path": "here", "policy_hash": "a" * 64, "entries": [born, entry]}
+    out = Console(width=80, file=io.StringIO())
+    out.print(_drawn(found, short=True))
+    assert out.file.getvalue().splitlines()[2:] == [
+        "└── train      step 100,000,000  aaaaaaaa  2026-01-02 03:04  not kept",
+        "    └── checkpoint step 100,000,000  aaaaaaaa  return 9,876 ± 1,234  not kept",
+        "                   parent bbbbbbbb not kept",
+    ]
+
+
 def test_an_ancestor_that_was_altered_is_found(trained: Path, heredity):
     damage(trained / "snapshots" / "000000000256" / "policy" / "model.safetensors", "flipped")
     place = trained / "checkpoints" / "last"
@@ -281,7 +362,7 @@ def test_a_parent_that_nobody_recorded_is_told(policy: Path, heredity, tmp_path:
     found = heredity("lineage", tmp_path / "p", "--verify", "--json").json
     assert [entry["parent_verified"] for entry in found["entries"]] == [None, "not kept"]
     done = heredity("lineage", tmp_path / "p", "--verify")
-    assert done.code == 0 and "parent dddddddddddd not kept" in done.told
+    assert done.code == 0 and f"parent {'d' * 64} not kept" in done.told
 
 
 def test_a_history_of_other_weights_is_refused(policy: Path, heredity, tmp_path: Path):

@@ -40,6 +40,36 @@ def test_help_groups_are_named_for_what_they_hold(heredity):
     assert "heredity train ppo --env brax/ant --help" in out
 
 
+@pytest.mark.parametrize("columns", [80, 100])
+@pytest.mark.parametrize(
+    "words", [(name, "ppo") if name == "train" else (name,) for name in COMMANDS], ids=" ".join
+)
+def test_help_reads_well(heredity, monkeypatch: pytest.MonkeyPatch, words: tuple, columns: int):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for more in ((), ("--env", "brax/ant")) if words[0] in ("train", "resume") else ((),):
+        out = heredity(*words, *more, "--help").out
+        # None, unions and empty defaults are Python's, not a stranger's; ` is a document's.
+        for odd in ("None}", "{None", "(default: )", "(default: None)", "``", "|STR", "Of the run"):
+            assert odd not in out, odd
+        assert max(map(len, out.splitlines())) <= columns
+
+
+def test_help_says_what_leaving_an_option_out_means(heredity, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    train, resume = (
+        " ".join(heredity(*words, "--help").out.replace("│", " ").split())
+        for words in (("train", "ppo"), ("resume",))
+    )
+    for told in (
+        "--total-timesteps INT Where the run ends; rounded up to a whole iteration. (required)",
+        "--directory PATH Where everything is written. (default: runs/ and the environment's name)",
+        "--actor-hidden [INT ...] Widths of the actor's hidden layers. (default: 64 64)",
+    ):
+        assert told in train
+    assert "for any. (default: none)" in train and "if not given. (optional)" in train
+    assert "--keep-last INT" in resume and "if not given. (default: as it was)" in resume
+
+
 def test_help_of_an_environment_has_its_options(heredity):
     done = heredity("train", "ppo", "--env", "probe/two-step-discount", "--help")
     assert done.code == 0

@@ -1,28 +1,7 @@
 import pytest
 from command_line import TINY
 
-from heredity.cli.parsing import peek, whole_number
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("5e6", 5_000_000), ("5_000_000", 5_000_000), ("5000000", 5_000_000), ("2.5e3", 2500),
-        ("5.0", 5), ("+7", 7), ("-1", -1), ("0", 0), ("1e0", 1), ("9007199254740993", 2**53 + 1),
-    ],
-)  # fmt: skip
-def test_whole_numbers(text: str, number: int):
-    assert whole_number(text) == number
-    assert isinstance(whole_number(text), int)
-
-
-@pytest.mark.parametrize(
-    "text", ["5.5", "nan", "inf", "-inf", "1e400", "", "x", "5e", "5,000", "1__0", "_1", "0x10",
-             "1e-3", "9" * 5000, "1 0"]
-)  # fmt: skip
-def test_what_is_no_whole_number(text: str):
-    with pytest.raises(ValueError, match="whole number such as"):
-        whole_number(text)
+from heredity.cli.parsing import peek
 
 
 def test_peeking_takes_the_last_value():

@@ -32,7 +32,7 @@ class _Evaluate:
     episodes: int = 100
     seed: int = 0
     stochastic: bool = False
-    trust: tuple[str, ...] = ()
+    trust: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[ID ...]")] = ()
     json: bool = False
 
 

@@ -21,7 +21,7 @@ class Inspect:
     """Tell what a policy, checkpoint, snapshot or run is. Every hash is checked; nothing is run.
 
     Args:
-        path: The folder.
+        path: Folder of a policy, checkpoint, snapshot or run.
         json: Print one JSON object.
     """
 
@@ -47,8 +47,6 @@ def inspect(path: Path) -> dict[str, Any]:
     Raises:
         RefusedError: naming the file that is missing, torn, altered or from the future.
     """
-    from heredity.training.checkpoints import verify_checkpoint
-
     kind = kind_of(path)
     if kind == "run":
         return _inspect_run(path)
@@ -56,6 +54,8 @@ def inspect(path: Path) -> dict[str, Any]:
         return {"kind": kind, "path": str(path), **_inspect_policy(path)}
     found: dict[str, Any] = {"kind": kind, "path": str(path)}
     if kind == "checkpoint":
+        from heredity.training.checkpoints import verify_checkpoint
+
         manifest = verify_checkpoint(path)
         found |= {
             "run": manifest["run"],
@@ -106,7 +106,9 @@ def _inspect_run(path: Path) -> dict[str, Any]:
 
     folder = RunFolder(path)
     config = folder.read_config()
-    checkpoint, refused = newest_whole_checkpoint(folder)
+    # As a resume does: what was put here from another run is not this run's.
+    run_id = config.get("run_id")
+    checkpoint, refused = newest_whole_checkpoint(folder, run_id)
     found: dict[str, Any] = {
         "kind": "run",
         "path": str(path),

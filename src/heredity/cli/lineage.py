@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 from rich.markup import escape
+from rich.tree import Tree
 
 from heredity.cli.output import console, only_json, print_json
 from heredity.cli.parsing import parse
@@ -167,27 +169,48 @@ def _check_parents(place: Path, entries: list[dict[str, Any]]) -> None:
 
 
 def _show(found: dict[str, Any]) -> None:
-    from rich.tree import Tree
+    # On a terminal an entry fits into a line of 80 columns; elsewhere nothing is shortened or
+    # wrapped, so that a line can be searched and cut.
+    short = sys.stdout.isatty()
+    out = console()
+    if not short:
+        out.width = _ANY_WIDTH
+    out.print(_drawn(found, short))
 
-    tree = Tree(f"[bold]{escape(found['path'])}[/]  sha256:{found['policy_hash'][:16]}")
+
+def _drawn(found: dict[str, Any], short: bool) -> Tree:
+    tree = Tree(f"[bold]{escape(found['path'])}[/]\nsha256:{found['policy_hash']}")
+    width = max((len(f"{entry['step']:,}") for entry in found["entries"]), default=0)
     branch = tree
     for entry in found["entries"]:
-        score = entry.get("score")
-        told = f"  return {score['mean_return']:.1f} ± {score['std_return']:.1f}" if score else ""
-        verified = entry.get("verified")
-        seen = f"  [{_COLOR[verified]}]{verified}[/]" if verified else ""
-        if entry.get("parent_verified") == "not kept":
-            seen += f"  [dim]parent {escape(entry['parent'][:12])} not kept[/]"
-        line = (
-            f"[bold]{escape(entry['operation']):<10}[/] step {entry['step']:>12,}  "
-            f"{escape(entry['hash'][:12])}{told}  [dim]{escape(entry['time'])}[/]{seen}"
-        )
         # A new branch where a process began, so that runs and resumes are seen at a glance.
-        if entry["operation"] in ("train", "resume", "rollback"):
+        begins = entry["operation"] in ("train", "resume", "rollback")
+        words = [
+            f"[bold]{escape(entry['operation']):<10}[/] step {entry['step']:>{width},}",
+            escape(entry["hash"][:8] if short else entry["hash"]),
+        ]
+        if score := entry.get("score"):
+            mean, deviation = score["mean_return"], score["std_return"]
+            digits = 0 if short and abs(mean) >= 1000 else 1
+            words.append(f"return {mean:,.{digits}f} ± {deviation:,.{digits}f}")
+        if not short:
+            words.append(f"[dim]{escape(entry['time'])}[/]")
+        elif begins:
+            words.append(f"[dim]{escape(entry['time'][:16].replace('T', ' '))}[/]")
+        if verified := entry.get("verified"):
+            words.append(f"[{_COLOR[verified]}]{verified}[/]")
+        line = "  ".join(words)
+        if entry.get("parent_verified") == "not kept":
+            # Below the entry, where it does not fit beside it.
+            told = f"parent {escape(entry['parent'][:8] if short else entry['parent'])} not kept"
+            line += f"\n{'':10} [dim]{told}[/]" if short else f"  [dim]{told}[/]"
+        if begins:
             branch = tree.add(line)
         else:
             branch.add(line)
-    console().print(tree)
+    return tree
 
 
+# More columns than any line has.
+_ANY_WIDTH = 100_000
 _COLOR = {"verified": "green", "not kept": "dim", "altered": "red"}

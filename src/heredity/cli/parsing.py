@@ -4,60 +4,90 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import re
-from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+import inspect
+import shutil
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
 
+from heredity.cli.mistakes import CommandLine, answered
+from heredity.cli.values import NONE, REGISTRY
 from heredity.common.errors import UsageError
 
 Arguments = TypeVar("Arguments")
 
 
-def whole_number(text: str) -> int:
-    """A whole number as people write it.
+def parse(
+    kind: type[Arguments],
+    arguments: Sequence[str],
+    program: str,
+    fixed: Mapping[str, str] | None = None,
+) -> Arguments:
+    """Arguments from a command line.
+
+    Args:
+        kind: The dataclass that they become.
+        arguments: What was given.
+        program: The command, as a person calls it.
+        fixed: Options that this command cannot have although they are ones, and why.
 
     Raises:
-        ValueError: when it is none.
-
-    Example:
-        >>> whole_number("5e6"), whole_number("5_000_000")
-        (5000000, 5000000)
+        UsageError: for what is not understood, naming what was probably meant.
+        SystemExit: after ``--help``.
     """
-    expected = f"{text[:40]!r}: a whole number such as 5000000, 5_000_000 or 5e6 was expected"
-    try:
-        if re.fullmatch(r"[+-]?[\d_]+", text):
-            return int(text)
-        value = float(text)
-    except ValueError:
-        raise ValueError(expected) from None
-    if not value.is_integer():
-        raise ValueError(expected)
-    return int(value)
+    words = list(arguments)
+    with answered(CommandLine(program, kind, words, peek(words, "--env"), fixed or {})):
+        return tyro.cli(
+            kind, args=words, prog=program, description=_description(kind), registry=REGISTRY
+        )
 
 
-_WHOLE = tyro.constructors.PrimitiveConstructorSpec[int](
-    nargs=1,
-    metavar="INT",
-    instance_from_str=lambda words: whole_number(words[0]),
-    is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
-    str_from_instance=lambda value: [str(value)],
-)
-_REGISTRY = tyro.constructors.ConstructorRegistry()
+def _description(kind: type) -> str:
+    """What a command does, in lines of the terminal: tyro wraps what it says of options alone."""
+    told = (inspect.getdoc(kind) or "").partition("\nArgs:\n")[0].strip()
+    width = shutil.get_terminal_size().columns
+    # Lines that begin with a letter would be joined again.
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent="  ") for line in told.splitlines()
+    )
 
 
-@_REGISTRY.primitive_rule
-def _whole_rule(
-    info: tyro.constructors.PrimitiveTypeInfo,
-) -> tyro.constructors.PrimitiveConstructorSpec | None:
-    return _WHOLE if info.type is int else None
+def arguments_like(
+    kind: type, unset: str, *, without: Collection[str] = (), each_optional: bool = False
+) -> type:
+    """A dataclass to parse into that has the fields of another and none of its checks.
 
+    The checks come when the other is made, and speak for themselves.
 
-def parse(kind: type[Arguments], arguments: Sequence[str], program: str, **more: Any) -> Arguments:
-    """Arguments from a command line; tyro answers mistakes with exit code 2."""
-    with _REGISTRY:
-        return tyro.cli(kind, args=list(arguments), prog=program, **more)
+    Args:
+        kind: A dataclass whose docstring tells its fields.
+        unset: What ``--help`` says of an option that nobody has to give and that has no value.
+        without: Fields to leave out.
+        each_optional: Every field may be left out, and is None then.
+    """
+    hints = get_type_hints(kind)
+    shown = tyro.conf.arg(
+        help_behavior_hint=lambda value: f"({unset if value == NONE else f'default: {value}'})"
+    )
+    fields: list[Any] = []
+    for field in dataclasses.fields(kind):
+        hint = hints[field.name]
+        if field.name in without:
+            continue
+        if each_optional:
+            fields.append((field.name, Annotated[hint | None, shown], None))
+        elif field.default is dataclasses.MISSING:
+            fields.append((field.name, hint))
+        else:
+            # Not of an empty list: there the value is none indeed.
+            optional = type(None) in get_args(hint)
+            fields.append((field.name, Annotated[hint, shown] if optional else hint, field.default))
+    made = dataclasses.make_dataclass(kind.__name__, fields, frozen=True)
+    # What is code on a page of the documentation is plain text on a terminal.
+    made.__doc__ = (inspect.getdoc(kind) or "").replace("``", "")
+    return made
 
 
 def peek(arguments: Sequence[str], flag: str) -> str | None:
@@ -114,8 +144,13 @@ def environment_fields(
     ]
 
 
+def otherwise(told: str) -> Any:
+    """Mark of an option: what ``--help`` says of leaving it out."""
+    return tyro.conf.arg(help_behavior_hint=f"({told})")
+
+
 def options_given(options: Any) -> dict[str, Any]:
-    """Options as keywords for `make`."""
+    """The fields of a dataclass as keywords: options for `make`, settings for what checks them."""
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
 
 

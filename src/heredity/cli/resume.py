@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import tyro
 
-from heredity.cli.parsing import environment_fields, options_given, parse, peek
+from heredity.algorithms.ppo.config import PPOConfig
+from heredity.cli.parsing import (
+    arguments_like,
+    environment_fields,
+    options_given,
+    parse,
+    peek,
+)
 from heredity.cli.train import conclude, shown_callbacks
 from heredity.common.errors import RefusedError
 from heredity.common.run_folder import RunFolder
@@ -25,7 +31,7 @@ class _Resume:
     """Which run, and what is shown.
 
     Args:
-        directory: Of the run.
+        directory: Folder of the run.
         trust: Environments that the run may name although they are not built in.
         wandb: Project on Weights & Biases to send metrics to.
         progress: Show the progress bar and a line for each evaluation.
@@ -33,28 +39,30 @@ class _Resume:
     """
 
     directory: Annotated[Path, tyro.conf.Positional]
-    trust: tuple[str, ...] = ()
-    wandb: str | None = None
+    trust: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[ID ...]")] = ()
+    wandb: Annotated[str | None, tyro.conf.arg(metavar="PROJECT")] = None
     progress: bool = True
     report: bool = True
 
 
 def _changes() -> type:
     """The settings of a run that a resume may change, each optional: None is as it was."""
-    hints = get_type_hints(RunSettings)
-    as_it_was = tyro.conf.arg(help_behavior_hint="(default: as it was)")
-    fields: list[Any] = [
-        (field.name, Annotated[hints[field.name] | None, as_it_was], None)
-        for field in dataclasses.fields(RunSettings)
-        if field.name not in FIXED
-    ]
-    kind = dataclasses.make_dataclass("Changes", fields, frozen=True)
-    told = inspect.getdoc(RunSettings) or ""
+    kind = arguments_like(RunSettings, "default: as it was", without=FIXED, each_optional=True)
+    told = kind.__doc__ or ""
     kind.__doc__ = (
         "What is not given stays as it was; schedules keep their length. Every frequency counts "
         "environment steps.\n\n" + told[told.index("Args:") :]
     )
     return kind
+
+
+def _fixed() -> dict[str, str]:
+    """What a resume cannot change, and why, by the option that it has in training."""
+    of_learning = [field.name for field in dataclasses.fields(PPOConfig)]
+    return {
+        f"--{name.replace('_', '-')}": "cannot be changed by a resume: it stays as it was"
+        for name in (*FIXED, *of_learning)
+    }
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -69,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     ]
     kind = dataclasses.make_dataclass("Resume", fields, frozen=True)
     kind.__doc__ = "Go on with a run from its newest whole checkpoint, bit for bit."
-    given: Any = parse(kind, arguments, "heredity resume")
+    given: Any = parse(kind, arguments, "heredity resume", _fixed())
     from heredity.training.session import resume_run
 
     own = given.resume

@@ -7,13 +7,21 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.presets import preset_config, presets
-from heredity.cli.parsing import environment_fields, options_given, parse, peek, require
+from heredity.cli.parsing import (
+    arguments_like,
+    environment_fields,
+    options_given,
+    otherwise,
+    parse,
+    peek,
+    require,
+)
 from heredity.common.errors import UnknownNameError
 from heredity.training.settings import RunSettings
 
@@ -35,7 +43,7 @@ class _Output:
     """Where it goes, what it starts from, and what is shown.
 
     Args:
-        directory: Where everything is written; default: runs/ and the environment's name.
+        directory: Where everything is written.
         preset: auto (tuned settings for this environment if there are any), none, or the id of an
             environment whose settings are wanted.
         wandb: Project on Weights & Biases to send metrics to.
@@ -43,9 +51,9 @@ class _Output:
         report: Write report.html at the end, when there are snapshots.
     """
 
-    directory: Path | None = None
-    preset: str = "auto"
-    wandb: str | None = None
+    directory: Annotated[Path | None, otherwise("default: runs/ and the environment's name")] = None
+    preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "auto"
+    wandb: Annotated[str | None, tyro.conf.arg(metavar="PROJECT")] = None
     progress: bool = True
     report: bool = True
 
@@ -57,16 +65,19 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     algorithm, *rest = arguments
     if algorithm not in ALGORITHMS:
-        raise UnknownNameError("algorithm", algorithm, ALGORITHMS)
+        hint = "it comes first: heredity train ppo --env ID" if algorithm.startswith("-") else ""
+        raise UnknownNameError("algorithm", algorithm, ALGORITHMS, hint)
     given = _parse(rest)
     require(given.env, "--env", "which environment; heredity envs lists them")
+    config = PPOConfig(**options_given(given.ppo))
+    settings = RunSettings(**options_given(given.run))
 
     from heredity.environments import make
 
     name = str(given.env)
     directory = given.output.directory or Path("runs") / name.split("/")[-1].split(":")[-1]
-    environment = make(name, num_envs=given.ppo.num_envs, **options_given(given.options))
-    return train(environment, given.ppo, given.run, directory, given.output)
+    environment = make(name, num_envs=config.num_envs, **options_given(given.options))
+    return train(environment, config, settings, directory, given.output)
 
 
 def train(
@@ -95,21 +106,23 @@ def _parse(arguments: Sequence[str]) -> Any:
     if environment_id is None:
         notes.append(
             "The options of an environment (--env.*), and its preset as defaults:\n"
-            "heredity train ppo --env brax/ant --help"
+            "  heredity train ppo --env brax/ant --help"
         )
     wide = tyro.conf.OmitArgPrefixes
+    run = arguments_like(RunSettings, "optional")
+    ppo = arguments_like(PPOConfig, "default: none")
     fields: list[Any] = [
         *environment_fields(
             environment_id, "Such as gymnax/CartPole-v1; heredity envs lists them.", "required"
         ),
         # The names stand above the groups of --help.
-        ("run", wide[RunSettings]),
+        ("run", wide[run]),
         ("output", wide[_Output], _Output()),
-        ("ppo", wide[PPOConfig], config),
+        ("ppo", wide[ppo], ppo(**options_given(config))),
     ]
     fields.sort(key=len)  # those without a default come first
     kind = dataclasses.make_dataclass("Train", fields, frozen=True)
-    kind.__doc__ = "\n\n".join(["Train a policy with PPO.", *notes])
+    kind.__doc__ = "\n".join(["Train a policy with PPO.\n", *notes])
     return parse(kind, arguments, "heredity train ppo")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from heredity.cli.parsing import parse
+from heredity.cli.parsing import otherwise, parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,19 +17,19 @@ class View:
     """Watch a run: a live 3-D timeline in the browser, or one HTML file that opens offline.
 
     Args:
-        directory: Of the run.
+        directory: Folder of the run.
         report: Write report.html and say where, instead of serving.
-        output: Where the report is written; default: report.html in the run folder.
-        port: Of the live view.
-        host: Address the live view listens on.
+        output: Where the report is written.
+        port: Port that the live view listens on.
+        host: Address that the live view listens on.
         browser: Open the browser at the live view.
     """
 
     directory: Annotated[Path, tyro.conf.Positional]
     report: bool = False
-    output: Path | None = None
+    output: Annotated[Path | None, otherwise("default: report.html in the run folder")] = None
     port: int = 8080
-    host: str = "127.0.0.1"
+    host: Annotated[str, tyro.conf.arg(metavar="ADDRESS")] = "127.0.0.1"
     browser: bool = True
 
 

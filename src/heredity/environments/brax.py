@@ -57,8 +57,7 @@ class BraxOptions:
     """Options of the brax environments."""
 
     backend: Literal["generalized", "positional", "spring", "mjx"] = "generalized"
-    """Physics: generalized is brax's own default, positional and spring are faster and coarser,
-    mjx is MuJoCo's."""
+    """Physics: generalized (brax's own default), positional, spring (faster, coarser) or mjx."""
 
     episode_length: int = 1000
     """Truncate after so many steps of the environment (action repeats count)."""
