@@ -1,5 +1,4 @@
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -8,34 +7,21 @@ from pathlib import Path
 import pytest
 
 from heredity.common import files
-from heredity.common.errors import RefusedError, StorageError, UsageError
+from heredity.common.errors import StorageError, UsageError
 from heredity.common.files import (
+    LOCK,
     REPLACED_PREFIX,
     TEMPORARY_PREFIX,
     FolderLock,
-    check_schema,
-    check_seal,
-    dump_json,
     folder_appearing_whole,
-    parse_json,
     point_symlink,
-    read_json,
-    read_sealed_json,
-    read_text,
     remove_folder,
-    seal_json,
     set_aside,
     sha256_bytes,
     sha256_file,
     sweep_temporaries,
     write_atomically,
 )
-
-VALUE = {
-    "name": 'ant, "quoted", ünïcode\nand a newline',
-    "nested": {"list": [1, 2.5, None, True], "sha256": "0" * 64},
-    "schema_version": 1,
-}
 
 
 def left_over(folder: Path) -> list[str]:
@@ -55,131 +41,6 @@ def fail(monkeypatch: pytest.MonkeyPatch, owner: object, name: str, number: int 
     monkeypatch.setattr(owner, name, call)
 
 
-# --- JSON -----------------------------------------------------------------------------------------
-
-
-def test_json_is_canonical():
-    text = dump_json({"b": 1, "a": "ü"})
-    assert text == '{\n  "a": "ü",\n  "b": 1\n}\n'
-    assert json.loads(text) == {"b": 1, "a": "ü"}
-
-
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
-def test_json_has_no_infinite_numbers(number: float):
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        dump_json({"a": number})
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[1]",
-        '"text"',
-        "null",
-        "{'a': 1}",
-        '{"a": NaN}',
-        '{"a": -Infinity}',
-        '{"a": 1e400}',
-        '{"a": ' + "[" * 100_000,
-        '{"a": ' + "9" * 5_000 + "}",
-        '{"a": 1} {"b": 2}',
-    ],
-    ids=lambda text: text[:12],
-)
-def test_what_is_no_json_object_is_refused_by_name(text: str):
-    with pytest.raises(RefusedError, match=r"some/file\.json"):
-        parse_json(text, "some/file.json")
-
-
-def test_reading_refuses_by_name(tmp_path: Path):
-    with pytest.raises(RefusedError, match=r"absent\.json: is missing"):
-        read_json(tmp_path / "absent.json")
-    (tmp_path / "file").write_text("{}")
-    with pytest.raises(RefusedError, match="is missing"):
-        read_json(tmp_path / "file" / "below.json")
-    with pytest.raises(RefusedError, match="cannot be read"):
-        read_json(tmp_path)
-    (tmp_path / "latin.json").write_bytes(b'{"a": "\xff"}')
-    with pytest.raises(RefusedError, match=r"latin\.json: is not UTF-8"):
-        read_json(tmp_path / "latin.json")
-
-
-def test_text_is_read_byte_for_byte(tmp_path: Path):
-    (tmp_path / "text").write_bytes(b"a\r\nb\rc\n")
-    assert read_text(tmp_path / "text") == "a\r\nb\rc\n"
-
-
-# --- seals ----------------------------------------------------------------------------------------
-
-
-def test_a_seal_holds():
-    assert check_seal(seal_json(VALUE), "x") == VALUE
-    # A value that looks like the seal's blank place, or like a seal, is not mistaken for it.
-    confusing = {"a": "0" * 64, "b": f'\n  "sha256": "{"0" * 64}"', "z": {"sha256": "0" * 64}}
-    assert check_seal(seal_json(confusing), "x") == confusing
-
-
-def test_every_single_altered_byte_is_seen(tmp_path: Path):
-    path = tmp_path / "sealed.json"
-    data = seal_json(VALUE).encode()
-    passed = []
-    for position in range(len(data)):
-        # One bit, and the bytes that text mode or JSON might take for the same.
-        others = {data[position] ^ (1 << position % 8), *b"\r\n 0\xff"}
-        for other in others - {data[position]}:
-            path.write_bytes(data[:position] + bytes([other]) + data[position + 1 :])
-            try:
-                read_sealed_json(path, "a thing", 1)
-            except RefusedError as error:
-                assert str(path) in str(error)
-            else:
-                passed.append((position, other))
-    assert passed == []
-
-
-def test_every_truncation_and_every_lost_byte_is_seen(tmp_path: Path):
-    path = tmp_path / "sealed.json"
-    data = seal_json({"a": [1, 2], "schema_version": 1}).encode()
-    for position in range(len(data)):
-        for torn in (data[:position], data[:position] + data[position + 1 :]):
-            path.write_bytes(torn)
-            with pytest.raises(RefusedError):
-                read_sealed_json(path, "a thing", 1)
-    path.write_bytes(data + b"\n")
-    with pytest.raises(RefusedError, match="altered"):
-        read_sealed_json(path, "a thing", 1)
-
-
-def test_what_has_no_seal_is_refused():
-    for value in ({}, {"sha256": 3}, {"sha256": "short"}):
-        with pytest.raises(RefusedError, match="no seal"):
-            check_seal(dump_json(value), "x")
-
-
-# --- schemas --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("version", [None, "1", 1.0, True, 0, -1, [1]])
-def test_a_schema_version_is_a_whole_number(version: object):
-    with pytest.raises(RefusedError, match="whole number was expected"):
-        check_schema({"schema_version": version}, "x.json", "a thing", 3)
-
-
-def test_the_future_is_refused_and_the_past_is_not(tmp_path: Path):
-    assert [check_schema({"schema_version": v}, "x", "a thing", 2) for v in (1, 2)] == [1, 2]
-    with pytest.raises(RefusedError, match=r"x\.json.*schema_version 3.*up to 2.*Upgrade"):
-        check_schema({"schema_version": 3}, "x.json", "a thing", 2)
-    # Told even where the seal no longer holds: a later release may seal in another way.
-    path = tmp_path / "later.json"
-    path.write_text(
-        seal_json({"schema_version": 1}).replace('"schema_version": 1', '"schema_version": 9')
-    )
-    with pytest.raises(RefusedError, match="schema_version 9"):
-        read_sealed_json(path, "a thing", 1)
-
-
 # --- writing --------------------------------------------------------------------------------------
 
 
@@ -192,7 +53,7 @@ def test_write_atomically_makes_folders_and_leaves_nothing_behind(tmp_path: Path
     assert sha256_file(path) == sha256_bytes(b"new")
 
 
-@pytest.mark.parametrize("function", ["open", "fsync", "replace", "mkdir"])
+@pytest.mark.parametrize("function", ["open", "fsync", "replace"])
 def test_a_failing_write_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str
 ):
@@ -204,6 +65,47 @@ def test_a_failing_write_leaves_the_old_file(
     monkeypatch.undo()
     assert path.read_text() == "old"
     assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_write_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+):
+    def interrupted(descriptor: int) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(error):
+        write_atomically(tmp_path / "file", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_folders_are_on_the_disk_before_what_is_in_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    flushed: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        flushed.append(os.path.relpath(os.readlink(f"/proc/self/fd/{descriptor}"), tmp_path))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with folder_appearing_whole(tmp_path / "run" / "checkpoints" / "1") as temporary:
+        assert flushed == [".", "run"]
+        (temporary / "file").write_text("x")
+    beside = temporary.relative_to(tmp_path).as_posix()
+    assert flushed[2:] == [f"{beside}/file", beside, "run/checkpoints"]
+    del flushed[:]
+    write_atomically(tmp_path / "a" / "b" / "file", "x")
+    assert flushed[:2] == [".", "a"] and flushed[3:] == ["a/b"]
+    # The old copy goes when the new one's name is on the disk, not before.
+    monkeypatch.setattr(files, "_discard", lambda path: flushed.append(f"gone {path.name}"))
+    del flushed[:]
+    with folder_appearing_whole(tmp_path / "run" / "checkpoints" / "1"):
+        pass
+    aside = f"gone {REPLACED_PREFIX}1"
+    assert flushed[-3:] == [aside, "run/checkpoints", aside]
 
 
 def test_a_file_in_the_way_of_a_folder_is_told(tmp_path: Path):
@@ -283,6 +185,20 @@ def test_the_old_folder_stays_when_the_disk_is_full(
     if exists:
         assert (path / "file").read_text() == "old"
     assert left_over(tmp_path) == []
+
+
+def test_a_link_to_a_folder_is_replaced_again_and_again(tmp_path: Path):
+    """Somebody moved it to another disk; what stepped aside is then no folder."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "folder").symlink_to("elsewhere")
+    for content in ("one", "two", "three"):
+        with folder_appearing_whole(tmp_path / "folder") as temporary:
+            (temporary / content).write_text(content)
+    assert [path.name for path in (tmp_path / "folder").iterdir()] == ["three"]
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "folder"}
+    (tmp_path / f"{REPLACED_PREFIX}folder").symlink_to("elsewhere")
+    sweep_temporaries(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "folder"}
 
 
 def test_a_symlink_is_moved_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -375,6 +291,16 @@ def test_a_lock_has_one_holder(tmp_path: Path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"file/\.lock"):
         FolderLock(tmp_path / "file")
+
+
+def test_a_lock_follows_no_link(tmp_path: Path):
+    """A run folder that came from elsewhere could name any file of this machine."""
+    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).symlink_to(tmp_path / "precious")
+    with pytest.raises(StorageError, match=r"\.lock: could not be written"):
+        FolderLock(tmp_path / "run")
+    assert (tmp_path / "precious").read_text() == "mine"
 
 
 def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path):

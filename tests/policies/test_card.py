@@ -74,7 +74,7 @@ def test_a_score_stays_with_its_weights_when_nothing_was_changed():
 
 def test_names_cannot_break_the_front_matter():
     policy = build()
-    odd = 'x"\\ : [#] & *'
+    odd = 'x"\\ : [#] & *\nlicense: mine\t'
     spec = dataclasses.replace(policy.spec, environment={"id": odd, "options": {}})
     matter = front_matter(model_card(spec, policy.lineage, policy.policy_hash, 3))
     assert odd in matter["tags"]

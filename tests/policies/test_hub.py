@@ -44,8 +44,9 @@ def test_up_and_down_again(hub: types.SimpleNamespace):
     assert policy.policy_hash[:12] in hub.message
     again = Policy.from_pretrained("hf://me/ant", revision="v1")
     assert again.policy_hash == policy.policy_hash
-    # Nothing is fetched that could be code or a pickle.
-    assert hub.calls[2] == ("download", "me/ant", "v1", ("*.safetensors", "*.json", "*.md"))
+    # Nothing else is fetched: no code, no pickle, no gigabytes that happen to lie beside it.
+    files = ("config.json", "model.safetensors", "lineage.json", "README.md")
+    assert hub.calls[2] == ("download", "me/ant", "v1", files)
 
 
 def test_what_comes_from_the_hub_is_checked_like_any_file(hub: types.SimpleNamespace):
@@ -56,6 +57,34 @@ def test_what_comes_from_the_hub_is_checked_like_any_file(hub: types.SimpleNames
     path.write_bytes(bytes(data))
     with pytest.raises(RefusedError, match=r"model\.safetensors: was altered"):
         Policy.from_pretrained("hf://me/ant")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError("401 Client Error.\n\nRepository Not Found for url"), ValueError("Repo id must be")],
+    ids=["not found", "no name"],
+)
+def test_what_cannot_be_fetched_is_refused_by_name(
+    hub: types.SimpleNamespace, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def fail(*args: object, **kwargs: object) -> str:
+        raise error
+
+    monkeypatch.setattr(sys.modules["huggingface_hub"], "snapshot_download", fail)
+    with pytest.raises(RefusedError) as raised:
+        Policy.from_pretrained("hf://me/absent")
+    told = str(raised.value)
+    assert told.startswith("hf://me/absent: could not be downloaded (") and "auth login" in told
+    assert str(error).partition("\n")[0] in told and "\n" not in told
+
+
+def test_what_the_library_raises_is_caught():
+    errors = pytest.importorskip("huggingface_hub.errors")
+    for name in (
+        "RepositoryNotFoundError", "RevisionNotFoundError", "GatedRepoError", "HfHubHTTPError",
+        "LocalEntryNotFoundError", "OfflineModeIsEnabled", "HFValidationError",
+    ):  # fmt: skip
+        assert issubclass(getattr(errors, name), (OSError, ValueError))
 
 
 def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):

@@ -5,7 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_runs import CONFIG, Fault, Faulty, environment, metrics_steps, resume, train
+from tiny_runs import (
+    CONFIG,
+    Fault,
+    Faulty,
+    diverging,
+    environment,
+    metrics_steps,
+    resume,
+    train,
+)
 
 import heredity as hd
 from heredity.common.errors import DivergedError
@@ -83,21 +92,7 @@ def test_rollback_happens_at_most_so_often(tmp_path: Path, caplog: pytest.LogCap
 @pytest.fixture
 def bad_luck(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
     """Training goes wrong once, at the fifth iteration; what was learnt there is kept."""
-    lost: list[np.ndarray] = []
-    real = DeviceRunner.iterate
-
-    def iterate(self: DeviceRunner, iterations: int) -> dict[str, float]:
-        metrics = real(self, 1)
-        if self.step == 320 and not lost:
-            lost.append(self.policy_leaves()["actor/output/kernel"])
-            params = self.state.params
-            broken = params["critic"]["output"]["bias"] * float("nan")
-            params["critic"]["output"]["bias"] = broken
-            return {**metrics, "finite": 0.0}
-        return metrics
-
-    monkeypatch.setattr(DeviceRunner, "iterate", iterate)
-    return lost
+    return diverging(monkeypatch, [320])
 
 
 def test_rollback_goes_on_with_other_draws(

@@ -137,6 +137,16 @@ def test_a_fresh_run_begins_anew(tmp_path: Path):
     assert [row[STEP] for row in rows(tmp_path / "metrics.csv")] == ["6"]
 
 
+def test_a_table_that_was_moved_away_is_begun_anew(tmp_path: Path):
+    path = tmp_path / "metrics.csv"
+    sink = CsvSink(path)
+    sink.write(1, {"a": 1})
+    path.rename(tmp_path / "mine.csv")
+    sink.write(2, {"a": 2})
+    sink.write(3, {"a": 3})
+    assert [(row[STEP], row["a"]) for row in rows(path)] == [("2", "2"), ("3", "3")]
+
+
 def test_a_full_disk_is_told():
     with pytest.raises(StorageError, match=r"/proc/metrics\.csv: could not be written"):
         CsvSink(Path("/proc/metrics.csv"))
@@ -204,6 +214,14 @@ def test_scalars(tmp_path: Path):
     assert (65, "START", 0.0) in scalars(tmp_path)
 
 
+def test_a_run_that_starts_again_takes_back_what_it_logged(tmp_path: Path):
+    """It died before its first checkpoint, and begins anew in the same folder."""
+    TensorBoardSink(tmp_path).write(64, {"a": 1.0})
+    assert scalars(tmp_path) == [(64, "a", 1.0)]
+    TensorBoardSink(tmp_path).write(64, {"a": 1.0})
+    assert scalars(tmp_path) == [(64, "a", 1.0), (0, "START", 0.0), (64, "a", 1.0)]
+
+
 def test_a_full_disk_does_not_hang(tmp_path: Path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
@@ -253,6 +271,11 @@ def test_going_over_a_step_again_replaces_it(tmp_path: Path):
             "ep_lengths": np.zeros((1, 2)),
         },
         {"timesteps": np.zeros(2), "results": np.zeros((1, 2)), "ep_lengths": np.zeros((2, 2))},
+        {
+            "timesteps": np.array(["64"]),
+            "results": np.zeros((1, 2)),
+            "ep_lengths": np.zeros((1, 2)),
+        },
     ],
 )
 def test_other_arrays_are_set_aside(tmp_path: Path, arrays: dict):

@@ -12,7 +12,7 @@ from tiny_runs import environment, final_bytes, resume, train
 from heredity.common.errors import UsageError
 from heredity.common.run_folder import RunFolder
 from heredity.training.checkpoints import read_checkpoint
-from heredity.training.loop import Run
+from heredity.training.memory import Memory
 from heredity.training.runners import DeviceRunner
 from heredity.training.signals import StopSignals, TrainingInterrupted
 
@@ -116,7 +116,7 @@ def test_what_was_owed_at_the_end_is_settled_once(
 
     directory = tmp_path / "my runs"
     if not best:
-        monkeypatch.setattr(Run, "_is_best", lambda self, evaluation: False)
+        monkeypatch.setattr(Memory, "note_evaluation", lambda self, step, mean: False)
     with monkeypatch.context() as patched:
         patched.setattr(DeviceRunner, "iterate", iterate)
         with pytest.raises(TrainingInterrupted, match=f"heredity resume '{directory}'"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.common.run_folder import RunFolder
@@ -15,9 +17,12 @@ from heredity.environments import Environment, EnvironmentSpec, make
 from heredity.environments.contract import TimeStep
 from heredity.environments.probes import AlwaysTerminated, ProbeState
 from heredity.training.callbacks import CallbackLike
+from heredity.training.evaluation import Evaluation, Evaluator
 from heredity.training.events import Event
+from heredity.training.runners import DeviceRunner
 from heredity.training.session import begin_run, resume_run
 from heredity.training.settings import RunSettings
+from heredity.weights import Params, content_hash
 
 ENVIRONMENT = "probe/observation-action-reward"
 SIZE = 64  # steps of one iteration
@@ -110,3 +115,54 @@ def metrics_steps(directory: Path) -> list[int]:
     """The steps of the rows of ``metrics.csv``."""
     column = RunFolder(directory).read_metrics()["time/total_timesteps"]
     return np.asarray(column, np.int64).tolist()
+
+
+def diverging(
+    monkeypatch: pytest.MonkeyPatch,
+    steps: list[int],
+    before: Callable[[DeviceRunner], None] = lambda runner: None,
+) -> list[np.ndarray]:
+    """Training goes wrong at these steps, one after the other; what was learnt there is kept.
+
+    Args:
+        monkeypatch: Of the test.
+        steps: Each of them once, as often as it is named, and in this order.
+        before: Called at the end of every other iteration.
+
+    Returns:
+        Weights as they were when it went wrong.
+    """
+    lost: list[np.ndarray] = []
+    real = DeviceRunner.iterate
+
+    def iterate(self: DeviceRunner, iterations: int) -> dict[str, float]:
+        metrics = real(self, 1)
+        if len(lost) < len(steps) and self.step == steps[len(lost)]:
+            lost.append(self.policy_leaves()["actor/output/kernel"])
+            params = self.state.params
+            broken = params["critic"]["output"]["bias"] * float("nan")
+            params["critic"]["output"]["bias"] = broken
+            return {**metrics, "finite": 0.0}
+        before(self)
+        return metrics
+
+    monkeypatch.setattr(DeviceRunner, "iterate", iterate)
+    return lost
+
+
+def scoring(monkeypatch: pytest.MonkeyPatch, means: list[float]) -> None:
+    """Evaluations score these means, in this order; weights that were scored before score the same.
+
+    So what an interrupted run evaluates again scores what it scored the first time.
+    """
+    scores: dict[str, float] = {}
+    coming, real = iter(means), Evaluator.evaluate
+
+    def evaluate(self: Evaluator, params: Params, seed: int = 0) -> Evaluation:
+        measured = real(self, params, seed)
+        policy_hash = content_hash(params)
+        if policy_hash not in scores:
+            scores[policy_hash] = next(coming)
+        return dataclasses.replace(measured, returns=measured.returns * 0 + scores[policy_hash])
+
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from heredity.common.errors import RefusedError
+from heredity.common.formats import EVALUATION, LINEAGE, RECORDING, RUN
 from heredity.common.run_folder import RunFolder
-from heredity.viewer.reading import Score, evenly, read_run
+from heredity.viewer.reading import Score, evenly, number, read_run, read_snapshots
 
 
 def test_a_whole_run_is_read_without_a_note(scene_run: Path):
@@ -58,6 +59,49 @@ def test_an_altered_lineage_is_noticed(scene_run: Path):
     assert "altered" in read_run(scene_run).notes[0]
 
 
+def test_older_files_are_brought_up(scene_run: Path, monkeypatch: pytest.MonkeyPatch):
+    """A version 0 of everything that the viewer reads: not one file has another way in."""
+    folder = RunFolder(scene_run)
+    place = folder.snapshot(0)
+    files = [
+        (RUN, folder.config),
+        (EVALUATION, place / "evaluation.json"),
+        (RECORDING, place / "rollout" / "recording.json"),
+        (LINEAGE, place / "policy" / "lineage.json"),
+    ]
+    now = read_run(scene_run)
+    rewards = now.snapshots[0].recording().rewards
+    for known, path in files:
+        value = json.loads(path.read_text())
+        path.write_text(json.dumps({"schema_version": 0, "all": value}))
+        with pytest.raises(RefusedError, match=f"schema_version 0 of {known.kind}, which this"):
+            known.read(path)
+        monkeypatch.setitem(known.migrations, 0, lambda old: old["all"])
+    before = {path: path.read_bytes() for _, path in files}
+    run = read_run(scene_run)
+    assert run.notes == []
+    assert (run.config, run.snapshots) == (now.config, now.snapshots)
+    np.testing.assert_array_equal(run.snapshots[0].recording().rewards, rewards)
+    assert {path: path.read_bytes() for _, path in files} == before
+
+
+def test_a_later_lineage_is_left_out_by_name(scene_run: Path):
+    path = RunFolder(scene_run).snapshot(0) / "policy" / "lineage.json"
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    (note,) = read_run(scene_run).notes
+    assert "schema_version 2 of a lineage" in note and "Upgrade heredity" in note
+
+
+def test_a_snapshot_that_is_retired_meanwhile_is_no_news(scene_run: Path):
+    """Training goes on, and keeps only some."""
+    folder = RunFolder(scene_run)
+    steps = folder.snapshot_steps()
+    notes: list[str] = []
+    shutil.rmtree(folder.snapshot(steps[0]))
+    assert [s.step for s in read_snapshots(folder, steps, notes)] == steps[1:]
+    assert notes == []
+
+
 def test_a_snapshot_without_evaluation_takes_its_score_from_the_lineage(scene_run: Path):
     folder = RunFolder(scene_run)
     (folder.snapshot(0) / "evaluation.json").unlink()
@@ -84,6 +128,10 @@ def test_evaluations_that_do_not_fit_are_left_out(scene_run: Path):
 @pytest.mark.parametrize("value", [None, [], "6", {"mean_return": "6"}, {"mean_return": None}])
 def test_what_is_no_score_is_none(value: object):
     assert Score.from_json(value) is None
+
+
+def test_a_whole_number_that_no_float_holds_is_none():
+    assert (number(10**400), number(-(10**400)), number(10**300)) == (None, None, 1e300)
 
 
 @pytest.mark.parametrize(("count", "most"), [(1000, 24), (25, 24), (24, 24), (1, 24), (0, 24)])

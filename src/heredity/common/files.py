@@ -35,6 +35,42 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def check_hash(path: Path, expected: object, record: str) -> None:
+    """See that a file's bytes are those that a record speaks of.
+
+    Args:
+        path: Of the file.
+        expected: Their SHA-256 in hexadecimal.
+        record: What says so, for the error.
+
+    Raises:
+        RefusedError: when it is missing, cannot be read, or has other bytes.
+    """
+    remedy = "Use another copy or an earlier checkpoint"
+    if not path.is_file():
+        raise RefusedError(path, "is missing", remedy)
+    try:
+        found = sha256_file(path)
+    except OSError as error:  # a bad sector, or removed in this moment
+        raise RefusedError(path, f"cannot be read ({error.strerror})", remedy) from None
+    if found != expected:
+        raise RefusedError(
+            path,
+            f"was altered or torn: {record} says sha256 {str(expected)[:12]}…, "
+            f"its bytes give {found[:12]}…",
+            remedy,
+        )
+
+
+def without_links(folder: Path) -> Path:
+    """The folder itself, as links lead to it now.
+
+    ``checkpoints/last`` may come to point elsewhere while the files in it are read one by one.
+    """
+    real = Path(os.path.realpath(folder))
+    return folder if real == Path(os.path.abspath(folder)) else real
+
+
 def dump_json(value: Any) -> str:
     """JSON as heredity writes it: sorted keys, two spaces, one newline at the end.
 
@@ -115,52 +151,29 @@ def read_text(path: Path) -> str:
         raise RefusedError(path, f"cannot be read ({error.strerror})") from None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object from a file."""
-    return parse_json(read_text(path), path)
-
-
-def check_schema(value: dict[str, Any], path: Path, kind: str, newest: int) -> int:
-    """The schema version of a file, refusing one that this release does not know.
-
-    Raises:
-        RefusedError: when the version is missing, not a whole number, or from the future.
-    """
-    version = value.get("schema_version")
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise RefusedError(path, f"has schema_version {version!r}, a whole number was expected")
-    if version > newest:
-        raise RefusedError(
-            path,
-            f"has schema_version {version} of {kind}, this release reads up to {newest}",
-            "Upgrade heredity to read it",
-        )
-    return version
-
-
-def read_sealed_json(path: Path, kind: str, newest: int) -> dict[str, Any]:
-    """Read what `seal_json` gave, its schema and its seal checked.
-
-    Args:
-        path: Of the file.
-        kind: What it describes, for the error.
-        newest: The newest schema that this release knows.
-
-    Raises:
-        RefusedError: when it is missing, torn, altered or from the future.
-    """
-    text = read_text(path)
-    # Before the seal, which a later schema may take in another way.
-    check_schema(parse_json(text, path), path, kind, newest)
-    return check_seal(text, path)
-
-
 def _flush(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _make_folders(folder: Path) -> None:
+    """Make a folder and those it lies in; each new name is on the disk before anything in it."""
+    if not folder.is_dir():
+        _make_folders(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _flush(folder.parent)
+
+
+def _discard(path: Path) -> None:
+    """Remove what may be a folder, a file or a link; what cannot be removed is left."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
 
 
 def _temporary_beside(path: Path) -> Path:
@@ -176,7 +189,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
     content = data.encode() if isinstance(data, str) else data
     temporary = _temporary_beside(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folders(path.parent)
         with temporary.open("wb") as stream:
             stream.write(content)
             stream.flush()
@@ -184,14 +197,9 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         temporary.replace(path)
         _flush(path.parent)
     except OSError as error:
-        _remove_quietly(temporary)
         raise StorageError(path, error) from error
-
-
-def _remove_quietly(temporary: Path) -> None:
-    """After a failure that is told already, and which may also forbid to remove."""
-    with contextlib.suppress(OSError):
-        temporary.unlink()
+    finally:
+        _discard(temporary)  # after a failure or an interruption: else it is gone already
 
 
 @contextlib.contextmanager
@@ -206,7 +214,8 @@ def folder_appearing_whole(path: Path) -> Iterator[Path]:
     """
     temporary = _temporary_beside(path)
     try:
-        temporary.mkdir(parents=True)
+        _make_folders(path.parent)
+        temporary.mkdir()
         yield temporary
         for file in sorted(temporary.rglob("*"), reverse=True):
             _flush(file)
@@ -215,17 +224,19 @@ def folder_appearing_whole(path: Path) -> Iterator[Path]:
             # A folder cannot be renamed over another; the old one steps aside first, under a name
             # that says whose copy it is, because for a moment it is the only one.
             aside = path.with_name(REPLACED_PREFIX + path.name)
-            shutil.rmtree(aside, ignore_errors=True)
+            _discard(aside)
             path.rename(aside)
             try:
                 temporary.rename(path)
             except OSError:
                 aside.rename(path)
                 raise
-            shutil.rmtree(aside, ignore_errors=True)
+            # The new name is on the disk before the old copy goes.
+            _flush(path.parent)
+            _discard(aside)
         else:
             temporary.rename(path)
-        _flush(path.parent)
+            _flush(path.parent)
     except OSError as error:
         raise StorageError(path, error) from error
     finally:
@@ -240,8 +251,9 @@ def point_symlink(link: Path, target: str) -> None:
         temporary.replace(link)
         _flush(link.parent)
     except OSError as error:
-        _remove_quietly(temporary)
         raise StorageError(link, error) from error
+    finally:
+        _discard(temporary)
 
 
 def remove_symlink(link: Path) -> None:
@@ -285,6 +297,7 @@ def remove_folder(path: Path) -> None:
     aside = _temporary_beside(path)
     try:
         path.rename(aside)
+        _flush(path.parent)
         shutil.rmtree(aside)
     except OSError as error:
         raise StorageError(path, error) from error
@@ -297,14 +310,11 @@ def sweep_temporaries(folder: Path) -> None:
     for path in folder.glob(f"{REPLACED_PREFIX}*"):
         place = path.with_name(path.name.removeprefix(REPLACED_PREFIX))
         if place.exists():
-            shutil.rmtree(path, ignore_errors=True)
+            _discard(path)
         else:
             path.rename(place)
     for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        _discard(path)
 
 
 _held: set[int] = set()
@@ -344,7 +354,9 @@ class FolderLock:
         path = folder / LOCK
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            # Not through a link: what it led to, in a folder that came from elsewhere, would be
+            # emptied.
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         except OSError as error:
             raise StorageError(path, error) from error
         try:

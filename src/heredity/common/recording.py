@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from heredity.common.errors import RefusedError
-from heredity.common.files import check_schema, dump_json, read_json
+from heredity.common.files import dump_json
+from heredity.common.formats import RECORDING
 from heredity.common.tensors import read_tensors, tensor_bytes
-
-SCHEMA_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +118,7 @@ class Recording:
             tensors["frames"] = np.frombuffer(b"".join(self.frames), np.uint8)
             tensors["frame_lengths"] = np.asarray([len(f) for f in self.frames], np.int64)
         header = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": RECORDING.newest,
             "kind": self.kind,
             "step_seconds": self.step_seconds,
             "scene": self.scene.to_json() if self.scene else None,
@@ -136,8 +135,7 @@ class Recording:
             RefusedError: when a file is missing or torn.
         """
         path = folder / "recording.json"
-        header = read_json(path)
-        check_schema(header, path, "a recording", SCHEMA_VERSION)
+        header = RECORDING.read(path)
         tensors, _ = read_tensors(folder / "recording.safetensors")
         try:
             frames: tuple[bytes, ...] = ()
@@ -156,5 +154,5 @@ class Recording:
                 observations=tensors.get("observations"),
                 columns=tuple(header["columns"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise RefusedError(path, f"does not describe a recording ({error})") from None

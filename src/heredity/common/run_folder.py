@@ -5,25 +5,15 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from heredity.common.errors import RefusedError
-from heredity.common.files import (
-    SEAL_KEY,
-    check_schema,
-    check_seal,
-    parse_json,
-    read_json,
-    read_text,
-)
+from heredity.common.files import read_text
+from heredity.common.formats import EVALUATION, RUN
 
-RUN_SCHEMA_VERSION = 1
-EVALUATION_SCHEMA_VERSION = 1
 STEP_DIGITS = 12
 
 
@@ -97,12 +87,7 @@ class RunFolder:
                 "is not a run folder (it has no config.json)",
                 "Give the --directory of a `heredity train`",
             )
-        text = read_text(self.config)
-        config = parse_json(text, self.config)
-        check_schema(config, self.config, "a run", RUN_SCHEMA_VERSION)
-        if sealed or SEAL_KEY in config:
-            return check_seal(text, self.config)
-        return config
+        return RUN.read(self.config, sealed=sealed)
 
     def snapshot_steps(self) -> list[int]:
         """Steps of the snapshots that are there, ascending."""
@@ -116,12 +101,9 @@ class RunFolder:
         """The columns of ``metrics.csv`` as float arrays; empty cells are NaN."""
         if not self.metrics.is_file():
             return {}
-        try:
-            rows = list(csv.DictReader(io.StringIO(read_text(self.metrics), newline="")))
-        except csv.Error as error:
-            raise RefusedError(self.metrics, f"is not a table ({error})") from None
+        rows = read_rows(self.metrics)
         names = list(rows[0]) if rows else []
-        return {n: np.array([_number(row.get(n)) for row in rows]) for n in names if n}
+        return {n: np.array([_number(row[n]) for row in rows]) for n in names if n}
 
     def read_evaluations(self) -> dict[str, np.ndarray]:
         """``timesteps (E,)``, ``results (E, episodes)`` and ``ep_lengths (E, episodes)``."""
@@ -131,10 +113,7 @@ class RunFolder:
             # Opened here, because numpy leaves a torn archive open.
             with self.evaluations.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
-        except (
-            *(OSError, ValueError, KeyError, EOFError),
-            *(zipfile.BadZipFile, zlib.error, RuntimeError),  # an altered method or flag, each
-        ) as error:
+        except Exception as error:  # of the disk, zip, zlib, numpy, the tokenizer of its headers
             raise RefusedError(self.evaluations, f"cannot be read ({error})") from None
 
     def read_snapshot_evaluation(self, step: int) -> dict[str, Any]:
@@ -143,20 +122,41 @@ class RunFolder:
         Keys: ``step``, ``mean_return``, ``std_return``, ``episodes``, ``returns``, ``lengths``,
         ``deterministic``, ``policy_hash``.
         """
-        path = self.snapshot(step) / "evaluation.json"
-        evaluation = read_json(path)
-        check_schema(evaluation, path, "an evaluation", EVALUATION_SCHEMA_VERSION)
-        return evaluation
+        return EVALUATION.read(self.snapshot(step) / "evaluation.json")
+
+
+def read_rows(table: Path) -> list[dict[str, str]]:
+    """The whole rows of a table with a header, cells by column.
+
+    A row that is being written, or was when its process died, is left out: its numbers may be cut
+    short and still be numbers.
+
+    Raises:
+        RefusedError: when it is missing or no table.
+    """
+    whole = read_text(table).rpartition("\n")[0]
+    try:
+        rows = list(csv.DictReader(io.StringIO(whole, newline="")))
+    except csv.Error as error:
+        raise RefusedError(table, f"is not a table ({error})") from None
+    # With more cells than columns there is one named None, with fewer there are some that are None.
+    return [row for row in rows if None not in row and None not in row.values()]
 
 
 def _steps(folder: Path) -> list[int]:
-    if not folder.is_dir():
+    try:
+        places = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    names = [path.name for path in folder.iterdir() if path.is_dir() and not path.is_symlink()]
-    return sorted(int(name) for name in names if name.isdigit() and len(name) >= STEP_DIGITS)
+    except OSError as error:
+        raise RefusedError(folder, f"cannot be read ({error.strerror})") from None
+    names = {place.name for place in places if place.is_dir() and not place.is_symlink()}
+    steps = {int(name) for name in names if name.isascii() and name.isdecimal()}
+    # Other spellings of a number are not the folders that `snapshot` and `checkpoint` name.
+    return sorted(step for step in steps if step_name(step) in names)
 
 
-def _number(cell: str | None) -> float:
+def _number(cell: str) -> float:
     try:
         return float(cell) if cell else float("nan")
     except ValueError:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from heredity.common.files import dump_json
 from heredity.policies.lineage import Lineage
 from heredity.policies.specification import PolicySpec
@@ -9,7 +11,7 @@ from heredity.spaces import Box, Space
 
 
 def _yaml_text(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return json.dumps(text, ensure_ascii=False)  # which is YAML too, newlines escaped
 
 
 def _space_line(space: Space) -> str:

@@ -12,19 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from heredity.common import formats
 from heredity.common.errors import RefusedError, StorageError, UsageError
 from heredity.common.files import (
-    read_sealed_json,
+    check_hash,
     seal_json,
     sha256_bytes,
+    without_links,
     write_atomically,
 )
 from heredity.common.tensors import read_tensors, tensor_bytes
-from heredity.policies import lineage as lineage_module
-from heredity.policies import specification
 from heredity.policies.card import model_card
 from heredity.policies.lineage import Lineage
-from heredity.policies.migrations import migrate
 from heredity.policies.specification import PolicySpec
 from heredity.weights import content_hash, count, unflatten
 
@@ -40,8 +39,7 @@ def policy_files(
     that are not those the lineage ends with get an entry ``edit`` (see `Lineage.up_to`).
     """
     config = seal_json(spec.to_json()).encode()
-    schema = str(specification.SCHEMA_VERSION)
-    weights = tensor_bytes(leaves, {"format": "heredity.policy", "schema_version": schema})
+    weights = tensor_bytes(leaves, formats.WEIGHTS.header)
     params = unflatten(leaves)
     policy_hash = content_hash(params)
     lineage = lineage.up_to(policy_hash)
@@ -84,16 +82,14 @@ def save_policy(
 def read_lineage(folder: Path) -> tuple[Lineage, dict[str, Any]]:
     """The lineage of a policy folder, and the whole record it stands in (with the hashes)."""
     path = folder / LINEAGE
-    record = read_sealed_json(path, "a lineage", lineage_module.SCHEMA_VERSION)
-    record = migrate("lineage", record, lineage_module.SCHEMA_VERSION, path)
+    record = formats.LINEAGE.read(path, sealed=True)
     return Lineage.from_json(record, str(path)), record
 
 
 def read_config(folder: Path) -> PolicySpec:
     """The specification of a policy folder."""
     path = folder / CONFIG
-    value = read_sealed_json(path, "a policy", specification.SCHEMA_VERSION)
-    value = migrate("config", value, specification.SCHEMA_VERSION, path)
+    value = formats.POLICY.read(path, sealed=True)
     return PolicySpec.from_json(value, str(path))
 
 
@@ -112,26 +108,16 @@ def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineag
         )
     if not (folder / CONFIG).exists() and (folder / "policy" / CONFIG).exists():
         raise RefusedError(folder, "is a checkpoint or snapshot", f"Did you mean {folder}/policy?")
+    folder = without_links(folder)
     spec = read_config(folder)
     lineage, record = read_lineage(folder)
     hashes = record.get("files")
     if not isinstance(hashes, dict) or set(hashes) != {CONFIG, WEIGHTS}:
         raise RefusedError(folder / LINEAGE, f"does not name the hashes of {CONFIG} and {WEIGHTS}")
     for name, expected in hashes.items():
-        path = folder / name
-        if not path.is_file():
-            raise RefusedError(path, "is missing")
-        found = sha256_bytes(path.read_bytes())
-        if found != expected:
-            raise RefusedError(
-                path,
-                f"was altered or torn: {LINEAGE} says sha256 {str(expected)[:12]}…, "
-                f"its bytes give {found[:12]}…",
-                "Use another copy or an earlier checkpoint",
-            )
+        check_hash(folder / name, expected, LINEAGE)
     leaves, metadata = read_tensors(folder / WEIGHTS)
-    if metadata.get("format") != "heredity.policy":
-        raise RefusedError(folder / WEIGHTS, "was not written as the weights of a policy")
+    version = formats.WEIGHTS.check_header(metadata, folder / WEIGHTS)
     try:
         found = content_hash(unflatten(leaves))
     except UsageError as error:
@@ -148,4 +134,9 @@ def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineag
             f"ends with weights {str(lineage.head)[:12]}…, the policy holds {found[:12]}…",
             "Its history is that of other weights: use another copy or an earlier checkpoint",
         )
+    if version < formats.WEIGHTS.newest:
+        # Written otherwise, they have another hash than the lineage ends with.
+        leaves = formats.WEIGHTS.migrate(leaves, version, folder / WEIGHTS)
+        found = content_hash(unflatten(leaves))
+        lineage = lineage.up_to(found)
     return spec, leaves, lineage, found

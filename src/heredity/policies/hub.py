@@ -6,12 +6,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heredity.common.errors import MissingExtraError
+from heredity.common.errors import MissingExtraError, RefusedError
+from heredity.policies.files import CARD, CONFIG, LINEAGE, WEIGHTS
 
 if TYPE_CHECKING:
     from heredity.policies.policy import Policy
 
-FILES = ["*.safetensors", "*.json", "*.md"]
+FILES = [CONFIG, WEIGHTS, LINEAGE, CARD]
 
 
 def _library() -> Any:
@@ -23,8 +24,21 @@ def _library() -> Any:
 
 
 def download(repo_id: str, revision: str | None = None) -> Path:
-    """Fetch the files of a policy and return the folder they are in. Nothing else is fetched."""
-    return Path(_library().snapshot_download(repo_id, revision=revision, allow_patterns=FILES))
+    """Fetch the files of a policy and return the folder they are in. Nothing else is fetched.
+
+    Raises:
+        RefusedError: when there is no such repository or revision, or the hub is out of reach.
+    """
+    library = _library()
+    try:
+        folder = library.snapshot_download(repo_id, revision=revision, allow_patterns=FILES)
+    except (OSError, ValueError) as error:  # everything that the library raises is one of them
+        raise RefusedError(
+            f"hf://{repo_id}",
+            f"could not be downloaded ({str(error).strip().partition(chr(10))[0]})",
+            "Check the name, the revision, the network, and `hf auth login` if it is private",
+        ) from error
+    return Path(folder)
 
 
 def upload(policy: Policy, repo_id: str, *, private: bool = False) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from heredity.common.errors import RefusedError
+from heredity.common.formats import LINEAGE
 from heredity.common.provenance import now, versions
-
-SCHEMA_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +99,7 @@ class Lineage:
     def to_json(self) -> dict[str, Any]:
         """The lineage as a JSON object."""
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": LINEAGE.newest,
             "policy_hash": self.head,
             "entries": [entry.to_json() for entry in self.entries],
         }

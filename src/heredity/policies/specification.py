@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from heredity.common.errors import RefusedError
+from heredity.common.formats import POLICY
 from heredity.networks.contract import NetworkSpec
 from heredity.networks.distributions import DistributionSpec
 from heredity.spaces import Space, space_from_json, space_to_json
-
-SCHEMA_VERSION = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +45,7 @@ class PolicySpec:
     def to_json(self) -> dict[str, Any]:
         """The content of ``config.json``."""
         return {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": POLICY.newest,
             "format": "heredity.policy",
             "observation_space": space_to_json(self.observation_space),
             "action_space": space_to_json(self.action_space),

@@ -18,9 +18,12 @@ class Callback:
 
     Attributes:
         every: Steps between two events of this callback's own; None when the run's suffice.
+        children: Callbacks inside this one. The run does everything for them as for its own, except
+            that events reach them through this one's `on_event`, or not.
     """
 
     every: int | None = None
+    children: Sequence[Callback] = ()
 
     def configure(self, settings: RunSettings) -> RunSettings:
         """Change how the run is kept, before it starts."""
@@ -75,6 +78,38 @@ def as_callbacks(callback: CallbackLike) -> list[Callback]:
     raise UsageError(f"callback {callback!r}: a Callback, a function (event) or a list of them")
 
 
+def with_children(callbacks: Sequence[Callback]) -> list[Callback]:
+    """Callbacks, and those inside them at any depth, each once, the outer ones first.
+
+    Example:
+        >>> inner = StopTrainingOnRewardThreshold(100)
+        >>> outer = EvalCallback(callback_on_new_best=inner, callback_after_eval=inner)
+        >>> with_children([outer]) == [outer, inner]
+        True
+    """
+    found: dict[int, Callback] = {}
+
+    def visit(callback: Callback) -> None:
+        if id(callback) not in found:
+            found[id(callback)] = callback
+            for child in callback.children:
+                visit(child)
+
+    for callback in callbacks:
+        visit(callback)
+    return list(found.values())
+
+
+def tell(callbacks: Sequence[Callback], event: Event) -> bool:
+    """Give an event to each callback.
+
+    Returns:
+        Whether to go on: False when one of them answered False.
+    """
+    answers = [callback.on_event(event) for callback in callbacks]
+    return not any(answer is False for answer in answers)
+
+
 class CheckpointCallback(Callback):
     """Save everything that a resume needs every `save_freq` steps (steps, not calls)."""
 
@@ -105,6 +140,7 @@ class EvalCallback(Callback):
         self._eval_freq, self._episodes = eval_freq, n_eval_episodes
         self._on_new_best = as_callbacks(callback_on_new_best)
         self._after = as_callbacks(callback_after_eval)
+        self.children = [*self._on_new_best, *self._after]
 
     def configure(self, settings: RunSettings) -> RunSettings:
         return dataclasses.replace(
@@ -112,8 +148,7 @@ class EvalCallback(Callback):
         )
 
     def on_event(self, event: Event) -> bool | None:
-        called = [*(self._on_new_best if event.is_best else []), *self._after]
-        return not any(callback.on_event(event) is False for callback in called)
+        return tell([*(self._on_new_best if event.is_best else []), *self._after], event)
 
 
 class StopTrainingOnRewardThreshold(Callback):
@@ -133,8 +168,8 @@ class StopTrainingOnRewardThreshold(Callback):
 class StopTrainingOnNoModelImprovement(Callback):
     """End the run after `max_no_improvement_evals` evaluations in a row without a new best.
 
-    It counts within one process: after a resume both counts begin at zero, so a run that was
-    interrupted can go on for longer than one that was not. What is a new best is remembered.
+    Evaluations are those of the whole run, so that one that was interrupted and resumed ends where
+    it would have ended anyway.
 
     Args:
         max_no_improvement_evals: How many are borne; one more ends the run.
@@ -143,14 +178,11 @@ class StopTrainingOnNoModelImprovement(Callback):
 
     def __init__(self, max_no_improvement_evals: int, min_evals: int = 0) -> None:
         self._most, self._least = max_no_improvement_evals, min_evals
-        self._evaluations = self._without = 0
 
     def on_event(self, event: Event) -> bool | None:
-        self._evaluations += 1
-        if self._evaluations <= self._least:
-            return True
-        self._without = 0 if event.is_best else self._without + 1
-        return self._without <= self._most
+        _ = event.evaluation  # a run that makes none never improves: that is told, not counted
+        counted = min(event.evaluations_since_best, event.evaluations - self._least)
+        return counted <= self._most
 
 
 class EveryNTimesteps(Callback):
@@ -159,19 +191,14 @@ class EveryNTimesteps(Callback):
     def __init__(self, n_steps: int, callback: CallbackLike) -> None:
         if n_steps < 1:
             raise UsageError(f"n_steps {n_steps}: a whole number >= 1 was expected")
-        self.every = n_steps
-        self._callbacks = as_callbacks(callback)
-        self._seen = -1
-
-    def on_training_start(self, step: int, total_timesteps: int) -> None:
-        self._seen = step // (self.every or 1)
+        self._steps = self.every = n_steps
+        self.children = as_callbacks(callback)
 
     def on_event(self, event: Event) -> bool | None:
-        reached = event.step // (self.every or 1)
-        if reached == self._seen:
+        # From the event alone: a resume may begin with one that was put off by a signal.
+        if event.step // self._steps == event.previous_step // self._steps:
             return True
-        self._seen = reached
-        return not any(callback.on_event(event) is False for callback in self._callbacks)
+        return tell(self.children, event)
 
 
 class WandbCallback(Callback):

@@ -11,14 +11,16 @@ import numpy as np
 
 from heredity.common.errors import RefusedError
 from heredity.common.files import (
+    check_hash,
     folder_appearing_whole,
     point_symlink,
-    read_sealed_json,
     remove_folder,
     remove_symlink,
     seal_json,
     sha256_file,
+    without_links,
 )
+from heredity.common.formats import CHECKPOINT, TRAINING_STATE
 from heredity.common.provenance import numerics, versions
 from heredity.common.run_folder import RunFolder, step_name
 from heredity.common.tensors import read_tensors, tensor_bytes
@@ -26,19 +28,24 @@ from heredity.policies.files import load_policy, policy_files, write_policy_file
 from heredity.policies.lineage import Lineage
 from heredity.policies.specification import PolicySpec
 
-SCHEMA_VERSION = 1
-_MANIFEST_KINDS = {
-    "best": dict | None,
-    "elapsed": float | int,
-    "exactness": dict,
-    "files": dict,
-    "frozen": dict,
-    "numerics": dict,
-    "owed": dict | None,
-    "parent": str | None,
-    "run": str,
-    "step": int,
-    "versions": dict,
+# Of the manifest, and of what stands in it.
+_MANIFEST_KINDS: dict[str, dict[str, Any]] = {
+    "": {
+        "best": dict | None,
+        "elapsed": float | int,
+        "exactness": dict,
+        "files": dict,
+        "frozen": dict,
+        "numerics": dict,
+        "owed": dict | None,
+        "parent": str | None,
+        "run": str,
+        "step": int,
+        "versions": dict,
+    },
+    "best": {"step": int, "mean": float | int},
+    "exactness": {"exact": bool, "reason": str},
+    "owed": dict.fromkeys(("log", "evaluation", "snapshot", "checkpoint"), bool),
 }
 STATE = "training_state/state.safetensors"
 MANIFEST = "training_state/manifest.json"
@@ -80,11 +87,11 @@ def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
         (temporary / "training_state").mkdir()
         files = policy_files(checkpoint.spec, checkpoint.policy, checkpoint.lineage)
         write_policy_files(temporary / "policy", files)
-        header = {"format": "heredity.training_state", "schema_version": str(SCHEMA_VERSION)}
-        (temporary / STATE).write_bytes(tensor_bytes(checkpoint.state, header))
+        state = tensor_bytes(checkpoint.state, TRAINING_STATE.header)
+        (temporary / STATE).write_bytes(state)
         names = [f"policy/{name}" for name in files] + [STATE]
         manifest = {
-            "schema_version": SCHEMA_VERSION,
+            "schema_version": CHECKPOINT.newest,
             "step": checkpoint.step,
             "run": checkpoint.run,
             "files": {name: sha256_file(temporary / name) for name in names},
@@ -118,10 +125,15 @@ def point_links(folder: RunFolder, last: int | None, best: dict[str, Any] | None
 def read_manifest(place: Path) -> dict[str, Any]:
     """The manifest of a checkpoint, its seal and schema checked; files are not read."""
     path = place / MANIFEST
-    manifest = read_sealed_json(path, "a checkpoint", SCHEMA_VERSION)
-    for name, kind in _MANIFEST_KINDS.items():
-        if not isinstance(manifest.get(name), kind):
-            raise RefusedError(path, f"has {name} {manifest.get(name)!r}: it is no checkpoint's")
+    manifest = CHECKPOINT.read(path, sealed=True)
+    for where, kinds in _MANIFEST_KINDS.items():
+        part = manifest[where] if where else manifest
+        if part is None:
+            continue
+        for name, kind in kinds.items():
+            if not isinstance(part.get(name), kind):
+                told = f"{where} {name}".strip()
+                raise RefusedError(path, f"has {told} {part.get(name)!r}: it is no checkpoint's")
     return manifest
 
 
@@ -135,17 +147,9 @@ def verify_checkpoint(place: Path) -> dict[str, Any]:
     if STATE not in manifest["files"]:
         raise RefusedError(place / MANIFEST, f"does not name the hash of {STATE}")
     for name, expected in manifest["files"].items():
-        path = place / name
-        if not path.is_file():
-            raise RefusedError(path, "is missing", "Use the checkpoint before it")
-        found = sha256_file(path)
-        if found != expected:
-            raise RefusedError(
-                path,
-                f"was altered or torn: the manifest says sha256 {str(expected)[:12]}…, "
-                f"its bytes give {found[:12]}…",
-                "Use the checkpoint before it",
-            )
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise RefusedError(place / MANIFEST, f"names a file outside of it: {name!r}")
+        check_hash(place / name, expected, "the manifest")
     return manifest
 
 
@@ -155,9 +159,12 @@ def read_checkpoint(place: Path) -> Checkpoint:
     Raises:
         RefusedError: naming the file that is missing, torn, altered or from the future.
     """
+    place = without_links(place)
     manifest = verify_checkpoint(place)
     spec, policy, lineage, _ = load_policy(place / "policy")
-    state, _ = read_tensors(place / STATE)
+    state, header = read_tensors(place / STATE)
+    version = TRAINING_STATE.check_header(header, place / STATE)
+    state = TRAINING_STATE.migrate(state, version, place / STATE)
     own = ("schema_version", "step", "run", "files")
     notes = {name: value for name, value in manifest.items() if name not in own}
     return Checkpoint(manifest["step"], manifest["run"], spec, policy, state, lineage, notes)

@@ -29,6 +29,10 @@ class Event:
         is_best: Whether it is the best evaluation of the run so far.
         snapshot: Folder of the snapshot taken at this moment, written while training goes on; None
             if none was taken.
+        previous_step: Step one iteration earlier, so that an event alone tells which multiples of a
+            frequency were passed.
+        evaluations: How many the run has made, this one among them, in every process of it.
+        evaluations_since_best: How many of them were made after the best one; 0 when this is it.
     """
 
     step: int
@@ -40,6 +44,9 @@ class Event:
     measured: Evaluation | None
     is_best: bool = False
     snapshot: Path | None = None
+    previous_step: int = 0
+    evaluations: int = 0
+    evaluations_since_best: int = 0
 
     @functools.cached_property
     def policy(self) -> Policy:

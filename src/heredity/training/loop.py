@@ -16,21 +16,16 @@ import time
 from collections.abc import Generator
 from typing import Any
 
-from heredity.common.errors import DivergedError
 from heredity.common.run_folder import RunFolder
 from heredity.policies import Lineage, LineageEntry, PolicySpec
 from heredity.training.boundaries import Boundaries, Due
-from heredity.training.callbacks import Callback
-from heredity.training.checkpoints import (
-    Checkpoint,
-    newest_whole_checkpoint,
-    retire_checkpoints,
-    write_checkpoint,
-)
+from heredity.training.callbacks import Callback, tell, with_children
+from heredity.training.checkpoints import Checkpoint, retire_checkpoints, write_checkpoint
 from heredity.training.evaluation import Evaluation, Evaluator
 from heredity.training.events import Event
 from heredity.training.memory import Memory
 from heredity.training.metrics import Accumulator, MetricsSink, append_evaluation
+from heredity.training.recovery import back_to, best_kept, last_good, set_aside_later
 from heredity.training.runners import Runner
 from heredity.training.settings import RunSettings
 from heredity.training.signals import StopSignals, TrainingInterrupted
@@ -53,7 +48,7 @@ class Run:
         evaluator: Scores policies; None when the run does not evaluate.
         settings: How the run is kept.
         spec: Of the policy.
-        lineage: Up to where this process begins.
+        lineage: Up to where this process begins; each rollback is added to it.
         folder: Where everything is written; None to keep nothing.
         callbacks: Of the person.
         sinks: Where rows of metrics go.
@@ -90,7 +85,8 @@ class Run:
         self.memory = memory
         self._held = contextlib.ExitStack() if held is None else held
         self._proof = FrozenProof(memory.frozen)
-        further = [callback.every for callback in callbacks if callback.every]
+        self._hooked = with_children(callbacks)
+        further = [callback.every for callback in self._hooked if callback.every]
         self._boundaries = Boundaries(settings, further)
         self._row: dict[str, float] = {}
         self._gathered = Accumulator()
@@ -98,7 +94,7 @@ class Run:
         self._compiled = False
         self._saved_at = saved_at
         self._finite = True
-        self._attempts = 0
+        self._reached = runner.step
         self._began = time.monotonic() - memory.elapsed
         self._train_seconds, self._logged_at = 0.0, runner.step
 
@@ -131,12 +127,13 @@ class Run:
             ending.enter_context(self._held)
             for sink in self.sinks:
                 ending.callback(sink.close)
-            for callback in self.callbacks:
-                ending.callback(lambda on=callback: on.on_training_end(self.runner.step))
+            started = ending.enter_context(contextlib.ExitStack())
             signals = ending.enter_context(StopSignals())
             writer = ending.enter_context(BackgroundWriter())
-            for callback in self.callbacks:
+            for callback in self._hooked:
                 callback.on_training_start(self.runner.step, total)
+                # Not the runner's step: a device that failed may have lost even that.
+                started.callback(lambda on=callback: on.on_training_end(self._reached))
             try:
                 yield from self._train(signals, writer)
             except GeneratorExit:
@@ -147,8 +144,8 @@ class Run:
     def _train(self, signals: StopSignals, writer: BackgroundWriter) -> Generator[Event]:
         total = self.settings.total_timesteps
         at_start = self.runner.step == 0 and self.settings.snapshot_every is not None
-        if at_start and self.runner.step < total:
-            event = self._evaluated(writer, True, {})
+        if at_start and self.memory.evaluations == 0 and self.memory.owed is None:
+            event = self._evaluated(writer, Due(False, True, True, True), {})
             self._checkpoint(writer, event)
             yield event
             if not self._go_on(writer, event):
@@ -163,23 +160,20 @@ class Run:
                 self._saved_at = None
             else:
                 before = self.runner.step
-                self._advance(self._boundaries.next(before), signals)
+                self._advance(self._boundaries.next(before), signals, writer)
                 if not self._finite:
                     # Before anything is saved, also when a signal came meanwhile.
                     self._recover(writer)
                     continue
                 due = self._boundaries.due(before, self.runner.step)
             if signals.requested is not None:
-                # Saving comes first; who resumes also does what was due here.
-                owed = dataclasses.replace(due, log=False)
-                self.memory.owed = dataclasses.asdict(owed) if due.evaluation else None
-                self._checkpoint(writer)
+                self._save_owing(writer, due)
                 writer.flush()
                 raise TrainingInterrupted(self._interrupted(signals.requested.name))
             row = self._gathered_row() if due.log else {}
             event = None
             if due.evaluation:
-                event = self._evaluated(writer, due.snapshot, row)
+                event = self._evaluated(writer, due, row)
             elif row:
                 self._write_row(row)
             if due.checkpoint or settling or (event is not None and event.is_best):
@@ -193,25 +187,32 @@ class Run:
 
     def _go_on(self, writer: BackgroundWriter, event: Event) -> bool:
         try:
-            answers = [callback.on_event(event) for callback in self.callbacks]
+            return tell(self.callbacks, event)
         except BaseException:
             # A mistake in a callback costs no training either.
             self._checkpoint(writer)
             raise
-        return not any(answer is False for answer in answers)
+
+    def _save_owing(self, writer: BackgroundWriter, due: Due) -> None:
+        """Save before what is due here is done: who resumes does it first."""
+        owed = dataclasses.replace(due, log=False)
+        self.memory.owed = dataclasses.asdict(owed) if due.evaluation else None
+        self._checkpoint(writer)
 
     # --- steps of the loop ------------------------------------------------------------------------
 
-    def _advance(self, target: int, signals: StopSignals) -> None:
+    def _advance(self, target: int, signals: StopSignals, writer: BackgroundWriter) -> None:
         """Iterate up to a boundary, in stretches short enough to notice a signal."""
         size = self.runner.algorithm.steps_per_iteration
+        before = self.runner.step
         self._finite = True
         while self.runner.step < target and signals.requested is None and self._finite:
             wanted = -(-(target - self.runner.step) // size)
             iterations = min(wanted, self._stretch)
             began = time.monotonic()
             metrics = self.runner.iterate(iterations)
-            seconds = time.monotonic() - began
+            seconds = max(time.monotonic() - began, 1e-9)  # some clocks tick slowly
+            self._reached = self.runner.step
             self._train_seconds += seconds
             # How many iterations go into one call changes nothing but when somebody looks; the
             # first call compiles, and says nothing about the time of the next.
@@ -221,8 +222,13 @@ class Run:
             self._finite = bool(metrics["finite"])
             self._gathered.add(metrics)
             row = self._gathered.row()
-            for callback in self.callbacks:
-                callback.on_progress(self.runner.step, row)
+            try:
+                for callback in self._hooked:
+                    callback.on_progress(self._reached, row)
+            except BaseException:
+                if self._finite:
+                    self._save_owing(writer, self._boundaries.due(before, self._reached))
+                raise
 
     def _gathered_row(self) -> dict[str, float]:
         """The metrics since the last row; the gathering begins anew."""
@@ -239,16 +245,24 @@ class Run:
         for sink in self.sinks:
             sink.write(self.runner.step, row)
 
-    def _evaluated(self, writer: BackgroundWriter, snapshot: bool, row: dict[str, float]) -> Event:
+    def _evaluated(self, writer: BackgroundWriter, due: Due, row: dict[str, float]) -> Event:
         """Score the policy as it is now, keep it if a snapshot is due, and tell of it."""
         step = self.runner.step
         leaves = self.runner.policy_leaves()
         evaluation = None
         if self.evaluator is not None:
-            evaluation = self.evaluator.evaluate(unflatten(leaves), self.settings.seed)
+            try:
+                evaluation = self.evaluator.evaluate(unflatten(leaves), self.settings.seed)
+            except BaseException:
+                # Nor does a mistake in the environment that it is played in.
+                self._save_owing(writer, due)
+                raise
         if evaluation is not None and not evaluation.is_finite:
             log.warning("the return of the evaluation at step %s is not finite", f"{step:,}")
-        is_best = self._is_best(evaluation)
+        is_best = False
+        if evaluation is not None:
+            mean = evaluation.mean if evaluation.is_finite else None
+            is_best = self.memory.note_evaluation(step, mean)
         policy_hash = content_hash(unflatten(leaves))
         entry = self._entry("snapshot", policy_hash, evaluation)
         lineage = self.lineage.then(entry)
@@ -258,7 +272,7 @@ class Run:
             if evaluation is not None:
                 scored = dataclasses.replace(evaluation, recording=None)
                 writer.submit(lambda: append_evaluation(folder, step, scored))
-            if snapshot:
+            if due.snapshot:
                 path = folder.snapshot(step)
                 keep = self.settings.keep_snapshots
                 spec = self.spec
@@ -281,15 +295,10 @@ class Run:
             measured=evaluation,
             is_best=is_best,
             snapshot=path,
+            previous_step=max(step - self.runner.algorithm.steps_per_iteration, 0),
+            evaluations=self.memory.evaluations,
+            evaluations_since_best=self.memory.evaluations_since_best,
         )
-
-    def _is_best(self, evaluation: Evaluation | None) -> bool:
-        if evaluation is None or not evaluation.is_finite:
-            return False
-        if self.memory.best is None or evaluation.mean > self.memory.best["mean"]:
-            self.memory.best = {"step": self.runner.step, "mean": evaluation.mean}
-            return True
-        return False
 
     def _entry(
         self, operation: str, policy_hash: str, evaluation: Evaluation | None, **arguments: Any
@@ -346,39 +355,27 @@ class Run:
 
     def _recover(self, writer: BackgroundWriter) -> None:
         """After a loss or weight that is not finite: stop, or go back to the last good moment."""
-        step = self.runner.step
+        step, folder = self.runner.step, self.folder
         writer.flush()
-        good = None
-        if self.folder is not None:
-            good, _ = newest_whole_checkpoint(self.folder, self.run_id)
-        where = "there is no checkpoint yet"
-        if good is not None and self.folder is not None:
-            where = f"the last good checkpoint is {self.folder.checkpoint(good.step)}"
-        attempt = 0 if good is None else int(good.state["attempt"]) + 1
-        problem = f"a loss or weight is not finite at step {step:,}; {where}"
-        remedy = "Lower learning_rate or max_grad_norm, or look for NaN in observations and rewards"
-        if self.settings.on_divergence == "stop":
-            raise DivergedError(
-                f"{problem}. {remedy}, or go back by itself with --on-divergence rollback"
-            )
-        if good is None:
-            raise DivergedError(f"{problem}, so nothing to roll back to. {remedy}")
-        self._attempts = max(attempt, self._attempts + 1)
-        if self._attempts > self.settings.max_rollbacks:
-            times = self.settings.max_rollbacks
-            raise DivergedError(f"{problem}; it was rolled back {times} times. {remedy}")
-        exactness = self.runner.load(good.policy, good.state, self._attempts)
-        log.warning("%s: rolled back, attempt %d", problem, self._attempts)
+        good, attempt = last_good(folder, self.run_id, self.settings, self.lineage, step)
+        assert folder is not None  # where a checkpoint was found
+        set_aside_later(folder, good.step)
+        exactness = self.runner.load(good.policy, good.state, attempt)
         if not exactness.exact:
             log.warning("the episodes were begun anew: %s", exactness.reason)
             self.memory.note_exactness([exactness.reason])
         for sink in self.sinks:
             sink.rewind(good.step)
-        self._gathered, self._logged_at = Accumulator(), self.runner.step
+        self._gathered, self._train_seconds = Accumulator(), 0.0
+        self._logged_at = self._reached = self.runner.step
         policy_hash = content_hash(unflatten(good.policy))
-        # What was snapshotted after the good moment is no ancestor of what comes now.
+        # What was evaluated or snapshotted after the good moment is no past of what comes now.
+        then = Memory.recalled(good.notes, folder.checkpoint(good.step))
+        self.memory.best, self.memory.evaluations = best_kept(folder, then.best), then.evaluations
         self.memory.parent = policy_hash
-        self.lineage = good.lineage.then(
-            self._entry("rollback", policy_hash, None, attempt=self._attempts, diverged_at=step)
+        self.lineage = back_to(self.lineage, good).then(
+            self._entry("rollback", policy_hash, None, attempt=attempt, diverged_at=step)
         )
-        self._saved_at = good.step
+        # At once, so that whoever resumes finds it recorded and makes no attempt twice.
+        self._saved_at = None
+        self._checkpoint(writer)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from heredity.common.errors import RefusedError
 
 
 @dataclasses.dataclass
@@ -12,7 +15,9 @@ class Memory:
     """What the loop remembers across processes; stands in every checkpoint's manifest.
 
     Args:
-        best: ``step`` and ``mean`` of the best evaluation.
+        best: ``step`` and ``mean`` of the best evaluation, and which ``evaluation`` of the run it
+            was, counted from 1.
+        evaluations: How many the run has made.
         elapsed: Seconds of wall time so far.
         parent: Hash of the weights that the next entry of the lineage comes from.
         frozen: SHA-256 of each frozen leaf.
@@ -21,6 +26,7 @@ class Memory:
     """
 
     best: dict[str, Any] | None = None
+    evaluations: int = 0
     elapsed: float = 0.0
     parent: str | None = None
     frozen: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -28,6 +34,48 @@ class Memory:
         default_factory=lambda: {"exact": True, "reason": ""}
     )
     owed: dict[str, bool] | None = None
+
+    @classmethod
+    def recalled(cls, notes: Mapping[str, Any], place: Path) -> Self:
+        """What the notes of a checkpoint hold; older ones do not count evaluations.
+
+        Args:
+            notes: Of the checkpoint.
+            place: Its folder, for the error.
+
+        Raises:
+            RefusedError: when they count evaluations in something that is no number.
+        """
+        memory = cls(
+            **{field.name: notes[field.name] for field in dataclasses.fields(cls)
+               if field.name in notes}
+        )  # fmt: skip
+        best = (memory.best or {}).get("evaluation", 0)
+        for name, count in (("evaluations", memory.evaluations), ("best evaluation", best)):
+            if not isinstance(count, int) or isinstance(count, bool):
+                raise RefusedError(place, f"has {name} {count!r}, a whole number was expected")
+        return memory
+
+    @property
+    def evaluations_since_best(self) -> int:
+        """How many evaluations were made after the best one; all if there is none."""
+        return self.evaluations - (self.best or {}).get("evaluation", 0)
+
+    def note_evaluation(self, step: int, mean: float | None) -> bool:
+        """Count an evaluation, and keep it if it is the best so far.
+
+        Args:
+            step: Of the run.
+            mean: Return; None when it is no number, which is never the best.
+
+        Returns:
+            Whether it is.
+        """
+        self.evaluations += 1
+        if mean is None or (self.best is not None and mean <= self.best["mean"]):
+            return False
+        self.best = {"step": step, "mean": mean, "evaluation": self.evaluations}
+        return True
 
     def note_exactness(self, reasons: Sequence[str]) -> None:
         """Keep why the run is not the one that an uninterrupted one would be; once lost, it stays.

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from heredity.common.errors import MissingExtraError, RefusedError, StorageError
-from heredity.common.files import read_text, set_aside, write_atomically
-from heredity.common.run_folder import RunFolder
+from heredity.common.files import set_aside, write_atomically
+from heredity.common.run_folder import RunFolder, read_rows
 from heredity.training.evaluation import Evaluation
 
 log = logging.getLogger("heredity")
@@ -102,13 +102,10 @@ class CsvSink:
         if not self._path.is_file():
             return []
         try:
-            # A process that died may have left half a line at the end.
-            whole = read_text(self._path).rpartition("\n")[0]
-            table = list(csv.DictReader(io.StringIO(whole, newline="")))
-        except (RefusedError, csv.Error) as error:
+            return read_rows(self._path)
+        except RefusedError as error:
             log.warning("%s: begun anew; what was there is %s", error, set_aside(self._path))
             return []
-        return [row for row in table if None not in row]  # a torn row has cells of another
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
         text = io.StringIO()
@@ -123,7 +120,7 @@ class CsvSink:
         cells = {STEP: step} | {n: "" if math.isnan(v) else f"{v:.9g}" for n, v in row.items()}
         new = [name for name in cells if name not in self._columns]
         try:
-            if new:
+            if new or not self._path.is_file():  # somebody may have moved it away
                 rows = self._rows() if self._columns else []
                 self._columns += new
                 self._rewrite([*rows, cells])
@@ -153,7 +150,8 @@ class TensorBoardSink:
 
     Args:
         folder: Of the run.
-        resume_at: What was logged after this step is taken back: the run goes over it again.
+        resume_at: What was logged after this step is taken back: the run goes over it again. None
+            for a run that begins, which takes back everything that is there.
 
     Raises:
         StorageError: when the disk refuses; so does `write`.
@@ -167,12 +165,13 @@ class TensorBoardSink:
         summaries: Any = importlib.import_module("tensorboardX.proto.summary_pb2")
         self._event, self._summary = events.Event, summaries.Summary
         self._checksum = masked_crc32c
+        before = any(folder.glob("events.out.tfevents.*"))
         # TensorBoard reads the files of a folder in the order of their names.
         self._path = folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
         self._append(file_version="brain.Event:2")
         self._session_start = events.SessionLog(status=events.SessionLog.START)
-        if resume_at is not None:
-            self.rewind(resume_at)
+        if before or resume_at is not None:
+            self.rewind(-1 if resume_at is None else resume_at)
 
     def rewind(self, step: int) -> None:
         """Take back what was logged after `step`: TensorBoard drops it when it reads this."""
@@ -206,6 +205,10 @@ class TensorBoardSink:
 class WandbSink:
     """A run on Weights & Biases, if the extra ``wandb`` is installed.
 
+    Rows are drawn over the column ``time/total_timesteps``. What was sent stays there: a run that
+    is resumed from before its last row, or rolled back, goes over those steps again, and its new
+    rows are drawn beside the old ones.
+
     Args:
         project: Name of the project there.
         config: What is stored as the run's configuration.
@@ -218,15 +221,22 @@ class WandbSink:
         except ModuleNotFoundError as error:
             raise MissingExtraError("Weights & Biases", "wandb", str(error)) from None
         self._run = wandb.init(project=project, config=config, id=run_id, resume="allow")
+        # The step that the library counts by itself only grows, and a row given an earlier one is
+        # dropped: it counts rows, and ours is the axis.
+        self._run.define_metric(STEP, hidden=True)
+        self._run.define_metric("*", step_metric=STEP)
 
     def write(self, step: int, row: dict[str, float]) -> None:
         """Log one row."""
-        self._run.log(row, step=step)
+        known = {name: value for name, value in row.items() if not math.isnan(value)}
+        self._run.log({STEP: step, **known})
 
     def rewind(self, step: int) -> None:
-        """Say so: what is stored there stays, and rows up to its last step are not taken again."""
+        """Say that what was sent after `step` stays there, beside what comes now."""
         log.warning(
-            "Weights & Biases keeps its rows after step %s, and takes no others", f"{step:,}"
+            "Weights & Biases keeps the rows after step %s: those that come now are drawn beside "
+            "them",
+            f"{step:,}",
         )
 
     def close(self) -> None:
@@ -263,7 +273,9 @@ def _stored_evaluations(folder: RunFolder) -> dict[str, np.ndarray]:
         shapes = {name: leaf.shape for name, leaf in stored.items()}
         length = shapes.get("timesteps", ())
         tables = [shapes.get(name, ()) for name in ("results", "ep_lengths")]
-        if len(length) != 1 or any(len(s) != 2 or s[0] != length[0] for s in tables):
+        numbers = all(np.issubdtype(leaf.dtype, np.number) for leaf in stored.values())
+        fitting = len(length) == 1 and all(len(s) == 2 and s[0] == length[0] for s in tables)
+        if not numbers or not fitting:
             raise RefusedError(folder.evaluations, f"holds other arrays than evaluations: {shapes}")
         return stored
     except RefusedError as error:

@@ -8,8 +8,9 @@ from typing import Any
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.common.errors import RefusedError, UsageError
+from heredity.common.formats import RUN
 from heredity.common.provenance import now, numerics, versions
-from heredity.common.run_folder import RUN_SCHEMA_VERSION, RunFolder
+from heredity.common.run_folder import RunFolder
 from heredity.environments import Environment, EnvironmentSpec, make_recorded
 from heredity.training.settings import RunSettings
 
@@ -19,7 +20,7 @@ def config_record(
 ) -> dict[str, Any]:
     """What a run is started with, as its ``config.json`` holds it (sealed)."""
     return {
-        "schema_version": RUN_SCHEMA_VERSION,
+        "schema_version": RUN.newest,
         "run_id": run_id,
         "created": now(),
         "algorithm": "ppo",

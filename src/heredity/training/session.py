@@ -17,7 +17,6 @@ from heredity.common.errors import MismatchError, UsageError
 from heredity.common.files import (
     FolderLock,
     seal_json,
-    set_aside,
     sweep_temporaries,
     write_atomically,
 )
@@ -28,7 +27,7 @@ from heredity.environments import (
     HostEnvironment,
 )
 from heredity.policies import Lineage, LineageEntry
-from heredity.training.callbacks import CallbackLike, as_callbacks
+from heredity.training.callbacks import Callback, CallbackLike, as_callbacks, with_children
 from heredity.training.checkpoints import Checkpoint, newest_whole_checkpoint, point_links
 from heredity.training.evaluation import Evaluator, evaluation_copy
 from heredity.training.events import Event
@@ -36,6 +35,7 @@ from heredity.training.loop import Run
 from heredity.training.memory import Memory
 from heredity.training.metrics import CsvSink, MetricsSink, TensorBoardSink
 from heredity.training.record import config_record, read_settings, recorded_environment
+from heredity.training.recovery import best_kept, set_aside_later
 from heredity.training.runners import Runner, make_runner
 from heredity.training.settings import RunSettings
 from heredity.weights import content_hash, unflatten
@@ -64,7 +64,7 @@ def begin_run(
         UsageError: when the directory holds a run already, or somebody else is using it.
     """
     callbacks = as_callbacks(callback)
-    for one in callbacks:
+    for one in with_children(callbacks):
         settings = one.configure(settings)
     schedule = settings.schedule_timesteps or settings.total_timesteps
     settings = dataclasses.replace(settings, schedule_timesteps=schedule)
@@ -108,7 +108,7 @@ def _fresh(
     environment: Environment,
     settings: RunSettings,
     folder: RunFolder | None,
-    callbacks: list,
+    callbacks: list[Callback],
     record: dict[str, Any],
     made: contextlib.ExitStack,
 ) -> Run:
@@ -136,7 +136,7 @@ def _fresh(
         lineage=Lineage().then(born),
         folder=folder,
         callbacks=callbacks,
-        sinks=_sinks(folder, callbacks, run_id, record, None),
+        sinks=_sinks(folder, callbacks, run_id, record, -1),
         memory=memory,
         held=made,
     )
@@ -184,16 +184,19 @@ def _resume(
     made: contextlib.ExitStack,
 ) -> Run:
     record = folder.read_config(sealed=True)
-    config, settings = read_settings(folder, record)
+    config, recorded = read_settings(folder, record)
     known = {field.name for field in dataclasses.fields(RunSettings)}
     fixed = {"seed", "schedule_timesteps"}
     for name in changes:
         if name not in known - fixed:
             raise UsageError(f"{name} cannot be changed by a resume")
-    settings = dataclasses.replace(settings, **changes)
+    settings = dataclasses.replace(recorded, **changes)
     callbacks = as_callbacks(callback)
-    for one in callbacks:
+    for one in with_children(callbacks):
         settings = one.configure(settings)
+    for name in fixed:
+        if getattr(settings, name) != getattr(recorded, name):
+            raise UsageError(f"{name} cannot be changed by a resume, nor by a callback of it")
     for place in (folder.root, folder.checkpoints, folder.snapshots):
         sweep_temporaries(place)
 
@@ -219,10 +222,8 @@ def _resume(
         )
     else:
         run = _resumed(checkpoint, runner, environment, settings, folder, callbacks, record, made)
-    for later in folder.checkpoint_steps():
-        if checkpoint is None or later > checkpoint.step:
-            # It was refused: it counts no longer, nor is it taken for one.
-            set_aside(folder.checkpoint(later))
+    set_aside_later(folder, None if checkpoint is None else checkpoint.step)
+    run.memory.best = best_kept(folder, run.memory.best)
     point_links(folder, None if checkpoint is None else checkpoint.step, run.memory.best)
     total = settings.total_timesteps
     changed = {**record, "run": dataclasses.asdict(settings), "total_timesteps": total}
@@ -250,7 +251,7 @@ def _resumed(
     environment: Environment,
     settings: RunSettings,
     folder: RunFolder,
-    callbacks: list,
+    callbacks: list[Callback],
     record: dict[str, Any],
     made: contextlib.ExitStack,
 ) -> Run:
@@ -284,14 +285,7 @@ def _resumed(
             "reason": "; ".join(reasons),
         },
     )
-    memory = Memory(
-        best=notes.get("best"),
-        elapsed=notes.get("elapsed", 0.0),
-        parent=policy_hash,
-        frozen=notes.get("frozen", {}),
-        exactness=notes["exactness"],
-        owed=notes.get("owed"),
-    )
+    memory = dataclasses.replace(Memory.recalled(notes, place), parent=policy_hash)
     memory.note_exactness(reasons)
     FrozenProof(memory.frozen).check(unflatten(checkpoint.policy))
     log.info("resuming %s at step %s", folder.root, f"{checkpoint.step:,}")
@@ -353,17 +347,21 @@ def _make_evaluator(
 
 def _sinks(
     folder: RunFolder | None,
-    callbacks: list,
+    callbacks: list[Callback],
     run_id: str,
     record: dict[str, Any],
-    resume_at: int | None,
+    resume_at: int,
 ) -> list[MetricsSink]:
+    """Where rows go; those after `resume_at` are taken back, at -1 all of them.
+
+    Also a run from fresh weights may find some: one that was killed before its first checkpoint.
+    """
     sinks: list[MetricsSink] = []
     if folder is not None:
         sinks += [
             CsvSink(folder.metrics, resume_at),
             TensorBoardSink(folder.root, resume_at),
         ]
-    for callback in callbacks:
+    for callback in with_children(callbacks):
         sinks += callback.sinks(run_id, record)
     return sinks

@@ -28,7 +28,7 @@ class RunSettings:
         keep_snapshots: How many of the newest snapshots are kept; all if not given.
         on_divergence: When a loss or weight is not finite: stop, or rollback to the last good
             checkpoint and go on with fresh draws.
-        max_rollbacks: How often rollback may happen.
+        max_rollbacks: How often rollback may happen in the whole run, every resume of it included.
     """
 
     total_timesteps: int

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from heredity.common.files import dump_json, folder_appearing_whole, remove_folder
-from heredity.common.run_folder import EVALUATION_SCHEMA_VERSION, RunFolder
+from heredity.common.formats import EVALUATION
+from heredity.common.run_folder import RunFolder
 from heredity.policies.files import policy_files, write_policy_files
 from heredity.policies.lineage import Lineage
 from heredity.policies.specification import PolicySpec
@@ -17,7 +18,7 @@ from heredity.training.evaluation import Evaluation
 def evaluation_json(evaluation: Evaluation, step: int, policy_hash: str) -> dict[str, Any]:
     """An evaluation as a JSON object."""
     return {
-        "schema_version": EVALUATION_SCHEMA_VERSION,
+        "schema_version": EVALUATION.newest,
         "step": step,
         "policy_hash": policy_hash,
         "mean_return": evaluation.mean,
@@ -41,6 +42,9 @@ def write_snapshot(
 ) -> None:
     """Write one snapshot whole, and retire the oldest if only some are kept.
 
+    Later ones, of a moment that the run was taken back from, neither count nor go: it comes to them
+    again.
+
     Raises:
         StorageError: when the disk refuses; earlier snapshots are untouched.
     """
@@ -54,5 +58,5 @@ def write_snapshot(
             (temporary / "rollout").mkdir()
             evaluation.recording.save(temporary / "rollout")
     if keep is not None:
-        for old in folder.snapshot_steps()[:-keep]:
+        for old in [one for one in folder.snapshot_steps() if one <= step][:-keep]:
             remove_folder(folder.snapshot(old))

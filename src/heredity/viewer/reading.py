@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from heredity.common.errors import HeredityError
-from heredity.common.files import SEAL_KEY, check_schema, check_seal, parse_json, read_text
+from heredity.common.formats import LINEAGE
 from heredity.common.recording import Recording
 from heredity.common.run_folder import RunFolder
-
-LINEAGE_SCHEMA_VERSION = 1
 
 
 def number(value: Any) -> float | None:
@@ -27,7 +25,11 @@ def number(value: Any) -> float | None:
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        finite = float(value)
+    except OverflowError:  # JSON has whole numbers of any length
+        return None
+    return finite if math.isfinite(finite) else None
 
 
 def short_hash(value: Any, digits: int = 10) -> str:
@@ -164,13 +166,14 @@ def read_run(root: Path) -> Run:
 
 
 def read_snapshots(folder: RunFolder, steps: Sequence[int], notes: list[str]) -> list[Snapshot]:
-    """Those snapshots that can be read; a note for each other one."""
+    """Those snapshots that can be read; a note for each other one that is there."""
     found = []
     for step in steps:
         try:
             found.append(read_snapshot(folder, step))
         except HeredityError as error:
-            notes.append(f"The snapshot at step {step:,} was left out: {_said(error)}")
+            if folder.snapshot(step).is_dir():  # else it was retired after it was listed
+                notes.append(f"The snapshot at step {step:,} was left out: {_said(error)}")
     return found
 
 
@@ -205,12 +208,7 @@ def read_lineage(policy: Path) -> tuple[str, tuple[dict[str, Any], ...]]:
     Raises:
         RefusedError: when it is missing, torn or altered.
     """
-    path = policy / "lineage.json"
-    text = read_text(path)
-    value = parse_json(text, path)
-    check_schema(value, path, "a lineage", LINEAGE_SCHEMA_VERSION)
-    if SEAL_KEY in value:
-        check_seal(text, path)
+    value = LINEAGE.read(policy / "lineage.json")
     entries = value.get("entries")
     listed = entries if isinstance(entries, list) else []
     return str(value.get("policy_hash") or ""), tuple(e for e in listed if isinstance(e, dict))

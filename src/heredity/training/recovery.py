@@ -1,0 +1,134 @@
+"""What a run goes back to: the last good checkpoint, the best that is kept, the lineage of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from heredity.common.errors import DivergedError, RefusedError
+from heredity.common.files import set_aside
+from heredity.common.run_folder import RunFolder
+from heredity.policies import Lineage
+from heredity.training.checkpoints import (
+    Checkpoint,
+    newest_whole_checkpoint,
+    read_checkpoint,
+    verify_checkpoint,
+)
+from heredity.training.settings import RunSettings
+
+log = logging.getLogger("heredity")
+
+_REMEDY = "Lower learning_rate or max_grad_norm, or look for NaN in observations and rewards"
+
+
+def last_good(
+    folder: RunFolder | None, run_id: str, settings: RunSettings, lineage: Lineage, step: int
+) -> tuple[Checkpoint, int]:
+    """After a loss or weight that is not finite: where to go back to, and which attempt it is.
+
+    Rollbacks are counted over the whole run, in every process of it, because each attempt draws
+    differently: one that was made already would end the same way.
+
+    Args:
+        folder: Of the run.
+        run_id: Of the run.
+        settings: Whether to go back at all, and how often.
+        lineage: Of the run until now, every rollback among its entries.
+        step: At which it diverged.
+
+    Raises:
+        DivergedError: when the run is to stop, has nothing to go back to, or has gone back as often
+            as it may.
+    """
+    good, refused = None, []
+    if folder is not None:
+        good, refused = newest_whole_checkpoint(folder, run_id)
+    where = "there is no checkpoint yet"
+    if good is not None and folder is not None:
+        where = f"the last good checkpoint is {folder.checkpoint(good.step)}"
+    problem = f"a loss or weight is not finite at step {step:,}; {where}"
+    if settings.on_divergence == "stop":
+        raise DivergedError(
+            f"{problem}. {_REMEDY}, or go back by itself with --on-divergence rollback"
+        )
+    if good is None:
+        raise DivergedError(f"{problem}, so nothing to roll back to. {_REMEDY}")
+    recorded = [e for e in lineage.entries if e.operation == "rollback" and e.run == run_id]
+    made = max(len(recorded), int(good.state["attempt"]))
+    if made >= settings.max_rollbacks:
+        raise DivergedError(f"{problem}; it was rolled back {made} times. {_REMEDY}")
+    for error in refused:
+        log.warning("refused: %s", error)
+    log.warning("%s: rolled back, attempt %d", problem, made + 1)
+    return good, made + 1
+
+
+def back_to(lineage: Lineage, good: Checkpoint) -> Lineage:
+    """A run's lineage, now ending in the weights of a checkpoint that it goes back to.
+
+    Nothing is taken out of it: what was rolled back before stays recorded.
+    """
+    if good.lineage.head in (None, lineage.head):
+        return lineage
+    return lineage.then(good.lineage.entries[-1])
+
+
+def set_aside_later(folder: RunFolder, step: int | None) -> None:
+    """Set the checkpoints after the one that is gone on from aside: they were refused.
+
+    They count no longer against those that are kept, nor is one taken for whole.
+
+    Args:
+        folder: Of the run.
+        step: Of the checkpoint that is gone on from; None for none.
+    """
+    for later in folder.checkpoint_steps():
+        if step is None or later > step:
+            set_aside(folder.checkpoint(later))
+
+
+def best_kept(folder: RunFolder, best: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What is remembered of the best checkpoint, if it is there whole; else the best that is.
+
+    A run whose best checkpoint is lost would otherwise have none until it does better than that
+    one, which may be never.
+
+    Args:
+        folder: Of the run.
+        best: What the loop remembers of the best one.
+
+    Returns:
+        ``step``, ``mean`` and ``evaluation`` of a whole checkpoint; None if none was evaluated, so
+        that the next evaluation is the best.
+    """
+    if best is None:
+        return None
+    place = folder.checkpoint(best["step"])
+    try:
+        verify_checkpoint(place)
+        return best
+    except RefusedError as error:
+        log.warning(
+            "the best checkpoint, of step %s and mean return %g, is lost: %s",
+            f"{best['step']:,}",
+            best["mean"],
+            error,
+        )
+    if place.is_dir():
+        set_aside(place)
+    kept: list[dict[str, Any]] = []
+    for step in folder.checkpoint_steps():
+        try:
+            checkpoint = read_checkpoint(folder.checkpoint(step))
+        except RefusedError as error:
+            log.warning("refused: %s", error)
+            continue
+        score = checkpoint.lineage.score_of(str(checkpoint.lineage.head))
+        if score is not None:
+            number = checkpoint.notes.get("evaluations", 0)
+            kept.append({"step": step, "mean": score["mean_return"], "evaluation": number})
+    found = max(kept, key=lambda one: one["mean"], default=None)
+    told = "none, until the next evaluation" if found is None else f"that of step {found['step']:,}"
+    log.warning("the best one is now %s", told)
+    return found
