@@ -57,7 +57,8 @@ def main() -> None:
     show("lineage", RUN / "checkpoints" / "last", "--verify")
     show("evaluate", RUN, "--episodes", 20)
     say(f"Done in {time.monotonic() - began:.0f} s. Look at:")
-    print(f"  {RUN}/report.html     open it in a browser: drag the timeline, it falls, it stands")
+    print(f"  {RUN}/report.html     open it in a browser, press Watch it learn:")
+    print("                            the pole tips after a second at first, and stands at last")
     print(f"  heredity view {RUN}   the same, live")
     print(f"  {RUN}/checkpoints/best/policy   the policy, ready to be handed on")
 

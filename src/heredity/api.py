@@ -4,29 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.elsewhere import our_way
 from heredity.algorithms.ppo.presets import preset_config
 from heredity.common.errors import UnknownNameError, UsageError
-from heredity.environments import Environment, EnvironmentSpec, HostEnvironment, make, make_recorded
+from heredity.common.run_folder import RunFolder
+from heredity.environments import (
+    Environment,
+    EnvironmentSpec,
+    HostEnvironment,
+    JaxEnvironment,
+    check_id,
+    make,
+    make_recorded,
+    not_an_environment,
+)
 from heredity.policies import Policy
 from heredity.training.callbacks import CallbackLike, as_callbacks
-from heredity.training.evaluation import Evaluation, Evaluator, evaluation_copy
+from heredity.training.checkpoints import newest_whole_checkpoint
+from heredity.training.evaluation import Evaluation, Evaluator
 from heredity.training.events import Event
 from heredity.training.progress import ProgressBarCallback
+from heredity.training.record import read_settings, recorded_environment
 from heredity.training.session import begin_run, resume_run
 from heredity.training.settings import RunSettings
 
-
-def _checked(owner: type, given: dict[str, Any], what: str) -> dict[str, Any]:
-    known = [field.name for field in dataclasses.fields(owner)]
-    for name in given:
-        if name not in known:
-            raise UnknownNameError(what, name, known)
-    return given
+_OF_PPO = [field.name for field in dataclasses.fields(PPOConfig)]
+# The seed is the model's.
+_OF_RUN = [field.name for field in dataclasses.fields(RunSettings) if field.name != "seed"]
+_OF_LEARN = {*_OF_RUN, "callback", "directory", "progress_bar"}
 
 
 class PPO:
@@ -35,6 +46,7 @@ class PPO:
     Args:
         env: Id such as ``gymnax/CartPole-v1``, or an environment from `make`. How many copies
             `make` was asked for is the default of the setting ``num_envs``.
+        more: Nothing; whoever gives a policy first, as elsewhere, is told.
         seed: Decides every draw.
         preset: ``auto`` for the tuned settings of this environment if there are any, ``none``, or
             the id of an environment whose settings are wanted.
@@ -43,6 +55,7 @@ class PPO:
 
     Raises:
         UnknownNameError: for a setting, preset or environment nobody knows.
+        UsageError: for what is no environment, such as an object of Gymnasium.
 
     Example:
         >>> model = PPO("probe/constant-reward", num_envs=4, num_steps=32)
@@ -53,80 +66,132 @@ class PPO:
     def __init__(
         self,
         env: str | Environment,
-        *,
+        *more: object,
         seed: int = 0,
         preset: str = "auto",
         config: PPOConfig | None = None,
         **settings: Any,
     ) -> None:
-        name = env if isinstance(env, str) else (env.spec.id if env.spec else "")
+        if more:
+            raise UsageError(
+                f"PPO({env!r}, {more[0]!r}): the environment alone was expected, everything else "
+                f"by name; about a policy: {our_way('policy')}"
+            )
+        _check_names("PPO setting", settings, _OF_PPO)
+        name = _check_environment(env)
+        if config is not None and preset != "auto":
+            raise UsageError(f"preset {preset!r} beside config: all settings are given already")
         base = config if config is not None else preset_config(preset, name)
-        _checked(PPOConfig, settings, "PPO setting")
-        if not isinstance(env, str) and isinstance(env, HostEnvironment):
-            # A vector is as large as it is; an explicit other number is refused by the run.
-            settings.setdefault("num_envs", env.num_envs)
-        elif not isinstance(env, str) and env.num_envs is not None and config is None:
+        if config is None and not isinstance(env, str) and env.num_envs is not None:
+            # A host vector is as large as it is; another number is refused by the run.
             settings.setdefault("num_envs", env.num_envs)
         self.config = dataclasses.replace(base, **settings)
         self.seed = seed
-        self._name, self._environment = env, None if isinstance(env, str) else env
+        self._environment = None if isinstance(env, str) else env
+        # What is made here is closed here, after each run, and made again for the next.
+        self._made_from = EnvironmentSpec(env) if isinstance(env, str) else None
         self._newest: Event | None = None
         self._begun = False
+        self._folder: RunFolder | None = None
 
     @property
     def env(self) -> Environment:
         """The environment, made when it is first needed."""
         if self._environment is None:
-            assert isinstance(self._name, str)
-            self._environment = make(self._name, num_envs=self.config.num_envs)
+            assert self._made_from is not None
+            options = dict(self._made_from.options)
+            self._environment = make(self._made_from.id, self.config.num_envs, **options)
         return self._environment
 
     def run(
         self,
-        total_timesteps: int | float,
+        total_timesteps: int | float | None = None,
         directory: str | Path | None = None,
         callback: CallbackLike = None,
         **kept: Any,
     ) -> Iterator[Event]:
         """Train, giving an event at each evaluation; stop by breaking out of the loop.
 
+        A model that has a directory, because it has learnt before or comes from `resume`, goes on
+        from the newest whole checkpoint there, bit for bit.
+
         Args:
-            total_timesteps: Where to end; rounded up to a whole iteration.
-            directory: Where snapshots, checkpoints and metrics go; None to keep nothing.
+            total_timesteps: Where to end, counted from the very first step; rounded up to a whole
+                iteration. None, for a model that has a directory, for where it was to end before.
+            directory: Where snapshots, checkpoints and metrics go; None to keep nothing. A model
+                that has one keeps it.
             callback: One or several callbacks, or functions ``(event) -> bool | None``.
-            kept: Fields of `RunSettings`: ``snapshot_every``, ``evaluate_every``, ….
+            kept: Fields of `RunSettings`: ``snapshot_every``, ``evaluate_every``, …. When going on,
+                those that are to be others from now on.
 
         Yields:
             Events with step, metrics, policy and evaluation together.
 
         Raises:
-            UsageError: when it has learnt before: resume the directory, or make another.
+            UsageError: when it has learnt before and nothing was kept, or nothing is left to do.
+
+        Example:
+            >>> model = PPO("probe/constant-reward", num_envs=4, num_steps=32)
+            >>> [event.step for event in model.run(512, evaluate_every=256)]
+            [256, 512]
         """
-        if self._begun:
-            raise UsageError(
-                "this PPO has learnt already: go on with hd.resume(directory), or make another"
-            )
-        _checked(RunSettings, kept, "setting of the run")
-        settings = RunSettings(total_timesteps=total_timesteps, seed=self.seed, **kept)  # pyright: ignore[reportArgumentType]
-        events = begin_run(self.config, self.env, settings, directory, callback)
-        self._begun = True  # not before: after a start that was refused, another can be tried
+        _check_names("setting of the run", kept, _OF_RUN)
+        given = kept if total_timesteps is None else {"total_timesteps": total_timesteps, **kept}
         with contextlib.ExitStack() as ending:
-            if isinstance(self._name, str) and isinstance(self._environment, HostEnvironment):
-                ending.callback(self._environment.close)  # made here, so closed here
-            ending.enter_context(contextlib.closing(events))  # so that a break here saves there
+            ending.callback(self._close)
+            events = self._start(directory, callback, given)
+            ending.enter_context(contextlib.closing(events))  # first, so that a break here saves
             for event in events:
                 self._newest = event
                 yield event
 
+    def _start(
+        self, directory: str | Path | None, callback: CallbackLike, given: dict[str, Any]
+    ) -> Generator[Event]:
+        """The events of a run from fresh weights, or of the one in the folder from where it is."""
+        if self._folder is not None:
+            if directory is not None and Path(directory).resolve() != self._folder.root.resolve():
+                raise UsageError(
+                    f"directory {str(directory)!r}: this model goes on in "
+                    f"{str(self._folder.root)!r}, which need not be given; for a run from fresh "
+                    "weights make another PPO"
+                )
+            return resume_run(self._folder.root, given, callback, self.env)
+        if self._begun:
+            raise UsageError(
+                "this PPO has learnt already, and without a directory nothing was kept to go on "
+                "from: make another, and give directory= to its first learn() or run()"
+            )
+        if "total_timesteps" not in given:
+            raise UsageError("total_timesteps is needed: after how many steps training ends")
+        settings = RunSettings(seed=self.seed, **given)
+        events = begin_run(self.config, self.env, settings, directory, callback)
+        self._begun = True  # not before: after a start that was refused, another can be tried
+        self._folder = None if directory is None else RunFolder(Path(directory))
+        return events
+
+    def _close(self) -> None:
+        if self._made_from is not None and isinstance(self._environment, HostEnvironment):
+            self._environment.close()
+            self._environment = None
+
     def learn(
         self,
-        total_timesteps: int | float,
+        total_timesteps: int | float | None = None,
         callback: CallbackLike = None,
         directory: str | Path | None = None,
         progress_bar: bool = False,
         **kept: Any,
     ) -> Self:
-        """Train to the end and return the model; see `run` for the arguments."""
+        """Train to the end and return the model; see `run` for the arguments.
+
+        Example:
+            >>> import tempfile
+            >>> model = PPO("probe/constant-reward", num_envs=4, num_steps=32)
+            >>> model = model.learn(512, directory=tempfile.mkdtemp())
+            >>> model.learn(1_024).policy.lineage.entries[-1].step
+            1024
+        """
         callbacks = as_callbacks(callback)
         if progress_bar:
             callbacks.append(ProgressBarCallback())
@@ -136,14 +201,25 @@ class PPO:
 
     @property
     def policy(self) -> Policy:
-        """The policy as the last event had it.
+        """The policy as the last event had it; before, as the newest whole checkpoint has it.
 
         Raises:
-            UsageError: before anything was learnt.
+            UsageError: when there is neither.
         """
-        if self._newest is None:
+        return self._saved_policy if self._newest is None else self._newest.policy
+
+    @functools.cached_property
+    def _saved_policy(self) -> Policy:
+        if self._folder is None:
             raise UsageError("nothing has been learnt yet: call learn() or run() first")
-        return self._newest.policy
+        checkpoint, refused = newest_whole_checkpoint(self._folder)
+        if checkpoint is None:
+            told = "; ".join(str(error) for error in refused)
+            raise UsageError(
+                f"{self._folder.root} has no whole checkpoint yet: call learn() or run() first"
+                + (f" ({told})" if told else "")
+            )
+        return Policy.from_pretrained(self._folder.checkpoint(checkpoint.step) / "policy")
 
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """`Policy.predict` of the newest policy."""
@@ -155,30 +231,71 @@ class PPO:
 
 
 def resume(
-    directory: str | Path,
-    total_timesteps: int | float | None = None,
-    callback: CallbackLike = None,
-    *,
-    environment: Environment | None = None,
-    trust: Sequence[str] = (),
-    **changes: Any,
-) -> Iterator[Event]:
-    """Go on with a run from its newest whole checkpoint, bit for bit.
+    directory: str | Path, env: str | Environment | None = None, *, trust: Sequence[str] = ()
+) -> PPO:
+    """The model of a run, to go on with: `PPO.learn` and `PPO.run` do, bit for bit.
+
+    Nothing is trained or written before one of them is called. Without ``total_timesteps`` they
+    train to where the run was to end.
 
     Args:
         directory: Of the run.
-        total_timesteps: A new end; default: the one it was started with.
-        callback: One or several callbacks.
-        environment: Instead of the one that the run names.
+        env: Instead of the environment that the run names: an id or an environment.
         trust: Ids of environments that the run may name although they are not built in.
-        changes: Fields of `RunSettings` that are to be others from now on.
 
-    Yields:
-        Events with step, metrics, policy and evaluation together.
+    Raises:
+        RefusedError: when this is not the folder of a run.
+        UsageError: when it names no environment, or one that is not to be trusted; when `env` is
+            none, or a vector of another size.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> _ = PPO("probe/constant-reward", num_envs=4).learn(512, directory=folder)
+        >>> model = resume(folder)
+        >>> [event.step for event in model.run(1_024, evaluate_every=512)]
+        [1024]
     """
-    if total_timesteps is not None:
-        changes["total_timesteps"] = total_timesteps
-    yield from resume_run(directory, changes, callback, environment, trust)
+    folder = RunFolder(Path(directory))
+    record = folder.read_config(sealed=True)
+    config, settings = read_settings(folder, record)
+    if env is None:
+        environment = recorded_environment(folder, record, config.num_envs, trust)
+    elif isinstance(env, str):
+        environment = make(env, config.num_envs)
+    else:
+        environment = env
+    model = PPO(environment, seed=settings.seed, config=config)
+    if isinstance(environment, HostEnvironment) and environment.num_envs != config.num_envs:
+        raise UsageError(
+            f"env has {environment.num_envs} copies, the run in {folder.root} has "
+            f"{config.num_envs}: give as many"
+        )
+    model._folder = folder
+    if environment is not env:
+        model._made_from = environment.spec
+    return model
+
+
+def _check_names(what: str, given: dict[str, Any], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            hint = our_way(name)
+            if name in _OF_LEARN:
+                hint = "it is given to learn() or run()"
+            elif name in (*_OF_PPO, "seed"):
+                hint = f"it is given to the model: PPO(env, {name}=...)"
+            raise UnknownNameError(what, name, () if hint else known, hint, brief=bool(hint))
+
+
+def _check_environment(env: object) -> str:
+    """The id of an environment that is known, as far as that shows before it is made."""
+    if isinstance(env, str):
+        check_id(env)
+        return env
+    if not isinstance(env, JaxEnvironment | HostEnvironment):
+        raise not_an_environment(env, "env is", "an id, or an environment from hd.make,")
+    return env.spec.id if env.spec else ""
 
 
 def evaluate_policy(
@@ -195,7 +312,9 @@ def evaluate_policy(
 
     Args:
         policy: Whose actions are taken.
-        env: Id or environment; default: the one the policy was trained in.
+        env: Id or environment; default: the one the policy was trained in. A host environment is
+            played as it is, wrappers and changes included, and is left in the middle of an episode:
+            give another than a run is training in.
         n_eval_episodes: How many episodes.
         deterministic: Whether to take the most likely actions.
         seed: Decides first states and draws.
@@ -203,18 +322,18 @@ def evaluate_policy(
         options: Of the environment, when `env` is an id.
 
     Raises:
-        UsageError: when no environment is named anywhere.
+        UsageError: when no environment is named anywhere, or `env` is none.
         MismatchError: when the environment's spaces are not the policy's.
     """
     if not isinstance(n_eval_episodes, int) or n_eval_episodes < 1:
-        raise UsageError(f"episodes {n_eval_episodes!r}: a whole number >= 1 was expected")
+        raise UsageError(f"n_eval_episodes {n_eval_episodes!r}: a whole number >= 1 was expected")
+    if env is not None:
+        _check_environment(env)
     made = None
     if isinstance(env, str):
         environment = made = make(env, num_envs=min(n_eval_episodes, 8), **(options or {}))
     elif env is not None:
         environment = env
-        if isinstance(env, HostEnvironment) and env.spec is not None:
-            environment = made = evaluation_copy(env, n_eval_episodes, draw=False)
     else:
         named = policy.spec.environment
         if named is None:

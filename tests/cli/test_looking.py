@@ -79,7 +79,27 @@ def test_inspect_tells_what_it_is(trained: Path, heredity, place: str, kind: str
     assert found["action_space"] == {"type": "discrete", "n": 2, "start": 0, "names": []}
     assert found["environment"]["id"] == "probe/observation-action-reward"
     told = heredity("inspect", trained / place)
-    assert told.code == 0 and policy.policy_hash[:16] in told.told and f"step {step}" in told.told
+    assert told.code == 0 and policy.policy_hash[:12] in told.told and f"step {step}" in told.told
+
+
+def test_inspect_speaks_to_people(trained: Path, heredity, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    for place in (trained, trained / "checkpoints" / "last"):
+        told = heredity("inspect", place).told
+        for mark in ("{'", "['", "=", "True", "False", "None"):
+            assert mark not in told, mark
+        for words in (
+            "environment probe/observation-action-reward, host no, length 5",
+            "observation space 1 float32 from -1 to 1: signal",
+            "action space 2 choices",
+            "exactness exact",
+            "prng implementation threefry2x32",
+            "xla flags",
+            "jax 0.",
+        ):
+            assert words in told, words
+        assert re.search(r"time spent \d+\.\d s ", told)
+    assert "shown last whole checkpoint, step 512" in heredity("inspect", trained).told
 
 
 def test_inspect_of_a_run_names_what_is_torn(trained: Path, heredity):
@@ -183,6 +203,28 @@ def test_evaluate_tells_the_return(policy: Path, heredity):
     assert heredity(*words, "--json", "--stochastic").json["deterministic"] is False
 
 
+def test_of_a_run_the_choice_is_told(trained: Path, heredity):
+    best = (trained / "checkpoints" / "best").resolve()
+    told = f"best checkpoint of {trained}, step {int(best.name):,}"
+    for command in (["evaluate", "--episodes", "1"], ["lineage"]):
+        done = heredity(command[0], trained, *command[1:])
+        assert done.out.splitlines()[0] == told
+        assert "checkpoint of" not in heredity(command[0], best, *command[1:]).out
+    found = heredity("evaluate", trained, "--episodes", "1", "--json").json
+    assert found["path"] == str(trained / "checkpoints" / "best" / "policy")
+    for name in ("best", "last"):
+        with pytest.raises(RefusedError, match=f"Did you mean {trained}/checkpoints/{name}/policy"):
+            Policy.from_pretrained(trained)
+        (trained / "checkpoints" / name).unlink()
+        if name == "best":
+            assert heredity("lineage", trained).out.startswith("last checkpoint of")
+    with pytest.raises(RefusedError, match="is a run folder without a checkpoint"):
+        Policy.from_pretrained(trained)
+    shutil.rmtree(trained / "checkpoints")
+    with pytest.raises(RefusedError, match="describes a run, not a policy"):
+        Policy.from_pretrained(trained)
+
+
 @pytest.mark.parametrize("place", [".", "checkpoints/best", "snapshots/000000000512"])
 def test_any_folder_with_a_policy_will_do(trained: Path, heredity, place: str):
     assert heredity("evaluate", trained / place, "--episodes", "1", "--json").json["episodes"] == 1
@@ -264,7 +306,8 @@ def test_lineage_is_whole_where_nobody_looks(
     lines = heredity("lineage", place, "--verify").out.splitlines()
     assert lines[0] == f"{place}/policy"
     assert lines[1] == f"sha256:{Policy.from_pretrained(place / 'policy').policy_hash}"
-    for line, entry in zip(lines[2:], entries, strict=True):
+    assert lines[-1] == "chain whole: 5 weights checked"
+    for line, entry in zip(lines[2:-1], entries, strict=True):
         assert {entry["operation"], entry["hash"], entry["time"], "verified"} <= set(line.split())
 
 
@@ -290,10 +333,11 @@ def test_an_entry_of_a_lineage_fits_into_a_line_of_a_terminal(trained: Path):
     # The path of the policy may be longer than a line; its hash is not.
     assert f"sha256:{entries[-1]['hash']}" in lines
     assert sum(" step " in line for line in lines) == len(entries)
+    assert lines.pop().startswith("chain whole: ")
     for line, entry in zip(lines[-len(entries) :], entries, strict=True):
         assert len(line) <= 80
-        assert f"step {entry['step']:>3}  {entry['hash'][:8]}" in line
-        assert line.endswith("verified")
+        assert f"step {entry['step']:>3}  {entry['hash'][:12]}  " in line
+        assert line.endswith("✓")
 
 
 def test_large_numbers_fit_into_a_line_of_a_terminal():
@@ -307,9 +351,9 @@ def test_large_numbers_fit_into_a_line_of_a_terminal():
     out = Console(width=80, file=io.StringIO())
     out.print(_drawn(found, short=True))
     assert out.file.getvalue().splitlines()[2:] == [
-        "└── train      step 100,000,000  aaaaaaaa  2026-01-02 03:04  not kept",
-        "    └── checkpoint step 100,000,000  aaaaaaaa  return 9,876 ± 1,234  not kept",
-        "                   parent bbbbbbbb not kept",
+        "└── train      step 100,000,000  aaaaaaaaaaaa  2026-01-02 03:04  –",
+        "    └── checkpoint step 100,000,000  aaaaaaaaaaaa  return 9,876 ± 1,234  –",
+        "                   parent bbbbbbbbbbbb not kept",
     ]
 
 
@@ -321,6 +365,7 @@ def test_an_ancestor_that_was_altered_is_found(trained: Path, heredity):
         done = heredity("lineage", place, "--verify", *words)
         assert done.code == 3
         assert "000000000256/policy/model.safetensors" in done.told.replace(" ", "")
+        assert words or done.out.splitlines()[-1] == "chain broken: 5 weights checked, 1 altered"
     found = {entry["step"]: entry["verified"] for entry in done.json["entries"]}
     assert found[256] == "altered" and found[128] == "verified"
 
@@ -404,6 +449,37 @@ def test_only_the_step_of_a_run_is_a_checkpoint_by_its_place(trained: Path, tmp_
     shutil.copytree(last / "policy", tmp_path / "checkpoints" / "000000000512")
     assert kind_of(tmp_path / "checkpoints" / "000000000512") == "checkpoint"
     assert kind_of(trained / "checkpoints" / "last") == "checkpoint"
+
+
+def test_pruned_ancestors_are_counted(trained: Path, heredity):
+    folder = RunFolder(trained)
+    for step in folder.snapshot_steps():
+        shutil.rmtree(folder.snapshot(step))
+    for step in folder.checkpoint_steps():
+        if step != 512:
+            shutil.rmtree(folder.checkpoint(step))
+    done = heredity("lineage", trained / "checkpoints" / "last", "--verify")
+    told = r"chain whole: 1 weights checked, [12] no longer kept \(pruned\)"
+    assert done.code == 0 and re.fullmatch(told, done.out.splitlines()[-1])
+
+
+def test_view_says_where(trained: Path, heredity, monkeypatch: pytest.MonkeyPatch):
+    served = []
+
+    class Handle:
+        url = "http://127.0.0.1:8081"
+
+        def wait(self) -> None:
+            raise KeyboardInterrupt
+
+        def stop(self) -> None:
+            served.append("stopped")
+
+    monkeypatch.setattr("heredity.viewer.view", lambda *given: Handle())
+    done = heredity("view", trained, "--port", "8081")
+    assert (done.code, done.out, done.err) == (0, f"{Handle.url} (ctrl-C to stop)\n", "")
+    assert served == ["stopped"]
+    assert heredity("view", trained).err == "port 8080 was taken\n"
 
 
 def test_view_of_what_is_no_run(heredity, tmp_path: Path):

@@ -62,11 +62,12 @@ def test_help_says_what_leaving_an_option_out_means(heredity, monkeypatch: pytes
     )
     for told in (
         "--total-timesteps INT Where the run ends; rounded up to a whole iteration. (required)",
-        "--directory PATH Where everything is written. (default: runs/ and the environment's name)",
+        "--directory PATH Where everything is written. (default: a new folder such as "
+        "runs/gymnax-CartPole-v1)",
         "--actor-hidden [INT ...] Widths of the actor's hidden layers. (default: 64 64)",
     ):
         assert told in train
-    assert "for any. (default: none)" in train and "if not given. (optional)" in train
+    assert "for no limit. (default: none)" in train and "if not given. (optional)" in train
     assert "--keep-last INT" in resume and "if not given. (default: as it was)" in resume
 
 

@@ -254,3 +254,8 @@ def test_without_the_hook_of_tyro_mistakes_are_its_own_business(
 )
 def test_nearest(given: str, near: list[str]):
     assert nearest(given, dict.fromkeys(("--rate", "--rates", "--fast", "--no-fast"))) == near
+
+
+def test_options_as_others_call_them():
+    with pytest.raises(UsageError, match="unknown option '--gamma': did you mean '--discount'"):
+        run_command(["train", "ppo", "--env", "probe/constant-reward", "--gamma", "0.9"])

@@ -10,7 +10,9 @@ import pytest
 from command_line import TINY
 
 from heredity.cli import resume
+from heredity.cli.places import claim_directory
 from heredity.cli.train import conclude
+from heredity.common.errors import StorageError
 from heredity.common.files import seal_json
 from heredity.common.run_folder import RunFolder
 from heredity.training.settings import RunSettings
@@ -39,6 +41,43 @@ def test_training_says_what_to_look_at(trained: Path, heredity, tmp_path: Path):
     assert f"heredity view {tmp_path}/new" in done.err
     assert "return " in done.err
     assert RunFolder(tmp_path / "new").checkpoint_steps()[-1] == 128
+
+
+def test_a_run_without_a_directory_gets_a_new_one(
+    heredity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("probe-observation-action-reward", "probe-observation-action-reward-2"):
+        done = heredity("train", *TINY, "--total-timesteps", "64")
+        assert done.code == 0
+        assert done.err.count(f"run      runs/{name}\n") == 2
+        assert RunFolder(Path("runs") / name).checkpoint_steps() == [64]
+    # What is refused leaves no folder behind.
+    assert heredity("train", *TINY, "--total-timesteps", "64", "--freeze", "nothing").code == 2
+    assert len(list(Path("runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        ("gym/CartPole-v1", "gym-CartPole-v1"),
+        ("gymnax/CartPole-v1", "gymnax-CartPole-v1"),
+        ("gym/ALE/Pong-v5", "gym-ALE-Pong-v5"),
+        ("my_package.my_module:make_env", "my_package.my_module-make_env"),
+        ("../..", "run"),
+    ],
+)
+def test_the_name_of_a_claimed_directory(tmp_path: Path, environment: str, name: str):
+    root = tmp_path / "runs"
+    assert claim_directory(environment, root) == root / name
+    assert claim_directory(environment, root) == root / f"{name}-2"
+    assert sorted(path.name for path in root.iterdir()) == [name, f"{name}-2"]
+
+
+def test_a_file_where_runs_belong_is_told(tmp_path: Path):
+    (tmp_path / "runs").write_text("mine")
+    with pytest.raises(StorageError, match="runs"):
+        claim_directory("gym/CartPole-v1", tmp_path / "runs")
 
 
 def test_a_directory_with_a_run_is_not_taken(trained: Path, heredity):

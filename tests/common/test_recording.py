@@ -29,7 +29,11 @@ RECORDINGS = {
         rotations=np.zeros((2, 1, 4), np.float32),
     ),
     "frames": Recording(
-        rewards=np.ones(3, np.float32), step_seconds=0.1, frames=(b"a", b"", b"bc")
+        rewards=np.ones(5, np.float32),
+        step_seconds=0.1,
+        frames=(b"a", b"", b"bc"),
+        frame_steps=(0, 2, 5),
+        end="truncated",
     ),
     "signals": Recording(
         rewards=np.ones(1, np.float32),
@@ -111,3 +115,25 @@ def test_a_missing_or_torn_file_is_named(tmp_path: Path, name: str):
     (tmp_path / name).unlink()
     with pytest.raises(RefusedError, match=f"{name}: is missing"):
         Recording.load(tmp_path)
+
+
+def test_a_recording_that_does_not_say_how_it_ended_is_read(tmp_path: Path):
+    """Those of before it was written down, and of one picture for each moment."""
+    frames = dataclasses.replace(RECORDINGS["frames"], frame_steps=(), end="")
+    frames.save(tmp_path)
+    header = json.loads((tmp_path / "recording.json").read_text())
+    del header["end"]
+    (tmp_path / "recording.json").write_text(dump_json(header))
+    again = Recording.load(tmp_path)
+    assert (again.end, again.frame_steps, again.frames) == ("", (), frames.frames)
+
+
+def test_an_end_or_moments_that_make_no_sense_are_refused(tmp_path: Path):
+    RECORDINGS["frames"].save(tmp_path)
+    change(tmp_path, end="bored")
+    with pytest.raises(RefusedError, match="end is 'bored'"):
+        Recording.load(tmp_path)
+    for steps in ((0, 2), (0, 2, 2), (-1, 0, 1)):
+        dataclasses.replace(RECORDINGS["frames"], frame_steps=steps).save(tmp_path)
+        with pytest.raises(RefusedError, match="3 ascending moments"):
+            Recording.load(tmp_path)

@@ -1,8 +1,11 @@
 """Gymnasium behind the host contract: both endings, masks, seeds, both kinds of vector."""
 
 import functools
+import importlib.util
 import logging
 import os
+import sys
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -10,8 +13,8 @@ import pytest
 from tests.environments.counting import Counting
 
 from heredity.common.errors import UnknownNameError, UsageError
-from heredity.environments import HostEnvironment, make
-from heredity.environments.gymnasium import AsyncEnvironment, SyncEnvironment
+from heredity.environments import HostEnvironment, list_environments, make
+from heredity.environments.gymnasium import AsyncEnvironment, SyncEnvironment, _draw_quietly
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete
 
 KINDS = {"sync": SyncEnvironment, "async": AsyncEnvironment}
@@ -257,6 +260,70 @@ def test_what_cannot_be_drawn_is_told_and_trained_all_the_same(moment, caplog, m
         (message,) = told
         assert "observations only" in message and "no pygame" in message
         assert "heredity[classic-control]" in message
+
+
+def test_what_has_no_pictures_is_not_asked_for_one(caplog, monkeypatch, recwarn):
+    class Plain(Counting):
+        metadata: ClassVar = {"render_modes": ["human"]}
+
+        def __init__(self):  # nor need it take a render_mode
+            super().__init__()
+
+    monkeypatch.setitem(gym.registry, "Plain-v0", None)
+    del gym.registry["Plain-v0"]
+    gym.register("Plain-v0", Plain)
+    with caplog.at_level(logging.WARNING, "heredity"):
+        env = make("gym/Plain-v0", 2, render=True)
+    env.reset(np.arange(2), everybody(2))
+    assert env.render() is None
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "no render mode 'rgb_array'" in message and "pip install" not in message
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_a_module_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "my_gym_environments.py").write_text(
+        "import gymnasium as gym\n"
+        "from gymnasium.envs.classic_control import CartPoleEnv\n"
+        "class Mine(CartPoleEnv): pass\n"
+        "gym.register('Mine-v0', Mine)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.delitem(sys.modules, "my_gym_environments", raising=False)
+    try:
+        assert make("gym/my_gym_environments:Mine-v0", 2).num_envs == 2
+        with pytest.raises(UnknownNameError, match=r"gymnasium.register\(id='Your-v0'") as told:
+            make("gym/my_gym_environments:Your-v0", 2)
+        assert "did you mean 'gym/my_gym_environments:Mine-v0'" in str(told.value)
+    finally:
+        gym.registry.pop("Mine-v0", None)
+
+
+def test_what_needs_more_than_gymnasium_is_listed_apart(monkeypatch):
+    find = importlib.util.find_spec
+    absent = {"Box2D", "mujoco"}
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name in absent else find(name)
+    )
+    (row,) = [row for row in list_environments() if row.name == "gym"]
+    assert "CartPole-v1" in row.names and row.missing is None
+    lacking = {why.partition(" ")[0]: names for why, names in row.lacking.items()}
+    assert "LunarLander-v3" in lacking["Box2D"] and "Ant-v5" in lacking["mujoco"]
+    assert not {"LunarLander-v3", "Ant-v5"} & set(row.names)
+    absent.clear()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: find("json"))
+    (row,) = [row for row in list_environments() if row.name == "gym"]
+    assert row.lacking == {} and "LunarLander-v3" in row.names
+
+
+@pytest.mark.parametrize("display", ["", ":0"])
+def test_drawing_without_a_display_asks_for_none(display, monkeypatch):
+    for name in ("SDL_VIDEODRIVER", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", display)
+    _draw_quietly()
+    assert os.environ.get("SDL_VIDEODRIVER") == (None if display else "dummy")
 
 
 def test_what_is_wrong_besides_drawing_is_an_error_without_a_warning(caplog):

@@ -15,6 +15,7 @@ from heredity.common.errors import MissingExtraError, UnknownNameError, UsageErr
 from heredity.environments import (
     Adapter,
     EnvironmentSpec,
+    check_id,
     find_adapter,
     list_environments,
     make,
@@ -35,6 +36,22 @@ MODULE = textwrap.dedent(
 
     def one_host(num_envs: int):
         return HostedEnvironment(AlwaysTruncated(2), 1)
+
+    def unsized_host():
+        return HostedEnvironment(AlwaysTruncated(2), 1)
+
+    class Bare(AlwaysTruncated):
+        """A class of my own."""
+
+        def __init__(self, length: "int" = 4):
+            super().__init__(length)
+
+    def unreadable(length: "NotImported" = 4):
+        return AlwaysTruncated(length)
+
+    def theirs():
+        import gymnasium
+        return gymnasium.make("CartPole-v1")
 
     def nonsense(num_envs: int):
         return 3
@@ -205,11 +222,40 @@ def test_a_factory_in_the_current_folder(own_module):
         ("my_own_environments:probe", {"label": {1, 2}}, "have to be JSON values"),
         ("my_own_environments:nonsense", {}, "gave a int: a JaxEnvironment or HostEnvironment"),
         ("my_own_environments:one_host", {}, "asked for 2 environments and made 1"),
+        ("my_own_environments:unsized_host", {}, "asked for 2 .* takes a parameter num_envs"),
+        ("my_own_environments:theirs", {}, "gave a TimeLimit.*give the id, 'gym/CartPole-v1'"),
     ],
 )
 def test_factories_that_do_not_do(own_module, id, options, message):
     with pytest.raises(UsageError, match=message):
         make(id, 2, **options)
+
+
+def test_a_factory_need_not_take_a_number(own_module):
+    env = make(f"{own_module}:Bare", 2, length=7)
+    assert (env.num_envs, env.max_episode_steps) == (2, 7)
+    adapter = find_adapter(f"{own_module}:Bare")
+    assert adapter.summary == "A class of my own."
+    assert make(f"{own_module}:unsized_host").num_envs == 1
+    with pytest.raises(UsageError, match=r"annotations .* cannot be read: .*NotImported"):
+        find_adapter(f"{own_module}:unreadable")
+
+
+def test_an_id_is_checked_without_making_anything(own_module):
+    for id in ("probe/constant-reward", "gym/CartPole-v1", f"{own_module}:probe"):
+        check_id(id)
+    for id in ("probe/constant-rewards", "gym/CartPol-v1", f"{own_module}:prob", "nonsense"):
+        with pytest.raises(UnknownNameError):
+            check_id(id)
+
+
+def test_an_unknown_environment_is_answered_briefly():
+    for id in ("CartPole-v1", "gym/CartPole-v77", "brax/antt", "gmy/CartPole-v1"):
+        with pytest.raises(UnknownNameError, match="heredity envs lists all") as told:
+            make(id)
+        assert len(str(told.value)) < 250
+    with pytest.raises(UnknownNameError, match="did you mean 'gym/LunarLander-v3'"):
+        make("LunarLander-v3")  # also where it cannot be made
 
 
 def test_an_import_error_inside_a_factory_is_its_own(tmp_path, monkeypatch):

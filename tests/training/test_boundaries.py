@@ -59,6 +59,6 @@ def test_a_snapshot_put_off_by_a_signal_is_taken_by_the_resume(
     assert folder.snapshot_steps() == [0, 256]
 
     monkeypatch.setattr(DeviceRunner, "iterate", iterate)
-    steps = [event.step for event in hd.resume(tmp_path / "run")]
+    steps = [event.step for event in hd.resume(tmp_path / "run").run()]
     assert steps == list(range(512, total + 1, 256))
     assert folder.snapshot_steps() == list(range(0, total + 1, 256))

@@ -5,10 +5,11 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
-from tiny_runs import CONFIG, environment, final_bytes, metrics_steps, resume, scoring, train
+from tiny_runs import CONFIG, SIZE, environment, final_bytes, metrics_steps, resume, scoring, train
 
 from heredity.common.errors import UsageError
 from heredity.common.run_folder import RunFolder
@@ -35,6 +36,17 @@ from heredity.training.signals import TrainingInterrupted
 def event(mean: float, step: int = 0, best: bool = False, **told: int) -> Event:
     measured = Evaluation(np.full(2, mean), np.ones(2, np.int64), True)
     return Event(step, 100, {}, None, {}, None, measured, best, **told)
+
+
+@pytest.mark.parametrize("answer", [False, np.bool_(False), jnp.bool_(False), 0])
+def test_any_kind_of_false_stops(answer: object):
+    events = train(None, 4 * SIZE, lambda event: answer, evaluate_every=SIZE)
+    assert len(events) == 1
+
+
+@pytest.mark.parametrize("answer", [None, True, np.bool_(True), 1])
+def test_any_other_answer_goes_on(answer: object):
+    assert len(train(None, 2 * SIZE, lambda event: answer, evaluate_every=SIZE)) == 2
 
 
 class Recorder(Callback):

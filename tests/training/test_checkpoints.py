@@ -21,6 +21,7 @@ from heredity.common.errors import (
 )
 from heredity.common.files import REPLACED_PREFIX, TEMPORARY_PREFIX, seal_json
 from heredity.common.run_folder import RunFolder
+from heredity.policies import Policy
 from heredity.training.checkpoints import (
     newest_whole_checkpoint,
     point_links,
@@ -279,6 +280,27 @@ def test_two_halves_are_the_whole(tmp_path: Path, name: str, host: bool):
     resumes = [entry for entry in last.lineage.entries if entry.operation == "resume"]
     assert [entry.arguments["exact"] for entry in resumes] == [True] * len(cuts)
     assert resumes[0].hash == resumes[0].parent
+
+
+def test_another_environment_is_told_recorded_and_kept(run: Path, caplog):
+    other = environment(length=7)
+    assert other.spec is not None
+    resume(run, total_timesteps=832, env=other)
+    assert "in another environment than it began in" in caplog.text
+    policy = Policy.from_pretrained(RunFolder(run).checkpoint(832) / "policy")
+    entry = next(e for e in reversed(policy.lineage.entries) if e.operation == "resume")
+    assert entry.arguments["environment"] == other.spec.to_json()
+    assert entry.arguments["exact"] is False
+    assert policy.spec.environment == other.spec.to_json()
+    assert RunFolder(run).read_config(sealed=True)["environment"] == other.spec.to_json()
+    caplog.clear()
+    resume(run, total_timesteps=896)  # the environment is now that of the run
+    assert "another environment" not in caplog.text
+
+
+def test_the_same_environment_may_be_given(run: Path, caplog):
+    resume(run, total_timesteps=832, env=environment())
+    assert "not exact" not in caplog.text
 
 
 def test_what_changes_numbers_is_told(run: Path, caplog: pytest.LogCaptureFixture):

@@ -86,7 +86,10 @@ def test_the_first_episode_is_recorded(host: bool):
         Evaluator(policy(env).spec, env, 4, record=True).evaluate(policy(env).params).recording
     )
     assert recording is not None and recording.kind == "signals"
-    np.testing.assert_allclose(recording.observations[:, 0], np.arange(6) / 6, rtol=1e-6)
+    np.testing.assert_allclose(recording.observations[:, 0], np.arange(7) / 6, rtol=1e-6)
+    assert (recording.end, recording.episode_return, recording.episode_length) == (
+        "terminated", 6.0, 6
+    )  # fmt: skip
     assert recording.rewards.tolist() == [1.0] * 6 and recording.columns == ("signal",)
     assert Evaluator(policy(env).spec, env, 1).evaluate(policy(env).params).recording is None
 
@@ -176,3 +179,31 @@ def test_training_goes_on_when_drawing_fails(picture, problem: str, caplog):
     (told,) = [record.getMessage() for record in caplog.records]
     assert "observations only" in told and problem in told
     assert "heredity[classic-control]" in told
+
+
+@pytest.mark.parametrize("host", [False, True])
+@pytest.mark.parametrize(
+    ("name", "most", "end"),
+    [("always-terminated", None, "terminated"), ("always-truncated", None, "truncated"),
+     ("always-terminated", 4, "cut")],
+)  # fmt: skip
+def test_how_the_recorded_episode_ended(host: bool, name: str, most: int | None, end: str):
+    env = make(f"probe/{name}", 2, length=6, host=host)
+    evaluator = Evaluator(policy(env).spec, env, 4, record=True, max_steps=most)
+    recording = evaluator.evaluate(policy(env).params).recording
+    assert recording is not None and recording.end == end
+    assert recording.observations is not None
+    assert len(recording.observations) == recording.episode_length + 1
+
+
+def test_pictures_are_drawn_25_a_second_and_of_the_end():
+    env = Watched(lambda: np.full((4, 6, 3), env.drawn, np.uint8))
+    env.step_seconds = 0.02
+    played = Evaluator(policy(env).spec, env, 2, record=True).evaluate(policy(env).params)
+    assert played.recording is not None
+    assert played.recording.frame_steps == (0, 2, 3) and env.drawn == 3
+    slow = Watched(lambda: np.full((4, 6, 3), slow.drawn, np.uint8))
+    slow.step_seconds = 10.0
+    played = Evaluator(policy(slow).spec, slow, 2, record=True).evaluate(policy(slow).params)
+    assert played.recording is not None
+    assert played.recording.frame_steps == (0, 1, 2)  # the first 20 s

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,14 +8,17 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_runs import environment, final_bytes, resume, train
+from tiny_runs import CONFIG, environment, final_bytes, resume, train
 
 from heredity.common.errors import UsageError
+from heredity.common.interruption import remember_interrupts
 from heredity.common.run_folder import RunFolder
 from heredity.training.checkpoints import read_checkpoint
 from heredity.training.memory import Memory
 from heredity.training.runners import DeviceRunner
-from heredity.training.signals import StopSignals, TrainingInterrupted
+from heredity.training.session import begin_run
+from heredity.training.settings import RunSettings
+from heredity.training.signals import ECHO_SECONDS, StopSignals, TrainingInterrupted
 
 TRAIN = (
     "train", "ppo", "--env", "probe/observation-action-reward", "--env.length", "5",
@@ -73,6 +77,7 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path):
     process.send_signal(signal.SIGTERM)
     while "saving, then leaving" not in (process.stderr.readline() or "saving, then leaving"):
         pass
+    time.sleep(2 * ECHO_SECONDS)
     began = time.monotonic()
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
@@ -129,6 +134,87 @@ def test_what_was_owed_at_the_end_is_settled_once(
     assert final_bytes(directory, 192) == before
     with pytest.raises(UsageError, match="give a larger"):
         resume(directory)
+
+
+def test_a_signal_that_was_lost_before_a_run_stops_it_at_once(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        remember_interrupts()
+        with contextlib.suppress(KeyboardInterrupt):  # as the garbage collector does
+            signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(TrainingInterrupted, match="SIGTERM: saved at step 0"):
+            train(tmp_path / "run", 640)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert capfd.readouterr().err.count("SIGTERM: saving, then leaving") == 1
+    resume(tmp_path / "run")
+    train(tmp_path / "whole", 640)
+    assert final_bytes(tmp_path / "run", 640) == final_bytes(tmp_path / "whole", 640)
+
+
+def test_a_signal_inside_a_garbage_collection_is_not_lost(tmp_path: Path):
+    """Python ignores what a callback of the collector raises, and JAX installs one."""
+    code = (
+        "import gc, signal, sys\n"
+        "from heredity.cli.main import main\n"
+        "from heredity.training import session\n"
+        "begin = session.begin_run\n"
+        "def interrupted(phase, info):\n"
+        "    gc.callbacks.remove(interrupted)\n"
+        "    signal.raise_signal(signal.SIGTERM)\n"
+        "def begin_run(*given):\n"
+        "    gc.callbacks.append(interrupted)\n"
+        "    gc.collect()\n"
+        "    return begin(*given)\n"
+        "session.begin_run = begin_run\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *TRAIN, "--directory", str(tmp_path / "run")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 130, done.stderr
+    assert "Exception ignored" in done.stderr and "SIGTERM: saved at step 0" in done.stderr
+    assert RunFolder(tmp_path / "run").checkpoint_steps() == [0]
+
+
+def test_the_same_signal_twice_within_a_moment_is_one_wish(capfd: pytest.CaptureFixture[str]):
+    with StopSignals() as signals:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGTERM)
+        time.sleep(ECHO_SECONDS / 2)  # the thread that would end the process has its turn
+        assert signals.requested == signal.SIGTERM
+    assert capfd.readouterr().err.count("saving, then leaving") == 1
+
+
+def test_while_an_event_is_looked_at_signals_are_the_persons_own(tmp_path: Path):
+    settings = RunSettings(640, evaluate_every=64, evaluation_episodes=2)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt) as raised:
+        for event in begin_run(CONFIG, environment(), settings, tmp_path / "run"):
+            assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+            if event.step == 128:
+                signal.raise_signal(signal.SIGINT)
+    assert not isinstance(raised.value, TrainingInterrupted)
+    # The loop was left as by a break: what was learnt is saved, and goes on exactly.
+    assert RunFolder(tmp_path / "run").checkpoint_steps()[-1] == 128
+    resume(tmp_path / "run")
+    train(tmp_path / "whole", 640)
+    assert final_bytes(tmp_path / "run", 640) == final_bytes(tmp_path / "whole", 640)
+
+
+def test_two_runs_side_by_side():
+    settings = RunSettings(192, evaluate_every=64, evaluation_episodes=2)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    first, second = (begin_run(CONFIG, environment(), settings) for _ in range(2))
+    pairs = [(a.step, b.step) for a, b in zip(first, second, strict=False)]
+    assert pairs == [(64, 64), (128, 128), (192, 192)]
+    assert list(second) == []
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 def test_outside_the_main_thread_nothing_is_taken():

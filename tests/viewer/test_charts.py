@@ -5,7 +5,9 @@ import plotly.graph_objects as go
 import pytest
 from viewer_runs import write_metrics
 
-from heredity.viewer.charts import learning_charts, norm_chart
+from heredity.common.formats import WEIGHTS
+from heredity.common.tensors import tensor_bytes
+from heredity.viewer.charts import learning_charts, marks, norm_chart
 from heredity.viewer.reading import read_run
 from heredity.viewer.sections import figures
 from heredity.viewer.weight_norms import WeightNorms, layer_norms, weight_norms
@@ -56,7 +58,7 @@ def test_evaluations_of_different_sizes_count_what_is_there(scene_run: Path):
     assert upper["y"] == [9e9, None, 2.0]
     told = figures(run, 0)
     assert "9e+09" in told or "9,000,000,000" in told
-    assert "± 0 at 1 steps" in told
+    assert "± 0 at 1 step<" in told
 
 
 def test_an_unknown_value_is_drawn_under_its_own_name(empty_run: Path):
@@ -107,3 +109,39 @@ def test_many_layers_are_cut_to_the_largest():
     assert [t["name"] for t in chart.figure["data"]] == [f"layer_{i}" for i in range(14, 30)]
     assert "16 largest of 30" in chart.detail
     assert norm_chart(WeightNorms([], {}), 1.0) is None
+
+
+def test_weights_of_another_format_are_a_note_as_policies_refuse_them(scene_run: Path):
+    run = read_run(scene_run)
+    for at, header in ((2, {"format": "pt"}), (4, WEIGHTS.header | {"schema_version": "9"})):
+        model = run.snapshots[at].folder / "policy" / "model.safetensors"
+        model.write_bytes(tensor_bytes({"actor/out/bias": np.ones(2, np.float32)}, header))
+    notes: list[str] = []
+    assert len(weight_norms(run.snapshots, notes).steps) == 8
+    assert "format 'pt'" in notes[0] and "schema_version 9 of the weights" in notes[1]
+
+
+def test_where_training_was_resumed_there_is_a_line(scene_run: Path, signals_run: Path):
+    run = read_run(scene_run)
+    (mark,) = marks(run)
+    assert mark == (27_777_778, "resumed")
+    wide, narrow = learning_charts(run, 50_000_000)[:2]
+    for chart in (wide, narrow):
+        (line,) = chart.figure["layout"]["shapes"]
+        assert line["x0"] == line["x1"] == mark[0]
+    assert [label["text"] for label in wide.figure["layout"]["annotations"]] == ["resumed"]
+    assert narrow.figure["layout"]["annotations"] == []
+
+
+def test_no_chart_is_alone_in_its_row(scene_run: Path):
+    charts = learning_charts(read_run(scene_run), 50_000_000)
+    thirds = [chart for chart in charts if not (chart.wide or chart.half)]
+    halves = [chart for chart in charts if chart.half]
+    assert len(thirds) % 3 == 0 and len(halves) % 2 == 0 and len(halves) <= 4
+
+
+def test_small_numbers_have_exponents_and_no_prefix(scene_run: Path):
+    by_title = {chart.title: chart for chart in learning_charts(read_run(scene_run), 5e7)}
+    axes = {title: chart.figure["layout"]["yaxis"] for title, chart in by_title.items()}
+    assert axes["Learning rate"]["exponentformat"] == "e"
+    assert "exponentformat" not in axes["Throughput"]

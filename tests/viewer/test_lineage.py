@@ -75,3 +75,16 @@ def test_entries_of_any_type_are_survived():
     ]  # fmt: skip
     rows = rows_of(family([strange, []]))
     assert [row.node.operation for row in rows] == ["unknown", "7"]
+
+
+def test_a_snapshot_of_the_first_weights_is_on_the_way_and_no_side_shoot():
+    train = entry("train", "a", None)
+    lineages = [
+        [train, entry("snapshot", "a", "a", 0)],
+        [train, entry("snapshot", "b", "a", 10)],
+        [train, entry("snapshot", "c", "b", 20)],
+    ]
+    rows = rows_of(family(lineages))
+    assert [(r.node.operation, r.node.step, r.lane) for r in rows] == [
+        ("train", 0, 0), ("snapshot", 0, 0), ("snapshot", 10, 0), ("snapshot", 20, 0),
+    ]  # fmt: skip

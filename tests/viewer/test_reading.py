@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from heredity.common.errors import RefusedError
 from heredity.common.formats import EVALUATION, LINEAGE, RECORDING, RUN
 from heredity.common.run_folder import RunFolder
+from heredity.viewer import view, write_report
 from heredity.viewer.reading import Score, evenly, number, read_run, read_snapshots
 
 
@@ -33,6 +35,34 @@ def test_what_is_no_run_folder_is_refused(tmp_path: Path):
         read_run(tmp_path)
     with pytest.raises(RefusedError, match="not a run folder"):
         read_run(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("look", [read_run, write_report, view])
+def test_what_lies_inside_a_run_is_refused_with_the_run_that_it_is_of(look: Any, scene_run: Path):
+    folder = RunFolder(scene_run)
+    snapshot = folder.snapshot(0)
+    checkpoint = folder.checkpoint(folder.checkpoint_steps()[-1])
+    (checkpoint / "training_state").mkdir()
+    places = {
+        "a policy": snapshot / "policy",
+        "a snapshot": snapshot,
+        "a checkpoint": checkpoint,
+        "a rollout": snapshot / "rollout",
+    }
+    for kind, place in places.items():
+        before = sorted(place.rglob("*"))
+        with pytest.raises(RefusedError) as refused:
+            look(place)
+        told = str(refused.value)
+        assert f"is {kind}, not a run folder" in told and str(scene_run) in told
+        assert sorted(place.rglob("*")) == before
+
+
+def test_a_policy_that_lies_alone_is_refused(scene_run: Path, tmp_path: Path):
+    alone = tmp_path / "handed" / "on"
+    shutil.copytree(RunFolder(scene_run).snapshot(0) / "policy", alone)
+    with pytest.raises(RefusedError, match=r"is a policy, not a run folder.*--directory"):
+        read_run(alone)
 
 
 def test_torn_snapshots_are_left_out_by_name(scene_run: Path):

@@ -46,7 +46,7 @@ def test_the_slider_changes_the_scene(browser: Browser, tmp_path: Path):
     )
     assert told[0] == "0"
     assert told[1].startswith("\N{MINUS SIGN}1")
-    assert len(told[2]) == 10
+    assert len(told[2]) == 12
     assert told[3] == "1 of 3"
     assert browser.strangers == []
     assert any(url.startswith("file:") for url in browser.requests)
@@ -93,6 +93,30 @@ def test_pictures_are_played_and_can_be_sought(browser: Browser, frames_run: Pat
     picture = shown(browser, tmp_path / "ball.png")
     assert np.sum((picture[..., 0] > 200) & (picture[..., 2] < 120)) > 500  # the ball is seen
     assert browser.strangers == []
+    assert browser.complaints == []
+
+
+def test_the_story_is_offered_and_told_from_the_first_snapshot(browser: Browser, tmp_path: Path):
+    run = write_run(tmp_path / "ball", kind="frames", snapshots=2, steps=30)
+    browser.open(write_report(run).as_uri())
+    browser.wait_for(READY.format(1))
+    assert browser.evaluate("document.querySelector('#story').textContent") == "Watch it learn"
+    assert browser.evaluate("document.querySelector('#story').checkVisibility()")
+    browser.evaluate("document.querySelector('#story').click()")
+    browser.wait_for(READY.format(0))
+    assert not browser.evaluate("document.querySelector('#story').checkVisibility()")
+    browser.wait_for(READY.format(1))
+    assert browser.complaints == []
+
+
+def test_one_snapshot_has_nothing_to_move_between(browser: Browser, tmp_path: Path):
+    run = write_run(tmp_path / "pole", kind="signals", snapshots=1, steps=20)
+    browser.open(write_report(run).as_uri())
+    browser.wait_for(READY.format(0))
+    for hidden in ("#slider", "#curve", "#play", "#story"):
+        assert not browser.evaluate(f"document.querySelector('{hidden}').checkVisibility()"), hidden
+    assert "1 snapshot" in browser.evaluate("document.querySelector('.hint').textContent")
+    assert "1 snapshots" not in browser.evaluate("document.body.textContent")
     assert browser.complaints == []
 
 

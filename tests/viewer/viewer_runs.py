@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from heredity.common.files import dump_json
+from heredity.common.formats import WEIGHTS
 from heredity.common.recording import Recording, Scene, Shape
 from heredity.common.run_folder import RunFolder
 from heredity.common.tensors import tensor_bytes
@@ -186,7 +187,7 @@ def _write_policy(folder: Path, step: int, skill: float, lineage: dict[str, Any]
             kernel = rng.normal(0, rows**-0.5, (rows, columns)) * (1 + (0.3 + layer) * skill)
             tensors[f"{part}/hidden_{layer}/kernel"] = kernel.astype(np.float32)
             tensors[f"{part}/hidden_{layer}/bias"] = np.full(columns, 0.05 * skill, np.float32)
-    (folder / "model.safetensors").write_bytes(tensor_bytes(tensors, {"format": "heredity"}))
+    (folder / "model.safetensors").write_bytes(tensor_bytes(tensors, WEIGHTS.header))
     config = {"schema_version": 1, "environment": {"id": "brax/ant", "options": {}}}
     (folder / "config.json").write_text(dump_json(config))
     (folder / "lineage.json").write_text(dump_json(lineage))

@@ -12,7 +12,7 @@ from heredity.cli.parsing import parse
 
 @dataclasses.dataclass(frozen=True)
 class Envs:
-    """List the environments that can be made here, and what is missing for the others.
+    """List the environments that are available here, and what the others need.
 
     Args:
         json: Print one JSON object.
@@ -45,4 +45,7 @@ def main(arguments: Sequence[str]) -> int:
             ids = [escape(f"{listing.name}/{name}") for name in listing.names]
             told = Columns(ids, padding=(0, 2), column_first=True)
         out.print(Padding(told, (0, 0, 1, 2)))
+        for why, names in listing.lacking.items():
+            ids = ", ".join(f"{listing.name}/{name}" for name in names)
+            out.print(Padding(f"[yellow]{escape(why)}[/]  {escape(ids)}", (0, 0, 1, 2)))
     return 0

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from heredity.cli.output import console, only_json, print_json
 from heredity.cli.parsing import environment_fields, options_given, parse, peek
+from heredity.cli.places import choice_told, policy_folder
 from heredity.common.errors import DivergedError
 
 
@@ -20,11 +21,12 @@ class _Evaluate:
     """What is evaluated, and how.
 
     Args:
-        policy: Folder of a policy; a checkpoint, snapshot or run folder will do.
-        episodes: How many episodes.
-        seed: Decides first states and draws.
+        policy: Folder of a policy, checkpoint, snapshot or run; of a run, the best checkpoint is
+            taken.
+        episodes: How many episodes to play.
+        seed: Decides the first states, and the actions drawn.
         stochastic: Draw actions instead of taking the most likely ones.
-        trust: Environments that the policy's file may name although they are not built in.
+        trust: Ids of environments that the policy's file may name although they are not built in.
         json: Print one JSON object.
     """
 
@@ -38,13 +40,13 @@ class _Evaluate:
 
 def main(arguments: Sequence[str]) -> int:
     """Run ``heredity evaluate``."""
-    told = "Where to play; --help tells the options of the one that is named."
+    told = "Where to play; with it, --help lists that environment's options."
     fields: list[Any] = [
         ("evaluation", tyro.conf.OmitArgPrefixes[_Evaluate]),
         *environment_fields(peek(arguments, "--env"), told, "default: where it was trained"),
     ]
     kind = dataclasses.make_dataclass("Evaluate", fields, frozen=True)
-    kind.__doc__ = "Play whole episodes with a policy and tell what it reached."
+    kind.__doc__ = "Play whole episodes with a policy and print the return."
     given: Any = parse(kind, arguments, "heredity evaluate")
     with only_json(given.evaluation.json):
         result = _evaluate(given.evaluation, given.env, given.options)
@@ -53,11 +55,15 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     note = f" ({result['cut']} of them cut off)" if result["cut"] else ""
     out = console()
+    told = choice_told(given.evaluation.policy)
+    if told:
+        out.print(escape(told), soft_wrap=True)
     out.print(
         f"return [bold]{result['mean_return']:.2f} ± {result['std_return']:.2f}[/] over "
         f"{result['episodes']} episodes{note} of {escape(str(result['environment']))}, "
         f"mean length {result['mean_length']:.1f}, "
-        f"{'deterministic' if result['deterministic'] else 'stochastic'}"
+        f"{'deterministic' if result['deterministic'] else 'stochastic'}",
+        soft_wrap=True,
     )
     out.print(f"[dim]policy sha256:{result['policy_hash']}[/]")
     return 0
@@ -65,10 +71,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _evaluate(how: _Evaluate, env: str | None, options: Any) -> dict[str, Any]:
     from heredity.api import evaluate_policy
-    from heredity.cli.places import policy_folder
     from heredity.policies import Policy
 
-    policy = Policy.from_pretrained(policy_folder(how.policy))
+    place = policy_folder(how.policy)
+    policy = Policy.from_pretrained(place)
     evaluation = evaluate_policy(
         policy,
         env,
@@ -94,4 +100,5 @@ def _evaluate(how: _Evaluate, env: str | None, options: Any) -> dict[str, Any]:
         "deterministic": evaluation.deterministic,
         "seed": how.seed,
         "cut": evaluation.cut,
+        "path": str(place),
     }

@@ -10,18 +10,20 @@ from typing import Annotated, Any
 import tyro
 from rich.markup import escape
 
-from heredity.cli.output import console, only_json, print_json
+from heredity.cli.output import SHORT_HASH, console, only_json, print_json
 from heredity.cli.parsing import parse
 from heredity.cli.places import kind_of
+from heredity.cli.words import environment_in_words, in_words, seconds_in_words, space_in_words
 from heredity.common.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspect:
-    """Tell what a policy, checkpoint, snapshot or run is. Every hash is checked; nothing is run.
+    """Show what a policy, checkpoint, snapshot or run is. Every hash is checked; nothing is run.
 
     Args:
-        path: Folder of a policy, checkpoint, snapshot or run.
+        path: Folder of a policy, checkpoint, snapshot or run; of a run, the last whole checkpoint
+            is shown.
         json: Print one JSON object.
     """
 
@@ -57,16 +59,18 @@ def inspect(path: Path) -> dict[str, Any]:
         from heredity.training.checkpoints import verify_checkpoint
 
         manifest = verify_checkpoint(path)
-        found |= {
-            "run": manifest["run"],
-            "exactness": manifest["exactness"],
-            "best": manifest["best"],
-            "frozen": sorted(manifest["frozen"]),
-            "elapsed_seconds": manifest["elapsed"],
-            "numerics": manifest["numerics"],
-            "files": manifest["files"],
-        }
+        found |= {"run": manifest["run"], **_of_the_manifest(manifest), "files": manifest["files"]}
     return {**found, **_inspect_policy(path / "policy")}
+
+
+def _of_the_manifest(notes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "exactness": notes["exactness"],
+        "best": notes["best"],
+        "frozen": sorted(notes["frozen"]),
+        "elapsed_seconds": notes["elapsed"],
+        "numerics": notes["numerics"],
+    }
 
 
 def _inspect_policy(path: Path) -> dict[str, Any]:
@@ -123,10 +127,12 @@ def _inspect_run(path: Path) -> dict[str, Any]:
     }
     if checkpoint is None:
         return {**found, "step": 0, "policy_hash": None}
-    return {**found, **_inspect_policy(folder.checkpoint(checkpoint.step) / "policy")}
+    shown = folder.checkpoint(checkpoint.step)
+    found |= {"shown": str(shown), **_of_the_manifest(checkpoint.notes)}
+    return {**found, **_inspect_policy(shown / "policy")}
 
 
-_TOLD_ELSEWHERE = {"weights", "lineage", "files", "numerics", "versions", "frozen"}
+_TOLD_ELSEWHERE = {"weights", "lineage", "files", "frozen"}
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -137,9 +143,10 @@ def _show(found: dict[str, Any]) -> None:
     table.add_column()
     table.add_column(overflow="fold")  # a path or a hash that is cut short is of no use
     for name, value in found.items():
-        if name in _TOLD_ELSEWHERE or value is None or value == []:
+        if name in _TOLD_ELSEWHERE or value is None or value in ([], {}):
             continue
-        table.add_row(f"[bold]{name.replace('_', ' ')}[/]", escape(_told(name, value)))
+        label = _LABELS.get(name, name.replace("_", " "))
+        table.add_row(f"[bold]{label}[/]", escape(_told(name, value, found)))
     out.print(table)
     if found.get("weights"):
         weights = Table("weights", "shape", "dtype", box=None, padding=(0, 2, 0, 0))
@@ -149,24 +156,41 @@ def _show(found: dict[str, Any]) -> None:
             weights.add_row(escape(name) + frozen, shape, leaf["dtype"])
         out.print(weights)
     for entry in found.get("lineage", ()):
-        line = f"{entry['operation']:<10} step {entry['step']:>12,}  sha256:{entry['hash'][:16]}"
+        short = entry["hash"][:SHORT_HASH]
+        line = f"{entry['operation']:<10} step {entry['step']:>12,}  sha256:{short}"
         out.print(f"[dim]{escape(line)}[/]")
 
 
-def _told(name: str, value: Any) -> str:
+_FLAGS = {"True": "yes", "False": "no", "None": "default"}
+_LABELS = {"elapsed_seconds": "time spent"}
+
+
+def _told(name: str, value: Any, found: dict[str, Any]) -> str:
     match name, value:
-        case (("step" | "parameters" | "total_timesteps"), int()):
-            return f"{value:,}"
+        case "seed", int():
+            return str(value)
         case "policy_hash", str():
             return f"sha256:{value}"
+        case "shown", str():
+            return f"last whole checkpoint, step {found['step']:,}"
         case "score", dict():
             spread = f"{value['mean_return']:.2f} ± {value['std_return']:.2f}"
             return f"{spread} over {value['episodes']} episodes"
+        case "best", dict():
+            return f"step {value['step']:,}, return {value['mean']:,.2f}"
         case "exactness", dict():
             return "exact" if value["exact"] else f"not exact: {value['reason']}"
         case (("checkpoints" | "snapshots"), list()):
             return f"{len(value):,}: {value[0]:,} … {value[-1]:,}"
-        case _, dict():
-            parts = (f"{k}={v}" for k, v in value.items() if v not in ([], None, {}))
-            return ", ".join(parts)
-    return str(value)
+        case (("observation_space" | "action_space"), dict()):
+            return space_in_words(value)
+        case "environment", dict():
+            return environment_in_words(value)
+        case "elapsed_seconds", float():
+            return seconds_in_words(value)
+        case "numerics", dict():
+            # Recorded as Python wrote them.
+            return in_words({key: _FLAGS.get(str(part), part) for key, part in value.items()})
+        case "refused", list():
+            return "\n".join(map(str, value))
+    return in_words(value)

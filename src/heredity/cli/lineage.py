@@ -12,20 +12,21 @@ import tyro
 from rich.markup import escape
 from rich.tree import Tree
 
-from heredity.cli.output import console, only_json, print_json
+from heredity.cli.output import SHORT_HASH, console, only_json, print_json
 from heredity.cli.parsing import parse
-from heredity.cli.places import policy_folder
+from heredity.cli.places import choice_told, policy_folder
 from heredity.common.errors import HeredityError, RefusedError
 from heredity.common.run_folder import RunFolder
 
 
 @dataclasses.dataclass(frozen=True)
 class LineageArguments:
-    """Tell every ancestor of a policy: what was done, at which step, with which hash and score.
+    """Show every ancestor of a policy: what was done, at which step, with which hash and score.
 
     Args:
-        policy: Folder of a policy; a checkpoint, snapshot or run folder will do.
-        verify: Also look for each ancestor in the run folder and check its weights.
+        policy: Folder of a policy, checkpoint, snapshot or run; of a run, the best checkpoint is
+            taken.
+        verify: Also find each ancestor in the run folder and check its weights.
         json: Print one JSON object.
     """
 
@@ -42,7 +43,9 @@ def main(arguments: Sequence[str]) -> int:
     if given.json:
         print_json(found)
     else:
-        _show(found)
+        _show(found, choice_told(given.policy))
+        if given.verify:
+            console().print(_verdict(found["entries"]))
     return 3 if any(entry.get("verified") == "altered" for entry in found["entries"]) else 0
 
 
@@ -168,13 +171,33 @@ def _check_parents(place: Path, entries: list[dict[str, Any]]) -> None:
         entry["parent_verified"] = "recorded" if parent in first else "not kept"
 
 
-def _show(found: dict[str, Any]) -> None:
+def _verdict(entries: list[dict[str, Any]]) -> str:
+    """One line that says how a verification ended."""
+    by_outcome: dict[str, set[str]] = {}
+    for entry in entries:
+        by_outcome.setdefault(entry["verified"], set()).add(entry["hash"])
+        if entry["parent_verified"] == "not kept":
+            by_outcome.setdefault("not kept", set()).add(entry["parent"])
+    altered = by_outcome.get("altered", set())
+    checked = len(by_outcome.get("verified", set()) | altered)
+    gone = len(by_outcome.get("not kept", set()))
+    told = f"{checked} weights checked"
+    if gone:
+        told += f", {gone} no longer kept (pruned)"
+    if altered:
+        return f"[red]chain broken: {told}, {len(altered)} altered[/]"
+    return f"[green]chain whole[/]: {told}"
+
+
+def _show(found: dict[str, Any], told: str) -> None:
     # On a terminal an entry fits into a line of 80 columns; elsewhere nothing is shortened or
     # wrapped, so that a line can be searched and cut.
     short = sys.stdout.isatty()
     out = console()
     if not short:
         out.width = _ANY_WIDTH
+    if told:
+        out.print(escape(told))
     out.print(_drawn(found, short))
 
 
@@ -187,7 +210,7 @@ def _drawn(found: dict[str, Any], short: bool) -> Tree:
         begins = entry["operation"] in ("train", "resume", "rollback")
         words = [
             f"[bold]{escape(entry['operation']):<10}[/] step {entry['step']:>{width},}",
-            escape(entry["hash"][:8] if short else entry["hash"]),
+            escape(entry["hash"][:SHORT_HASH] if short else entry["hash"]),
         ]
         if score := entry.get("score"):
             mean, deviation = score["mean_return"], score["std_return"]
@@ -198,11 +221,13 @@ def _drawn(found: dict[str, Any], short: bool) -> Tree:
         elif begins:
             words.append(f"[dim]{escape(entry['time'][:16].replace('T', ' '))}[/]")
         if verified := entry.get("verified"):
-            words.append(f"[{_COLOR[verified]}]{verified}[/]")
+            mark = _MARK[verified] if short else verified
+            words.append(f"[{_COLOR[verified]}]{mark}[/]")
         line = "  ".join(words)
         if entry.get("parent_verified") == "not kept":
             # Below the entry, where it does not fit beside it.
-            told = f"parent {escape(entry['parent'][:8] if short else entry['parent'])} not kept"
+            parent = entry["parent"][:SHORT_HASH] if short else entry["parent"]
+            told = f"parent {escape(parent)} not kept"
             line += f"\n{'':10} [dim]{told}[/]" if short else f"  [dim]{told}[/]"
         if begins:
             branch = tree.add(line)
@@ -214,3 +239,4 @@ def _drawn(found: dict[str, Any], short: bool) -> Tree:
 # More columns than any line has.
 _ANY_WIDTH = 100_000
 _COLOR = {"verified": "green", "not kept": "dim", "altered": "red"}
+_MARK = {"verified": "✓", "not kept": "–", "altered": "altered"}

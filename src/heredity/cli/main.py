@@ -8,26 +8,25 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 
 from heredity.cli import output
 from heredity.common.errors import HeredityError, UnknownNameError
+from heredity.common.interruption import remember_interrupts
 
 # Verb, module, and the line of `heredity --help`.
 COMMANDS = {
     "train": ("heredity.cli.train", "train a policy: heredity train ppo --env ID --directory D"),
-    "resume": ("heredity.cli.resume", "go on with a run, bit for bit"),
-    "evaluate": ("heredity.cli.evaluate", "play episodes with a policy and tell the return"),
-    "inspect": ("heredity.cli.inspect", "what a policy, checkpoint or run is, running nothing"),
+    "resume": ("heredity.cli.resume", "continue a run, bit for bit"),
+    "evaluate": ("heredity.cli.evaluate", "play episodes with a policy and print the return"),
+    "inspect": ("heredity.cli.inspect", "what a policy, checkpoint or run is; runs nothing"),
     "lineage": ("heredity.cli.lineage", "where a policy's weights come from"),
     "view": ("heredity.cli.view", "watch how a policy grew: live, or as one HTML file"),
-    "envs": ("heredity.cli.envs", "environments that can be made here, and what is missing"),
+    "envs": ("heredity.cli.envs", "which environments are available, and what others need"),
 }
 
-USAGE = """usage: heredity COMMAND [OPTIONS]      (heredity COMMAND --help tells the options)
+USAGE = """usage: heredity COMMAND [OPTIONS]      (heredity COMMAND --help lists the options)
 
 Reinforcement learning where weights are handed down.
 
@@ -36,7 +35,7 @@ Reinforcement learning where weights are handed down.
 for example:
   heredity train ppo --env gymnax/CartPole-v1 --total-timesteps 5e5 --directory runs/cartpole
   heredity resume runs/cartpole
-  heredity evaluate runs/cartpole/checkpoints/best/policy --episodes 100
+  heredity evaluate runs/cartpole --episodes 100
   heredity view runs/cartpole
 
 exit codes: 0 done, 1 failed, 2 wrong use, 3 input refused, 130 interrupted
@@ -85,9 +84,9 @@ def _prepare() -> None:
     # pygame opens a sound device when it is imported, and complains where there is none.
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    if threading.current_thread() is threading.main_thread():
-        # As ctrl-C, also before and after a run, which takes both signals for itself.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGTERM as ctrl-C, also before and after a run, which takes both signals for itself; and
+    # before JAX is imported, in whose callbacks a KeyboardInterrupt would be lost.
+    remember_interrupts()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

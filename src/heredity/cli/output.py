@@ -11,6 +11,9 @@ from typing import Any, TextIO, cast
 
 from rich.console import Console
 
+# So many characters of a hash are shown to people.
+SHORT_HASH = 12
+
 
 @contextlib.contextmanager
 def only_json(wanted: bool) -> Iterator[None]:

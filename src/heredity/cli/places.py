@@ -1,11 +1,13 @@
-"""What a path given by a person is: a run, a checkpoint, a snapshot, or a policy."""
+"""What a path given by a person is, and where a run goes when nobody says."""
 
 from __future__ import annotations
 
+import itertools
+import re
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from heredity.common.errors import RefusedError
+from heredity.common.errors import RefusedError, StorageError
 from heredity.common.run_folder import RunFolder, step_name
 
 Kind: TypeAlias = Literal["run", "checkpoint", "snapshot", "policy"]
@@ -54,19 +56,66 @@ def policy_folder(path: Path) -> Path:
     Raises:
         RefusedError: when there is none, or the checkpoint around it is not whole.
     """
+    return _chosen(path)[0]
+
+
+def choice_told(path: Path) -> str:
+    """Which checkpoint of a run `policy_folder` takes, in words; empty where there is no choice.
+
+    Raises:
+        RefusedError: as `policy_folder`.
+    """
+    return _chosen(path)[1]
+
+
+def _chosen(path: Path) -> tuple[Path, str]:
     match kind_of(path):
         case "policy":
-            return path
+            return path, ""
         case "snapshot":
-            return path / "policy"
+            return path / "policy", ""
         case "checkpoint":
             from heredity.training.checkpoints import verify_checkpoint
 
             verify_checkpoint(path)
-            return path / "policy"
+            return path / "policy", ""
         case "run":
             checkpoints = RunFolder(path).checkpoints
             for name in ("best", "last"):
-                if (checkpoints / name).exists():
-                    return policy_folder(checkpoints / name)
+                place = checkpoints / name
+                if place.exists():
+                    step = place.resolve().name
+                    told = f"{name} checkpoint of {path}"
+                    if step.isdigit():
+                        told += f", step {int(step):,}"
+                    return policy_folder(place), told
             raise RefusedError(path, "has no checkpoint yet")
+
+
+def claim_directory(environment_id: str, root: Path = Path("runs")) -> Path:
+    """A folder for a run that nobody gave one: made here, so that no other run takes it as well.
+
+    Args:
+        environment_id: Such as ``gymnax/CartPole-v1``.
+        root: Where the folders of runs are.
+
+    Returns:
+        ``runs/gymnax-CartPole-v1``, or that with the first free number: ``…-2``, ``…-3``.
+
+    Raises:
+        StorageError: when the disk refuses.
+    """
+    name = re.sub(r"[^\w.-]+", "-", environment_id).strip("-.") or "run"
+    for number in itertools.count(1):
+        folder = root / (name if number == 1 else f"{name}-{number}")
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+        except FileExistsError:
+            if not root.is_dir():
+                raise StorageError(root, NotADirectoryError(20, "is a file")) from None
+            continue
+        except OSError as error:
+            raise StorageError(folder, error) from error
+        return folder
+    raise AssertionError("there is always a next number")

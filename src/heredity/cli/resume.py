@@ -17,7 +17,7 @@ from heredity.cli.parsing import (
     parse,
     peek,
 )
-from heredity.cli.train import conclude, shown_callbacks
+from heredity.cli.train import FREQUENCIES, conclude, shown_callbacks
 from heredity.common.errors import RefusedError
 from heredity.common.run_folder import RunFolder
 from heredity.training.settings import RunSettings
@@ -32,10 +32,10 @@ class _Resume:
 
     Args:
         directory: Folder of the run.
-        trust: Environments that the run may name although they are not built in.
+        trust: Ids of environments that the run may name although they are not built in.
         wandb: Project on Weights & Biases to send metrics to.
         progress: Show the progress bar and a line for each evaluation.
-        report: Write report.html at the end, when there are snapshots.
+        report: Write report.html at the end if there are snapshots.
     """
 
     directory: Annotated[Path, tyro.conf.Positional]
@@ -50,8 +50,8 @@ def _changes() -> type:
     kind = arguments_like(RunSettings, "default: as it was", without=FIXED, each_optional=True)
     told = kind.__doc__ or ""
     kind.__doc__ = (
-        "What is not given stays as it was; schedules keep their length. Every frequency counts "
-        "environment steps.\n\n" + told[told.index("Args:") :]
+        "What is not given stays as it was; schedules keep their length. "
+        f"{FREQUENCIES}\n\n{told[told.index('Args:') :]}"
     )
     return kind
 
@@ -69,14 +69,14 @@ def main(arguments: Sequence[str]) -> int:
     """Run ``heredity resume``."""
     wide = tyro.conf.OmitArgPrefixes
     changes = _changes()
-    told = "Another environment; --help tells the options of the one that is named."
+    told = "Another environment; with it, --help lists that environment's options."
     fields: list[Any] = [
         ("resume", wide[_Resume]),
         *environment_fields(peek(arguments, "--env"), told, "default: the one of the run"),
         ("run", wide[changes], changes()),
     ]
     kind = dataclasses.make_dataclass("Resume", fields, frozen=True)
-    kind.__doc__ = "Go on with a run from its newest whole checkpoint, bit for bit."
+    kind.__doc__ = "Continue a run from its newest whole checkpoint, bit for bit."
     given: Any = parse(kind, arguments, "heredity resume", _fixed())
     from heredity.training.session import resume_run
 

@@ -22,10 +22,16 @@ from heredity.cli.parsing import (
     peek,
     require,
 )
+from heredity.cli.places import claim_directory
 from heredity.common.errors import UnknownNameError
 from heredity.training.settings import RunSettings
 
 ALGORITHMS = ("ppo",)
+
+FREQUENCIES = (
+    "Every frequency counts environment steps, and is met at the end of the first iteration that "
+    "reaches or passes a multiple of it."
+)
 
 USAGE = """usage: heredity train ALGORITHM --env ID --total-timesteps N [OPTIONS]
 
@@ -33,8 +39,8 @@ algorithms:
   ppo   proximal policy optimisation
 
 heredity train ppo --help                   its settings
-heredity train ppo --env brax/ant --help    the same with the options and the preset of brax/ant
-heredity envs                               ids of environments
+heredity train ppo --env brax/ant --help    the same, with the options and the preset of brax/ant
+heredity envs                               the ids of environments
 """
 
 
@@ -44,14 +50,16 @@ class _Output:
 
     Args:
         directory: Where everything is written.
-        preset: auto (tuned settings for this environment if there are any), none, or the id of an
-            environment whose settings are wanted.
+        preset: auto (the tuned settings for this environment, if there are any), none, or the id
+            of an environment whose settings to use.
         wandb: Project on Weights & Biases to send metrics to.
         progress: Show the progress bar and a line for each evaluation.
-        report: Write report.html at the end, when there are snapshots.
+        report: Write report.html at the end if there are snapshots.
     """
 
-    directory: Annotated[Path | None, otherwise("default: runs/ and the environment's name")] = None
+    directory: Annotated[
+        Path | None, otherwise("default: a new folder such as runs/gymnax-CartPole-v1")
+    ] = None
     preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "auto"
     wandb: Annotated[str | None, tyro.conf.arg(metavar="PROJECT")] = None
     progress: bool = True
@@ -75,9 +83,14 @@ def main(arguments: Sequence[str]) -> int:
     from heredity.environments import make
 
     name = str(given.env)
-    directory = given.output.directory or Path("runs") / name.split("/")[-1].split(":")[-1]
     environment = make(name, num_envs=config.num_envs, **options_given(given.options))
-    return train(environment, config, settings, directory, given.output)
+    directory = given.output.directory or claim_directory(name)
+    try:
+        return train(environment, config, settings, directory, given.output)
+    finally:
+        # What was refused at the start leaves no folder behind that nobody asked for.
+        if given.output.directory is None and not any(directory.iterdir()):
+            directory.rmdir()
 
 
 def train(
@@ -88,7 +101,9 @@ def train(
 
     callbacks = shown_callbacks(output.progress, output.wandb)
     try:
-        for _ in begin_run(config, environment, settings, directory, callbacks):
+        events = begin_run(config, environment, settings, directory, callbacks)
+        print(f"run      {directory}", file=sys.stderr)
+        for _ in events:
             pass
     finally:
         if hasattr(environment, "close"):
@@ -110,10 +125,12 @@ def _parse(arguments: Sequence[str]) -> Any:
         )
     wide = tyro.conf.OmitArgPrefixes
     run = arguments_like(RunSettings, "optional")
+    told = run.__doc__ or ""
+    run.__doc__ = f"How the run is kept. {FREQUENCIES}\n\n{told[told.index('Args:') :]}"
     ppo = arguments_like(PPOConfig, "default: none")
     fields: list[Any] = [
         *environment_fields(
-            environment_id, "Such as gymnax/CartPole-v1; heredity envs lists them.", "required"
+            environment_id, "Such as gymnax/CartPole-v1; heredity envs lists all.", "required"
         ),
         # The names stand above the groups of --help.
         ("run", wide[run]),
@@ -142,7 +159,8 @@ def conclude(directory: Path, report: bool) -> None:
     folder = RunFolder(directory)
     best = folder.checkpoints / "best"
     policy = (best if best.exists() else folder.checkpoints / "last") / "policy"
-    lines = [f"policy   {policy}", f"look     heredity view {shlex.quote(str(directory))}"]
+    lines = [f"run      {directory}", f"policy   {policy}"]
+    lines.append(f"look     heredity view {shlex.quote(str(directory))}")
     if report and folder.snapshot_steps():
         from heredity.common.errors import MissingExtraError
         from heredity.viewer import write_report

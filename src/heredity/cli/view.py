@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import tyro
 
@@ -18,11 +20,11 @@ class View:
 
     Args:
         directory: Folder of the run.
-        report: Write report.html and say where, instead of serving.
-        output: Where the report is written.
-        port: Port that the live view listens on.
-        host: Address that the live view listens on.
-        browser: Open the browser at the live view.
+        report: Write report.html and print its path, instead of serving a page.
+        output: Where to write the report.
+        port: Port that the live view listens on; the next free one if it is taken.
+        host: Address that the live view listens on; 0.0.0.0 lets other machines see it.
+        browser: Open the page in a browser.
     """
 
     directory: Annotated[Path, tyro.conf.Positional]
@@ -43,9 +45,17 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     handle = view(given.directory, given.host, given.port, given.browser)
     try:
+        _tell_where(handle.url, given.port)
         handle.wait()
     except KeyboardInterrupt:
         return 0
     finally:
         handle.stop()
     return 0
+
+
+def _tell_where(url: str, wanted: int) -> None:
+    """The address of the page, flushed: a program that started the viewer waits for this line."""
+    if wanted not in (0, urlsplit(url).port):
+        print(f"port {wanted} was taken", file=sys.stderr)
+    print(f"{url} (ctrl-C to stop)", flush=True)

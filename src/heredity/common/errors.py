@@ -27,19 +27,24 @@ class UnknownNameError(UsageError):
         given: The name as it was given.
         known: Every name that would have been accepted.
         hint: What else could be done.
+        brief: Whether to name the nearest alone, where a list of all would only be in the way.
 
     Example:
         >>> print(UnknownNameError("backend", "positionnal", ["mjx", "positional", "spring"]))
         unknown backend 'positionnal': did you mean 'positional'? (known: mjx, positional, spring)
     """
 
-    def __init__(self, what: str, given: object, known: Iterable[str], hint: str = "") -> None:
+    def __init__(
+        self, what: str, given: object, known: Iterable[str], hint: str = "", *, brief: bool = False
+    ) -> None:
         names = sorted(known)
         near = difflib.get_close_matches(str(given), names, n=3, cutoff=0.5)
-        guess = f"did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+        guess = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else ""
         listed = ", ".join(names) if len(names) <= 40 else ", ".join(names[:40]) + ", …"
-        message = f"unknown {what} {str(given)!r}: {guess}(known: {listed or 'none'})"
-        super().__init__(message + (f"; {hint}" if hint else ""))
+        if not brief:
+            hint = f"(known: {listed or 'none'})" + (f"; {hint}" if hint else "")
+        told = " ".join(part for part in (guess, hint) if part)
+        super().__init__(f"unknown {what} {str(given)!r}" + (f": {told}" if told else ""))
 
 
 class MissingExtraError(UsageError):

@@ -6,6 +6,7 @@ Written by training into a snapshot, played by the viewer, which never meets a l
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from heredity.common.errors import RefusedError
 from heredity.common.files import dump_json
 from heredity.common.formats import RECORDING
 from heredity.common.tensors import read_tensors, tensor_bytes
+
+ENDS = ("terminated", "truncated", "cut", "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +81,29 @@ class Scene:
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One episode (or its beginning) of T decisions.
+    """One episode of T decisions: T rewards, and T + 1 moments around them.
+
+    The last moment is how the episode ended, before any reset.
 
     Args:
         rewards: Shape (T,).
         step_seconds: Time between two decisions, for playing at the right speed.
         scene: Geometry, when the environment has one.
-        positions: Shape (T, bodies, 3), metres; with a scene.
-        rotations: Shape (T, bodies, 4), unit quaternions (w, x, y, z); with a scene.
-        frames: T pictures as JPEG or PNG bytes, for environments that draw themselves.
-        observations: Shape (T, D), flattened; always there, for environments that show nothing.
+        positions: Shape (T + 1, bodies, 3), metres; with a scene.
+        rotations: Shape (T + 1, bodies, 4), unit quaternions (w, x, y, z); with a scene.
+        frames: Pictures as JPEG or PNG bytes, for environments that draw themselves.
+        observations: Shape (T + 1, D), flattened; always there, for environments that show
+            nothing.
         columns: Names of the D observation columns.
+        frame_steps: The moment, 0 to T, that each picture was drawn at, ascending; empty when
+            there is one picture of each moment from the first on.
+        end: How the episode ended: ``terminated``, ``truncated``, or ``cut`` when it was still
+            going when it was no longer watched; empty when nobody wrote it down.
+
+    Example:
+        >>> fallen = Recording(np.ones(65), step_seconds=0.02, end="terminated")
+        >>> fallen.episode_return, fallen.episode_length, fallen.kind
+        (65.0, 65, 'signals')
     """
 
     rewards: np.ndarray
@@ -99,6 +114,18 @@ class Recording:
     frames: tuple[bytes, ...] = ()
     observations: np.ndarray | None = None
     columns: tuple[str, ...] = ()
+    frame_steps: tuple[int, ...] = ()
+    end: str = ""
+
+    @property
+    def episode_return(self) -> float:
+        """Undiscounted sum of the rewards."""
+        return float(np.sum(self.rewards, dtype=np.float64))
+
+    @property
+    def episode_length(self) -> int:
+        """How many decisions there were."""
+        return len(self.rewards)
 
     @property
     def kind(self) -> str:
@@ -117,12 +144,15 @@ class Recording:
         if self.frames:
             tensors["frames"] = np.frombuffer(b"".join(self.frames), np.uint8)
             tensors["frame_lengths"] = np.asarray([len(f) for f in self.frames], np.int64)
+            if self.frame_steps:
+                tensors["frame_steps"] = np.asarray(self.frame_steps, np.int64)
         header = {
             "schema_version": RECORDING.newest,
             "kind": self.kind,
             "step_seconds": self.step_seconds,
             "scene": self.scene.to_json() if self.scene else None,
             "columns": list(self.columns),
+            "end": self.end,
         }
         (folder / "recording.json").write_text(dump_json(header), encoding="utf-8")
         (folder / "recording.safetensors").write_bytes(tensor_bytes(tensors, {}))
@@ -139,11 +169,13 @@ class Recording:
         tensors, _ = read_tensors(folder / "recording.safetensors")
         try:
             frames: tuple[bytes, ...] = ()
+            frame_steps: tuple[int, ...] = ()
             if "frames" in tensors:
                 ends = np.cumsum(tensors["frame_lengths"]).tolist()
                 starts = [0, *ends[:-1]]
                 data = tensors["frames"].tobytes()
                 frames = tuple(data[a:b] for a, b in zip(starts, ends, strict=True))
+                frame_steps = _frame_steps(tensors.get("frame_steps"), len(frames))
             return cls(
                 rewards=tensors["rewards"],
                 step_seconds=header["step_seconds"],
@@ -153,6 +185,24 @@ class Recording:
                 frames=frames,
                 observations=tensors.get("observations"),
                 columns=tuple(header["columns"]),
+                frame_steps=frame_steps,
+                end=_end(header.get("end", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise RefusedError(path, f"does not describe a recording ({error})") from None
+
+
+def _end(value: object) -> str:
+    if value not in ENDS:
+        raise ValueError(f"end is {value!r}, one of {', '.join(filter(None, ENDS))} was expected")
+    return str(value)
+
+
+def _frame_steps(stored: np.ndarray | None, frames: int) -> tuple[int, ...]:
+    if stored is None:
+        return ()
+    steps = tuple(int(step) for step in stored.tolist())
+    rising = all(a < b for a, b in itertools.pairwise(steps))
+    if len(steps) != frames or not rising or min(steps, default=0) < 0:
+        raise ValueError(f"frame_steps does not name {frames} ascending moments")
+    return steps

@@ -10,11 +10,13 @@ from heredity.environments.contract import (
     JaxEnvironment,
     Pose,
     TimeStep,
+    not_an_environment,
 )
 from heredity.environments.episodes import Exactness, SeededEpisodes, episode_seed
 from heredity.environments.registry import (
     Adapter,
     AdapterListing,
+    check_id,
     find_adapter,
     list_environments,
     make,
@@ -33,10 +35,12 @@ __all__ = [
     "Pose",
     "SeededEpisodes",
     "TimeStep",
+    "check_id",
     "episode_seed",
     "find_adapter",
     "list_environments",
     "make",
     "make_recorded",
+    "not_an_environment",
     "register",
 ]

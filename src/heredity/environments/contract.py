@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import sys
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from heredity.common.errors import UsageError
 from heredity.common.recording import Scene
 from heredity.spaces import Space
 
@@ -153,3 +155,25 @@ class HostEnvironment(abc.ABC):
 
 
 Environment: TypeAlias = JaxEnvironment | HostEnvironment
+
+
+def not_an_environment(given: object, told: str, expected: str) -> UsageError:
+    """The error about an object that is no environment of ours, with advice if it is Gymnasium's.
+
+    Args:
+        given: The object.
+        told: Who gave it, such as ``env is``.
+        expected: What would have been right.
+    """
+    message = f"{told} a {type(given).__name__}: {expected} was expected"
+    gym = sys.modules.get("gymnasium")
+    kind = given if isinstance(given, type) else type(given)
+    if gym is None or not issubclass(kind, gym.Env | gym.vector.VectorEnv):
+        return UsageError(message)
+    spec = None if isinstance(given, type) else getattr(given, "spec", None)
+    if spec is not None and not spec.additional_wrappers:
+        return UsageError(f"{message}; of a Gymnasium environment give the id, 'gym/{spec.id}'")
+    return UsageError(
+        f"{message}; a Gymnasium environment of your own, wrappers included, is registered with "
+        "gymnasium.register and given by its id, 'gym/my_module:MyEnv-v0'"
+    )

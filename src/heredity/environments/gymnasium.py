@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.util
 import logging
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -21,11 +23,18 @@ from heredity.common.errors import UnknownNameError, UsageError
 from heredity.environments.batching import Batch, batch_for
 from heredity.environments.contract import Environment, HostEnvironment, TimeStep
 from heredity.environments.options import Scalar
-from heredity.environments.registry import Adapter
+from heredity.environments.registry import Adapter, see_current_folder
 from heredity.environments.workers import WorkerVector
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space, from_gymnasium
 
 log = logging.getLogger("heredity")
+
+# What Gymnasium's own environments need besides Gymnasium, by the module that they are in. Others
+# are registered when their package is imported, which then brings what they need.
+_NEEDS = {
+    "gymnasium.envs.box2d": ("Box2D", "pip install swig 'gymnasium[box2d]'"),
+    "gymnasium.envs.mujoco": ("mujoco", "pip install 'heredity[brax]'"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,25 +68,35 @@ class GymOptions:
 def make_gym(name: str, render: bool, max_episode_steps: int | None, kwargs: dict[str, Any]) -> Any:
     """One Gymnasium environment without the checker, which costs time at each step."""
     if render:
-        # Pictures make no sound, and pygame complains at length where there is no sound card.
-        os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+        _draw_quietly()
+    if ":" in name:
+        see_current_folder(name.partition(":")[0])
     try:
         return gym.make(
             name,
-            render_mode="rgb_array" if render else None,
             max_episode_steps=max_episode_steps,
             disable_env_checker=True,
+            # Not given as None: an environment that draws nothing need not take it.
+            **({"render_mode": "rgb_array"} if render else {}),
             **kwargs,
         )
     except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv):
-        known = [f"gym/{known}" for known in _names()]
-        raise UnknownNameError("environment", f"gym/{name}", known) from None
-    except (gym.error.DependencyNotInstalled, ModuleNotFoundError) as error:
+        raise _unknown(name) from None
+    except (gym.error.Error, ModuleNotFoundError) as error:
         raise UsageError(f"gym/{name} cannot be made here: {error}") from None
     except TypeError as error:
         if not kwargs:
             raise
         raise UsageError(f"gym/{name} did not take env_kwargs={kwargs}: {error}") from None
+
+
+def _draw_quietly() -> None:
+    """Keep SDL, which pygame draws with, from complaining of what pictures do not need."""
+    os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
+    # Where there is a display, the same program may open windows on it.
+    headless = not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    if sys.platform == "linux" and headless:
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 
 
 class GymEnvironment(HostEnvironment):
@@ -224,7 +243,24 @@ def _check_actions(space: Space, env: gym.Env[Any, Any]) -> None:
 
 
 def _names() -> tuple[str, ...]:
-    """Registered names, the newest version of each; compatibility shims are no environments."""
+    """What can be made here, as far as Gymnasium's own environments are concerned."""
+    return tuple(name for name, need in _newest() if need is None)
+
+
+def _lacking() -> Mapping[str, Sequence[str]]:
+    """The others, by what they need."""
+    lacking: dict[str, list[str]] = {}
+    for name, need in _newest():
+        if need is not None:
+            lacking.setdefault(need, []).append(name)
+    return lacking
+
+
+def _newest() -> Iterator[tuple[str, str | None]]:
+    """Registered names, the newest version of each, and what they need that is not here.
+
+    Compatibility shims are no environments.
+    """
     newest: dict[tuple[str | None, str], tuple[int, str]] = {}
     for name, spec in gym.registry.items():
         if spec.name.startswith("GymV"):
@@ -232,7 +268,36 @@ def _names() -> tuple[str, ...]:
         key, version = (spec.namespace, spec.name), spec.version or 0
         if key not in newest or version > newest[key][0]:
             newest[key] = (version, name)
-    return tuple(sorted(name for _, name in newest.values()))
+    needs = {
+        place: f"{module} is not installed: {remedy}"
+        for place, (module, remedy) in _NEEDS.items()
+        if importlib.util.find_spec(module) is None
+    }
+    for name in sorted(name for _, name in newest.values()):
+        entry = str(gym.registry[name].entry_point)
+        yield name, next((needs[place] for place in needs if entry.startswith(place)), None)
+
+
+def _check(name: str) -> None:
+    """Refuse a name that is not registered; what a module registers is known once it is made."""
+    if ":" not in name:
+        try:
+            gym.spec(name)
+        except (gym.error.UnregisteredEnv, gym.error.DeprecatedEnv):
+            raise _unknown(name) from None
+        except gym.error.Error:
+            pass  # without a version, or malformed: making it tells
+
+
+def _unknown(name: str) -> UnknownNameError:
+    module, colon, plain = name.rpartition(":")
+    known = [known for known, _ in _newest()]
+    hint = "heredity envs lists all"
+    if colon:
+        known = [k for k in known if "gymnasium.envs" not in str(gym.registry[k].entry_point)]
+        hint = f"importing {module} has to call gymnasium.register(id={plain!r}, ...)"
+    ids = [f"gym/{module}{colon}{name}" for name in known]
+    return UnknownNameError("environment", f"gym/{name}", ids, hint, brief=True)
 
 
 def _distrust(name: str) -> str | None:
@@ -249,7 +314,7 @@ def _make(name: str, num_envs: int, options: GymOptions) -> Environment:
             make_gym, name, render, options.max_episode_steps, dict(options.env_kwargs)
         )
 
-    problem = _why_it_cannot_draw(maker(True)) if options.render else ""
+    problem = _why_it_cannot_draw(maker) if options.render else ""
     render = options.render and not problem
     env: Environment
     if options.vectorization == "async":
@@ -259,29 +324,35 @@ def _make(name: str, num_envs: int, options: GymOptions) -> Environment:
     if problem:
         # Told only here: what cannot be made without drawing either has failed for another reason.
         log.warning(
-            "gym/%s cannot be drawn here, snapshots will show observations only: %s; for the "
-            "classic environments: pip install 'heredity[classic-control]'",
-            name,
-            problem,
+            "gym/%s cannot be drawn here, snapshots will show observations only: %s", name, problem
         )
     return env
 
 
-def _why_it_cannot_draw(maker: Callable[[], gym.Env[Any, Any]]) -> str:
+def _why_it_cannot_draw(maker: Callable[[bool], Callable[[], gym.Env[Any, Any]]]) -> str:
     """Try it on one that is thrown away; empty when there is a picture.
 
     Drawing fails in any way it likes (a missing library, no display, no OpenGL driver), and in
     any place: when the environment is made, reset or drawn.
     """
+    plain = maker(False)()
+    modes = plain.metadata.get("render_modes") or []
+    plain.close()
+    if "rgb_array" not in modes:
+        # Gymnasium would only warn, and draw as it likes or not at all.
+        return f"it has no render mode 'rgb_array' (metadata['render_modes'] is {modes})"
     try:
-        env = maker()
+        env = maker(True)()
         try:
             env.reset(seed=0)
             env.render()
         finally:
             env.close()
     except Exception as error:
-        return f"{type(error).__name__}: {error}"
+        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if "pygame" in told:
+            told += "; pip install 'heredity[classic-control]'"
+        return told
     return ""
 
 
@@ -290,7 +361,8 @@ ADAPTER = Adapter(
     options=GymOptions,
     make=_make,
     names=_names,
-    lists_all=False,
+    check=_check,
+    lacking=_lacking,
     missing=lambda: None,
     summary="Gymnasium: any registered environment, on the host",
     default_num_envs=8,

@@ -25,6 +25,7 @@ from heredity.environments.contract import (
     EnvironmentSpec,
     HostEnvironment,
     JaxEnvironment,
+    not_an_environment,
 )
 from heredity.environments.options import build_options, options_to_json
 
@@ -54,7 +55,9 @@ class Adapter:
         default_num_envs: How many copies are made when nobody says.
         distrust: Why a name that was read from a file is not made until a person vouches for it;
             None when it is harmless. Some names make a library import code.
-        lists_all: Whether there is nothing besides `names`; if not, `make` refuses what it must.
+        check: Raises `UnknownNameError` for a name that nobody answers to; None when `names` and
+            `lacking` are all that there is.
+        lacking: Names of its own that cannot be made here, by what they need and how to get it.
     """
 
     name: str
@@ -66,7 +69,8 @@ class Adapter:
     extra: str = ""
     default_num_envs: int = 8
     distrust: Callable[[str], str | None] = lambda name: None
-    lists_all: bool = True
+    check: Callable[[str], None] | None = None
+    lacking: Callable[[], Mapping[str, Sequence[str]]] = dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +82,14 @@ class AdapterListing:
         summary: What it is, in one line.
         names: What can be made here.
         missing: Why it cannot be used here and what to install; None when it can.
+        lacking: Names of its own that cannot be made here, by what they need and how to get it.
     """
 
     name: str
     summary: str
     names: tuple[str, ...]
     missing: str | None
+    lacking: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 _registered: dict[str, Adapter] = {}
@@ -109,8 +115,8 @@ def make(id: str, num_envs: int | None = None, **options: Any) -> Environment:
     """The environment that an id names.
 
     Args:
-        id: ``adapter/name``, such as ``brax/ant``; or ``package.module:factory``, which is called
-            with ``num_envs`` and the options.
+        id: ``adapter/name``, such as ``brax/ant``; or ``package.module:factory``: a class or
+            function, which is called with the options, and with ``num_envs`` if it takes that.
         num_envs: How many copies run side by side; None for the adapter's default. A JAX
             environment is one environment all the same, and only remembers the number for `PPO`.
         **options: The adapter's options by name, JSON values.
@@ -165,7 +171,7 @@ def make_recorded(
             raise UsageError(
                 f"the file names the environment {spec.id!r}, which {problem}, so making it could "
                 f"run code that the file chose: give the environment yourself with --env, or vouch "
-                f"for this one with --trust {spec.id}"
+                f"for this one with --trust {spec.id} (in Python env=..., trust=[{spec.id!r}])"
             )
     return make(spec.id, num_envs, **dict(spec.options))
 
@@ -183,6 +189,19 @@ def find_adapter(id: str) -> Adapter:
     return _resolve(id)[0]
 
 
+def check_id(id: str) -> None:
+    """Refuse an id that names nothing, as far as that shows before anything is made.
+
+    Raises:
+        UnknownNameError: when there is no such adapter, environment or factory.
+        UsageError: when there is no such module.
+    """
+    if _is_factory(id):
+        _load_factory(id)
+    else:
+        _resolve(id)
+
+
 def list_environments() -> tuple[AdapterListing, ...]:
     """What can be made here, adapter by adapter, in the order of their names."""
     rows = []
@@ -196,7 +215,8 @@ def list_environments() -> tuple[AdapterListing, ...]:
         if missing and adapter.extra:
             missing = f"{missing}: pip install 'heredity[{adapter.extra}]'"
         names = () if missing else tuple(adapter.names())
-        rows.append(AdapterListing(name, adapter.summary, names, missing))
+        lacking = {} if missing else {why: tuple(some) for why, some in adapter.lacking().items()}
+        rows.append(AdapterListing(name, adapter.summary, names, missing, lacking))
     return tuple(rows)
 
 
@@ -239,6 +259,17 @@ def is_missing(module: str) -> str | None:
     return None if importlib.util.find_spec(module) else f"{module} is not installed"
 
 
+def see_current_folder(module: str) -> None:
+    """Make modules of the current folder importable if `module` is found nowhere else.
+
+    Console scripts do not look there, where people keep their own code.
+    """
+    top = module.partition(".")[0]
+    if importlib.util.find_spec(top) is None and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+        importlib.invalidate_caches()
+
+
 @functools.cache
 def _entry_points() -> Mapping[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
@@ -252,37 +283,46 @@ def _is_factory(id: str) -> bool:
 def _resolve(id: str) -> tuple[Adapter, str]:
     """The adapter and the name of an environment that exists, as far as that can be known."""
     head, slash, name = id.partition("/")
-    if not slash:
-        raise UnknownNameError("environment", id, _all_ids(), "an id reads adapter/name")
-    if head not in adapter_names():
-        known = [f"{adapter}/{name}" for adapter in adapter_names()]
+    if not slash or head not in adapter_names():
         raise UnknownNameError(
-            "environment", id, known, "heredity envs lists all; your own: package.module:factory"
+            "environment",
+            id,
+            _all_ids(),
+            "an id reads adapter/name, heredity envs lists all; your own: package.module:factory",
+            brief=True,
         )
     adapter = load_adapter(head)
-    if adapter.lists_all and not adapter.missing():
-        names = adapter.names()
-        if name not in names:
-            raise UnknownNameError(
-                "environment", id, [f"{head}/{known}" for known in names], "heredity envs lists all"
-            )
+    if not adapter.missing():
+        if adapter.check is not None:
+            adapter.check(name)
+        elif name not in (names := _own_names(adapter.names(), adapter.lacking())):
+            known = [f"{head}/{known}" for known in names]
+            raise UnknownNameError("environment", id, known, "heredity envs lists all", brief=True)
     return adapter, name
 
 
 def _all_ids() -> list[str]:
-    return [f"{row.name}/{name}" for row in list_environments() for name in row.names]
+    return [
+        f"{row.name}/{name}"
+        for row in list_environments()
+        for name in _own_names(row.names, row.lacking)
+    ]
 
 
-def _complete(env: Any, spec: EnvironmentSpec, num_envs: int, asked: int | None) -> Environment:
+def _own_names(names: Sequence[str], lacking: Mapping[str, Sequence[str]]) -> list[str]:
+    return [*names, *(name for some in lacking.values() for name in some)]
+
+
+def _complete(
+    env: Any, spec: EnvironmentSpec, num_envs: int | None, asked: int | None
+) -> Environment:
+    """Check what was made, of which there should be `num_envs` (None: any number), and name it."""
     if not isinstance(env, JaxEnvironment | HostEnvironment):
+        raise not_an_environment(env, f"{spec.id} gave", "a JaxEnvironment or HostEnvironment")
+    if isinstance(env, HostEnvironment) and num_envs is not None and env.num_envs != num_envs:
         raise UsageError(
-            f"{spec.id} gave a {type(env).__name__}: a JaxEnvironment or HostEnvironment was "
-            "expected"
-        )
-    if isinstance(env, HostEnvironment) and env.num_envs != num_envs:
-        raise UsageError(
-            f"{spec.id} was asked for {num_envs} environments and made {env.num_envs}: a "
-            "HostEnvironment has to make as many as num_envs says"
+            f"{spec.id} was asked for {num_envs} environments and made {env.num_envs}: what makes "
+            "a HostEnvironment takes a parameter num_envs and makes as many as that says"
         )
     env.spec = spec
     if isinstance(env, JaxEnvironment) and asked is not None:
@@ -292,11 +332,7 @@ def _complete(env: Any, spec: EnvironmentSpec, num_envs: int, asked: int | None)
 
 def _load_factory(id: str) -> Callable[..., Any]:
     module_name, _, attribute = id.partition(":")
-    top = module_name.partition(".")[0]
-    if importlib.util.find_spec(top) is None and os.getcwd() not in sys.path:
-        # Console scripts do not look into the current folder, where people keep their own code.
-        sys.path.insert(0, os.getcwd())
-        importlib.invalidate_caches()
+    see_current_folder(module_name)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -315,25 +351,38 @@ def _load_factory(id: str) -> Callable[..., Any]:
 
 def _make_from_factory(id: str, num_envs: int | None, options: Mapping[str, Any]) -> Environment:
     factory = _load_factory(id)
-    count = num_envs or 1
+    signature = inspect.signature(factory)
+    # A JAX environment is one environment, however many copies run: it need not know.
+    sized = any(
+        parameter.name == "num_envs" or parameter.kind is parameter.VAR_KEYWORD
+        for parameter in signature.parameters.values()
+    )
+    keywords = {**options, "num_envs": num_envs or 1} if sized else dict(options)
     try:
-        inspect.signature(factory).bind(num_envs=count, **options)
+        signature.bind(**keywords)
     except TypeError as error:
-        raise UsageError(
-            f"{id} cannot be called with num_envs and {sorted(options) or 'no options'}: {error}"
-        ) from None
+        given = ", ".join(sorted(keywords)) or "no options"
+        raise UsageError(f"{id} cannot be called with {given}: {error}") from None
     try:
         recorded = json.loads(json.dumps(dict(options), allow_nan=False))
     except (TypeError, ValueError) as error:
         raise UsageError(f"options of {id} have to be JSON values ({error})") from None
-    env = factory(num_envs=count, **options)
+    env = factory(**keywords)
+    count = (num_envs or 1) if sized else num_envs
     return _complete(env, EnvironmentSpec(id, recorded), count, num_envs)
 
 
 def _factory_adapter(id: str) -> Adapter:
-    """An adapter whose options are the keyword parameters of a factory."""
+    """An adapter whose options are the keyword parameters of a factory, a function or class."""
     factory = _load_factory(id)
-    hints = typing.get_type_hints(factory) if inspect.isroutine(factory) else {}
+    annotated = factory.__init__ if isinstance(factory, type) else factory
+    try:
+        hints = typing.get_type_hints(annotated) if inspect.isroutine(annotated) else {}
+    except NameError as error:
+        raise UsageError(
+            f"{id}: the annotations of its parameters tell which options there are, and cannot be "
+            f"read: {error}"
+        ) from None
     fields = []
     for parameter in inspect.signature(factory).parameters.values():
         if parameter.name == "num_envs" or parameter.kind in (

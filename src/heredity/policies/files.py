@@ -21,6 +21,7 @@ from heredity.common.files import (
     without_links,
     write_atomically,
 )
+from heredity.common.run_folder import RunFolder
 from heredity.common.tensors import read_tensors, tensor_bytes
 from heredity.policies.card import model_card
 from heredity.policies.lineage import Lineage
@@ -93,6 +94,22 @@ def read_config(folder: Path) -> PolicySpec:
     return PolicySpec.from_json(value, str(path))
 
 
+def _refuse_run(folder: Path) -> None:
+    """A run folder has a config.json too: say which policy of it was probably meant.
+
+    Raises:
+        RefusedError: for a run folder.
+    """
+    run = RunFolder(folder)
+    if (folder / WEIGHTS).exists() or not (run.config.exists() and run.checkpoints.is_dir()):
+        return
+    for name in ("best", "last"):
+        policy = run.checkpoints / name / "policy"
+        if policy.exists():
+            raise RefusedError(folder, "is a run folder", f"Did you mean {policy}?")
+    raise RefusedError(folder, "is a run folder without a checkpoint")
+
+
 def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineage, str]:
     """Read and verify a policy folder.
 
@@ -108,6 +125,7 @@ def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineag
         )
     if not (folder / CONFIG).exists() and (folder / "policy" / CONFIG).exists():
         raise RefusedError(folder, "is a checkpoint or snapshot", f"Did you mean {folder}/policy?")
+    _refuse_run(folder)
     folder = without_links(folder)
     spec = read_config(folder)
     lineage, record = read_lineage(folder)

@@ -17,7 +17,7 @@ class LineageEntry:
 
     Args:
         operation: ``train`` (they were initialised), ``resume``, ``rollback``, ``snapshot``,
-            ``checkpoint``, or ``edit`` (changed by something that recorded nothing).
+            ``checkpoint``, ``evaluate``, or ``edit`` (changed by something that recorded nothing).
         hash: Content hash of the weights after the operation.
         parent: Content hash of the weights before it; None at the beginning.
         step: How many environment steps they had been trained for.

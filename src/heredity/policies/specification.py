@@ -68,6 +68,10 @@ class PolicySpec:
         Raises:
             RefusedError: when it does not describe a policy.
         """
+        if "run_id" in value and "format" not in value:
+            raise RefusedError(
+                path, "describes a run, not a policy", "A run has one in checkpoints/best/policy"
+            )
         if value.get("format") != "heredity.policy":
             raise RefusedError(path, f"has format {value.get('format')!r}, not 'heredity.policy'")
         try:

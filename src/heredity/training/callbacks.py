@@ -104,10 +104,10 @@ def tell(callbacks: Sequence[Callback], event: Event) -> bool:
     """Give an event to each callback.
 
     Returns:
-        Whether to go on: False when one of them answered False.
+        Whether to go on: False when one of them answered False (numpy's and JAX's among them).
     """
     answers = [callback.on_event(event) for callback in callbacks]
-    return not any(answer is False for answer in answers)
+    return all(answer is None or bool(answer) for answer in answers)
 
 
 class CheckpointCallback(Callback):

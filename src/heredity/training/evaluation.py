@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import logging
 import zlib
 from typing import Any
@@ -25,6 +24,7 @@ from heredity.environments import (
 from heredity.networks.observations import features, leaf_spaces
 from heredity.policies import ActorCritic, PolicySpec
 from heredity.spaces import Box
+from heredity.training.pictures import Packer, frame_stride, last_moment
 from heredity.weights import Params
 
 log = logging.getLogger("heredity")
@@ -34,8 +34,6 @@ EVALUATION_PURPOSE = zlib.crc32(b"evaluate/reset") << 32
 UNLIMITED_EPISODE = 10_000  # decisions after which an episode without a limit is no longer watched
 BATCH = 128
 EVALUATION_ENVIRONMENTS = 8  # host environments that an evaluation plays side by side, at most
-RECORDED_FRAMES = 500
-FRAME_WIDTH = 400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,9 +187,15 @@ class Evaluator:
         if self._record:
             shapes = jax.eval_shape(self._shown, states, observation)
             records = {
-                name: jnp.zeros((self._max_steps, *leaf.shape), leaf.dtype)
+                name: jnp.zeros((self._max_steps + 1, *leaf.shape), leaf.dtype)
                 for name, leaf in shapes.items()
-            } | {"rewards": jnp.zeros(self._max_steps, jnp.float32)}
+            }
+            shown = self._shown(states, observation)
+            records = {name: records[name].at[0].set(shown[name]) for name in records}
+            records |= {
+                "rewards": jnp.zeros(self._max_steps, jnp.float32),
+                "terminated": jnp.zeros((), bool),
+            }
 
         def go_on(carry: tuple) -> jax.Array:
             t, _, _, alive, *_ = carry
@@ -200,13 +204,20 @@ class Evaluator:
         def step(carry: tuple) -> tuple:
             t, states, observation, alive, returns, lengths, records = carry
             action = self._actions(params, observation, jax.random.fold_in(action_key, t))
-            if records:
-                shown = self._shown(states, observation)
-                records = records | {n: records[n].at[t].set(value) for n, value in shown.items()}
             states, result = jax.vmap(environment.step)(states, action)
             reward = jnp.where(alive, result.reward.astype(jnp.float32), 0.0)
             if records:
-                records = records | {"rewards": records["rewards"].at[t].set(reward[0])}
+                # The moment after the decision: the last one of the episode is how it ended, and
+                # what comes after that is cut off.
+                shown = self._shown(states, result.observation)
+                records = (
+                    records
+                    | {n: records[n].at[t + 1].set(value) for n, value in shown.items()}
+                    | {
+                        "rewards": records["rewards"].at[t].set(reward[0]),
+                        "terminated": records["terminated"] | (alive & result.terminated)[0],
+                    }
+                )
             returns, lengths = returns + reward, lengths + alive
             alive = alive & ~(result.terminated | result.truncated)
             return t + 1, states, result.observation, alive, returns, lengths, records
@@ -225,15 +236,18 @@ class Evaluator:
 
     def _recording(self, out: dict[str, Any]) -> Recording:
         length = int(out["lengths"][0])
-        records = {name: np.array(value[:length]) for name, value in out["records"].items()}
+        records = dict(out["records"])
+        terminated, rewards = bool(records.pop("terminated")), records.pop("rewards")
+        records = {name: np.array(value[: length + 1]) for name, value in records.items()}
         return Recording(
-            rewards=records["rewards"],
+            rewards=np.array(rewards[:length]),
             step_seconds=self._environment.step_seconds,
             scene=self._scene,
             positions=records.get("positions"),
             rotations=records.get("rotations"),
             observations=records["observations"],
             columns=self._columns,
+            end=_end(terminated, not out["alive"][0]),
         )
 
     # --- host environments ------------------------------------------------------------------------
@@ -250,17 +264,21 @@ class Evaluator:
         key = stream(seed, "evaluate/action")
         params = jax.device_put(params)
         observation, t, cut = episodes.start(), 0, 0
+        if recorder:
+            recorder.see(observation)
         while any(len(done) < wanted for done, wanted in zip(returns, quota, strict=True)):
             action = np.asarray(self._act(params, observation, jax.random.fold_in(key, t)))
-            if recorder:
-                recorder.before(observation)
             result = episodes.step(action)
-            if recorder:
-                recorder.after(float(result.reward[0]))
             t += 1
             over_long = episodes.episode_lengths >= self._max_steps
             ended = result.terminated | result.truncated | over_long
             observation = result.observation
+            if recorder:
+                over = bool(ended[0])
+                recorder.after(float(result.reward[0]), observation, over)
+                if over:
+                    natural = bool((result.terminated | result.truncated)[0])
+                    recorder.stop(_end(bool(result.terminated[0]), natural))
             if not ended.any():
                 continue
             for index in np.flatnonzero(ended).tolist():
@@ -268,8 +286,6 @@ class Evaluator:
                     returns[index].append(float(episodes.episode_returns[index]))
                     lengths[index].append(int(episodes.episode_lengths[index]))
                     cut += bool(over_long[index] & ~(result.terminated | result.truncated)[index])
-            if recorder and ended[0]:
-                recorder.stop()
             observation = episodes.reset_finished(ended)
         return Evaluation(
             returns=np.array([value for done in returns for value in done], np.float64),
@@ -278,6 +294,11 @@ class Evaluator:
             cut=cut,
             recording=recorder.recording() if recorder else None,
         )
+
+
+def _end(terminated: bool, ended: bool) -> str:
+    """How a recorded episode ended, in a recording's words."""
+    return "terminated" if terminated else "truncated" if ended else "cut"
 
 
 class _HostRecorder:
@@ -289,62 +310,62 @@ class _HostRecorder:
         self._space = evaluator._functions.spec.observation_space
         self._columns = evaluator._columns
         self._on = True
+        self._end = ""
         self._rewards: list[float] = []
         self._observations: list[np.ndarray] = []
         self._frames: list[bytes] = []
+        self._frame_steps: list[int] = []
+        self._stride = frame_stride(host.step_seconds)
+        self._last_drawn = last_moment(host.step_seconds)
+        self._packer = Packer()
 
-    def before(self, observation: Any) -> None:
-        if not self._on:
-            return
+    def see(self, observation: Any, last: bool = False) -> None:
+        """Take in the moment that is now; the last one is drawn in any case."""
         first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], observation)
         self._observations.append(np.asarray(features(self._space, first)))
-        if self._evaluator._drawing and len(self._frames) < RECORDED_FRAMES:
-            self._draw()
+        moment = len(self._rewards)
+        due = moment % self._stride == 0 or last
+        if self._evaluator._drawing and due and moment <= self._last_drawn:
+            self._draw(moment)
 
-    def _draw(self) -> None:
+    def _draw(self, moment: int) -> None:
         try:
             picture = self._host.render()
             if picture is not None:
-                self._frames.append(_jpeg(picture))
+                self._frames.append(self._packer.pack(picture))
+                self._frame_steps.append(moment)
         except Exception as error:
             # Drawing needs libraries, a display, drivers, and fails in any way it likes. Training
             # is worth more than its pictures; what went wrong is told, once.
             self._evaluator._drawing = False
             self._frames.clear()
-            log.warning(
-                "snapshots will show observations only: drawing failed with %s: %s; for the "
-                "classic environments: pip install 'heredity[classic-control]'",
-                type(error).__name__,
-                error,
-            )
+            self._frame_steps.clear()
+            told = f"{type(error).__name__}: {error}".removesuffix(": ")
+            if "pygame" in told:
+                told += "; pip install 'heredity[classic-control]'"
+            log.warning("snapshots will show observations only: drawing failed with %s", told)
 
-    def after(self, reward: float) -> None:
+    def after(self, reward: float, observation: Any, last: bool) -> None:
+        """Take in what a decision led to, before any reset."""
         if self._on:
             self._rewards.append(reward)
+            self.see(observation, last)
 
-    def stop(self) -> None:
-        self._on = False
+    def stop(self, end: str) -> None:
+        """The first episode is over; later ones are not recorded."""
+        if self._on:
+            self._on, self._end = False, end
 
     def recording(self) -> Recording:
         return Recording(
             rewards=np.array(self._rewards, np.float32),
             step_seconds=self._host.step_seconds,
             frames=tuple(self._frames),
+            frame_steps=tuple(self._frame_steps),
             observations=np.stack(self._observations),
             columns=self._columns,
+            end=self._end,
         )
-
-
-def _jpeg(picture: np.ndarray) -> bytes:
-    from PIL import Image
-
-    image = Image.fromarray(picture)
-    if image.width > FRAME_WIDTH:
-        height = round(image.height * FRAME_WIDTH / image.width)
-        image = image.resize((FRAME_WIDTH, height), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
 
 
 def _columns(spec: PolicySpec) -> tuple[str, ...]:

@@ -144,10 +144,11 @@ class Run:
     def _train(self, signals: StopSignals, writer: BackgroundWriter) -> Generator[Event]:
         total = self.settings.total_timesteps
         at_start = self.runner.step == 0 and self.settings.snapshot_every is not None
-        if at_start and self.memory.evaluations == 0 and self.memory.owed is None:
+        if at_start and self._saved_at is None and self.memory.owed is None:
             event = self._evaluated(writer, Due(False, True, True, True), {})
             self._checkpoint(writer, event)
-            yield event
+            with signals.released():
+                yield event
             if not self._go_on(writer, event):
                 return
         if self.settings.on_divergence == "rollback":
@@ -179,7 +180,8 @@ class Run:
             if due.checkpoint or settling or (event is not None and event.is_best):
                 self._checkpoint(writer, event)
             if event is not None:
-                yield event
+                with signals.released():
+                    yield event
                 if not self._go_on(writer, event):
                     self._checkpoint(writer)
                     return
@@ -189,7 +191,7 @@ class Run:
         try:
             return tell(self.callbacks, event)
         except BaseException:
-            # A mistake in a callback costs no training either.
+            # A mistake in a callback loses no training either.
             self._checkpoint(writer)
             raise
 
@@ -264,7 +266,7 @@ class Run:
             mean = evaluation.mean if evaluation.is_finite else None
             is_best = self.memory.note_evaluation(step, mean)
         policy_hash = content_hash(unflatten(leaves))
-        entry = self._entry("snapshot", policy_hash, evaluation)
+        entry = self._entry("snapshot" if due.snapshot else "evaluate", policy_hash, evaluation)
         lineage = self.lineage.then(entry)
         path = None
         folder = self.folder

@@ -23,6 +23,8 @@ from heredity.training.evaluation import Evaluation
 log = logging.getLogger("heredity")
 
 STEP = "time/total_timesteps"
+# Settings that change while a run goes on: a row tells what they are, not what they were.
+LAST_VALUES = ("train/learning_rate", "train/clip_range")
 
 
 class Accumulator:
@@ -33,6 +35,7 @@ class Accumulator:
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
+        self._last: dict[str, float] = {}
         self._iterations = 0.0
 
     def add(self, metrics: dict[str, float]) -> None:
@@ -40,7 +43,9 @@ class Accumulator:
         made = metrics["iterations"]
         self._iterations += made
         for name, value in metrics.items():
-            if name not in ("iterations", "finite"):
+            if name in LAST_VALUES:
+                self._last[name] = value
+            elif name not in ("iterations", "finite"):
                 weight = 1.0 if name.startswith("episode") else made
                 self._sums[name] = self._sums.get(name, 0.0) + weight * value
 
@@ -50,7 +55,7 @@ class Accumulator:
             name: total / self._iterations
             for name, total in self._sums.items()
             if not name.startswith("episode")
-        }
+        } | self._last
         episodes = self._sums.get("episodes", 0.0)
         if episodes:
             row["rollout/ep_rew_mean"] = self._sums["episode_returns"] / episodes

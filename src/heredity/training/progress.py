@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -19,6 +17,9 @@ from rich.text import Text
 from heredity.training.callbacks import Callback
 from heredity.training.events import Event
 
+# Steps per second and the time left are estimated over so long: several evaluations of most runs.
+_SPEED_SECONDS = 120.0
+
 
 class _Steps(MofNCompleteColumn):
     def render(self, task: Task) -> Text:
@@ -26,15 +27,19 @@ class _Steps(MofNCompleteColumn):
 
 
 class _Rate(ProgressColumn):
+    """Of the wall time, evaluations and snapshots included, as the time left is."""
+
     def render(self, task: Task) -> Text:
-        speed = task.fields.get("rate")
+        speed = task.speed
         return Text(f"{speed:,.0f} steps/s" if speed else "compiling …", style="green")
 
 
 class ProgressBarCallback(Callback):
-    """Shows a run on the terminal, and a line for each evaluation.
+    """Shows a run on the terminal, with a line for each evaluation and each snapshot.
 
-    Where standard error is no terminal only the lines are printed.
+    Where standard error is not a terminal, only the lines are printed. Steps per second and the
+    time left are both of the wall time, evaluations included; ``time/fps`` in the metrics counts
+    the time of collecting and learning alone.
 
     Args:
         console: Where to draw; default: standard error.
@@ -44,7 +49,6 @@ class ProgressBarCallback(Callback):
         self.console = console or Console(stderr=True)
         self._progress: Progress | None = None
         self._task = None
-        self._last = (0, 0.0)
 
     def on_training_start(self, step: int, total_timesteps: int) -> None:
         self._progress = Progress(
@@ -56,35 +60,30 @@ class ProgressBarCallback(Callback):
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
+            speed_estimate_period=_SPEED_SECONDS,
         )
-        self._task = self._progress.add_task(
-            "", total=total_timesteps, completed=step, rate=None, shown="–"
-        )
+        self._task = self._progress.add_task("", total=total_timesteps, completed=step, shown="–")
         self._progress.start()
-        self._last = (step, time.monotonic())
 
     def on_progress(self, step: int, row: dict[str, float]) -> None:
         if self._progress is None or self._task is None:
             return
-        before, then = self._last
-        now = time.monotonic()
-        rate = (step - before) / max(now - then, 1e-9)
-        self._last = (step, now)
-        update: dict = {"completed": step, "rate": rate}
+        update: dict = {"completed": step}
         if "rollout/ep_rew_mean" in row:
             update["shown"] = f"{row['rollout/ep_rew_mean']:,.1f}"
         self._progress.update(self._task, **update)
 
     def on_event(self, event: Event) -> bool | None:
-        mark = " [green]best[/]" if event.is_best else ""
-        taken = " · snapshot" if event.snapshot else ""
-        score = ""
+        parts = []
         if event.measured is not None:
-            score = f"return {event.evaluation.mean:,.1f} ± {event.evaluation.std:,.1f}"
-        line = f"[dim]{event.step:>13,}[/]  {score}[dim]{taken}[/]{mark}"
-        self.console.print(line, highlight=False)
-        # Evaluating is not training: its time does not count for the rate.
-        self._last = (event.step, time.monotonic())
+            parts.append(f"return {event.evaluation.mean:,.1f} ± {event.evaluation.std:,.1f}")
+        if event.snapshot:
+            parts.append("[dim]snapshot[/]")
+        if event.is_best:
+            parts.append("[green]best[/]")
+        if parts:
+            line = f"[dim]{event.step:>13,}[/]  {' · '.join(parts)}"
+            self.console.print(line, highlight=False)
         return None
 
     def on_training_end(self, step: int) -> None:

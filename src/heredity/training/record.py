@@ -60,7 +60,7 @@ def recorded_environment(
     """
     named = record.get("environment")
     if not isinstance(named, dict):
-        raise UsageError(f"{folder.root} names no environment: give it with --env")
+        raise UsageError(f"{folder.root} names no environment: give it with --env (env)")
     identity, options = named.get("id"), named.get("options")
     if not isinstance(identity, str) or not isinstance(options, dict):
         raise RefusedError(folder.config, f"does not name its environment (id, options): {named}")

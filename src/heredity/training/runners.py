@@ -16,6 +16,7 @@ from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
 from heredity.algorithms.ppo.collect import begin, iteration
 from heredity.common import counters
 from heredity.environments import Exactness, HostEnvironment, JaxEnvironment, SeededEpisodes
+from heredity.training.metrics import LAST_VALUES
 from heredity.weights import (
     Params,
     flatten,
@@ -45,8 +46,8 @@ class Runner(Protocol):
         """Run whole iterations; stops early when something is not finite.
 
         Returns:
-            Means of what is logged; sums ``episodes``, ``episode_returns``, ``episode_lengths``;
-            ``iterations`` made; ``finite`` 1 or 0.
+            Means of what is logged (of `LAST_VALUES` the last one); sums ``episodes``,
+            ``episode_returns``, ``episode_lengths``; ``iterations`` made; ``finite`` 1 or 0.
         """
         ...
 
@@ -121,7 +122,15 @@ class DeviceRunner(_Runner):
     def begin(self, seed: int) -> None:
         """Start anew from fresh weights; nothing is compiled again."""
         self.constants, state = self.algorithm.init(seed)
-        self.state = dataclasses.replace(state, experience=self._first(seed))
+        self._seed = np.uint32(seed)
+        # Only their shapes: a resume never needs the first states of the environments.
+        self.state = dataclasses.replace(state, experience=jax.eval_shape(self._first, self._seed))
+        self._begun = False
+
+    def _begin_experience(self) -> None:
+        if not self._begun:
+            self.state = dataclasses.replace(self.state, experience=self._first(self._seed))
+            self._begun = True
 
     def _many_iterations(
         self, constants: Params, state: PPOState, iterations: jax.Array
@@ -143,7 +152,10 @@ class DeviceRunner(_Runner):
         def body(carry: tuple) -> tuple:
             made, _, state, sums = carry
             state, logged = one(state)
-            sums = {name: sums[name] + value for name, value in logged.items()}
+            sums = {
+                name: value if name in LAST_VALUES else sums[name] + value
+                for name, value in logged.items()
+            }
             return made + 1, logged["finite"], state, sums
 
         start = (jnp.int32(0), jnp.asarray(True), state, zeros)
@@ -152,6 +164,7 @@ class DeviceRunner(_Runner):
 
     def iterate(self, iterations: int) -> dict[str, float]:
         """Run whole iterations without returning to the host in between."""
+        self._begin_experience()
         self.state, sums = self._advance(self.constants, self.state, np.int32(iterations))
         return _means({name: float(value) for name, value in jax.device_get(sums).items()})
 
@@ -160,7 +173,13 @@ class DeviceRunner(_Runner):
     ) -> Exactness:
         """Go on from a saved state, environments included."""
         self._load_state(policy, state, attempt)
+        self._begun = True
         return EXACT
+
+    def save(self) -> dict[str, np.ndarray]:
+        """The state, environments included, without the weights."""
+        self._begin_experience()
+        return super().save()
 
 
 class HostRunner(_Runner):
@@ -221,7 +240,7 @@ class HostRunner(_Runner):
             values = {name: float(value) for name, value in jax.device_get(logged).items()}
             finite = bool(values["finite"])
             for name, value in {**values, **counted}.items():
-                sums[name] = sums.get(name, 0.0) + value
+                sums[name] = value if name in LAST_VALUES else sums.get(name, 0.0) + value
             made += 1
         return _means({**sums, "iterations": made, "finite": finite})
 
@@ -294,10 +313,11 @@ class HostRunner(_Runner):
 
 
 def _means(sums: dict[str, float]) -> dict[str, float]:
-    """Means over the iterations made, of everything that is not a count itself."""
+    """Means over the iterations made, of everything that is neither a count nor a last value."""
     counts = ("episodes", "episode_returns", "episode_lengths", "iterations", "finite")
     made = max(sums["iterations"], 1)
-    return {name: v if name in counts else v / made for name, v in sums.items()}
+    kept = (*counts, *LAST_VALUES)
+    return {name: v if name in kept else v / made for name, v in sums.items()}
 
 
 def make_runner(

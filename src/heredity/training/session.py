@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import logging
 import shlex
 import uuid
@@ -207,12 +208,16 @@ def _resume(
     if checkpoint is not None and finished and not checkpoint.notes.get("owed"):
         raise UsageError(
             f"{folder.root} is at step {checkpoint.step:,} of {settings.total_timesteps:,}: "
-            "give a larger --total-timesteps to train on"
+            "give a larger --total-timesteps (total_timesteps) to train on"
         )
+    before = record
     if environment is None:
         environment = recorded_environment(folder, record, config.num_envs, trust)
         if isinstance(environment, HostEnvironment):
             made.callback(environment.close)
+    else:
+        given = environment.spec and environment.spec.to_json()
+        record = {**record, "environment": json.loads(json.dumps(given))}  # as the file has it
     _warn_of_idle_end(config, settings)
     runner = _make_runner(config, environment, settings)
     if checkpoint is None:
@@ -221,14 +226,28 @@ def _resume(
             record["run_id"], runner, environment, settings, folder, callbacks, record, made
         )
     else:
-        run = _resumed(checkpoint, runner, environment, settings, folder, callbacks, record, made)
+        changed = _changed(before, record, recorded, settings)
+        run = _resumed(
+            checkpoint, runner, environment, settings, folder, callbacks, record, changed, made
+        )
     set_aside_later(folder, None if checkpoint is None else checkpoint.step)
     run.memory.best = best_kept(folder, run.memory.best)
     point_links(folder, None if checkpoint is None else checkpoint.step, run.memory.best)
     total = settings.total_timesteps
-    changed = {**record, "run": dataclasses.asdict(settings), "total_timesteps": total}
-    write_atomically(folder.config, seal_json(changed))
+    record = {**record, "run": dataclasses.asdict(settings), "total_timesteps": total}
+    write_atomically(folder.config, seal_json(record))
     return run
+
+
+def _changed(
+    before: dict[str, Any], now: dict[str, Any], recorded: RunSettings, settings: RunSettings
+) -> dict[str, Any]:
+    """What a resume was told to do otherwise from now on, by name."""
+    old, new = dataclasses.asdict(recorded), dataclasses.asdict(settings)
+    changed = {name: value for name, value in new.items() if value != old[name]}
+    if now["environment"] != before["environment"]:
+        changed["environment"] = now["environment"]
+    return changed
 
 
 def _warn_of_idle_end(config: PPOConfig, settings: RunSettings) -> None:
@@ -253,6 +272,7 @@ def _resumed(
     folder: RunFolder,
     callbacks: list[Callback],
     record: dict[str, Any],
+    changed: dict[str, Any],
     made: contextlib.ExitStack,
 ) -> Run:
     place = folder.checkpoint(checkpoint.step)
@@ -269,6 +289,8 @@ def _resumed(
 
     notes = checkpoint.notes
     reasons = [exactness.reason] if not exactness.exact else []
+    if "environment" in changed:
+        reasons.append("it goes on in another environment than it began in")
     reasons += _numeric_differences(notes)
     if reasons:
         log.warning("this resume is not exact: %s", "; ".join(reasons))
@@ -280,6 +302,7 @@ def _resumed(
         step=checkpoint.step,
         run=checkpoint.run,
         arguments={
+            **changed,
             "total_timesteps": settings.total_timesteps,
             "exact": not reasons,
             "reason": "; ".join(reasons),

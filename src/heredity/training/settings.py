@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import numbers
+from typing import Any, Literal
 
 from heredity.common.errors import UsageError
 
@@ -64,11 +65,10 @@ class RunSettings:
             value = getattr(self, name)
             if value is None and type(self).__dataclass_fields__[name].default is None:
                 continue
-            if isinstance(value, float) and value.is_integer():
-                value = int(value)
-                object.__setattr__(self, name, value)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            number = _whole(value)
+            if number is None or number < least:
                 raise UsageError(f"{name} {value!r}: a whole number >= {least} was expected")
+            object.__setattr__(self, name, number)
         if self.seed >= 2**32:
             raise UsageError(f"seed {self.seed}: a whole number below 2**32 was expected")
         if self.total_timesteps >= 2**53:
@@ -86,3 +86,11 @@ class RunSettings:
                 return None
             return self.snapshot_every or max(self.total_timesteps // 20, 1)
         return max(self.total_timesteps // (200 if name == "log" else 20), 1)
+
+
+def _whole(value: Any) -> int | None:
+    """A number without a fraction, 5e6 among them, as an int; None for everything else."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return None
+    # The remainder of a number that is not finite is not a number.
+    return int(value) if value % 1 == 0 else None  # pyright: ignore[reportArgumentType]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Self
 
+from heredity.common.interruption import STOP_SIGNALS, received_before
+
 EXIT_INTERRUPTED = 130
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Who stops a process and its group sends the same signal twice within a moment: that is one wish.
+ECHO_SECONDS = 0.25
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -26,6 +32,12 @@ class StopSignals:
     Compiled programs do not let Python's handlers run until they return, so a second signal is
     taken by a thread that waits for it and ends the process whatever is going on. Outside the main
     thread, where handlers cannot be set, the block does nothing.
+
+    A signal whose KeyboardInterrupt was lost before the block (see `RememberedInterrupt`) counts as
+    one that came inside it.
+
+    Attributes:
+        requested: The signal that asked to stop; None as long as none did.
     """
 
     def __init__(self) -> None:
@@ -35,23 +47,53 @@ class StopSignals:
         self._wakeup_before = -1
 
     def __enter__(self) -> Self:
+        self._take()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._give_back()
+
+    @contextlib.contextmanager
+    def released(self) -> Iterator[None]:
+        """Signals do what they did before the block, while code that is not ours runs.
+
+        That code may take its time, be another run, or never come back.
+        """
+        self._give_back()
+        try:
+            yield
+        finally:
+            self._take()
+
+    def _take(self) -> None:
         if threading.current_thread() is not threading.main_thread():
-            return self
+            return
+        lost = None
+        for number in STOP_SIGNALS:
+            before = self._before[number] = signal.signal(number, self._note)
+            lost = lost or received_before(before)
+        # Only now, or a signal that comes in between would count twice.
         waiting, woken = socket.socketpair()
         woken.setblocking(False)
         self._ends = (waiting, woken)
         self._wakeup_before = signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
-        for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._note)
-        threading.Thread(target=self._watch, args=(waiting,), daemon=True).start()
-        return self
+        if lost is not None:
+            self.requested = lost
+            _tell_first(lost)
+        seen = 0 if lost is None else 1
+        threading.Thread(target=self._watch, args=(waiting, seen), daemon=True).start()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
         self.requested = signal.Signals(number)
 
-    def _watch(self, waiting: socket.socket) -> None:
-        seen = 0
+    def _watch(self, waiting: socket.socket, seen: int) -> None:
+        first = time.monotonic()
         while True:
             try:
                 received = waiting.recv(16)
@@ -60,33 +102,30 @@ class StopSignals:
             if not received:
                 return
             for number in received:
-                if number not in _SIGNALS:
+                if number not in STOP_SIGNALS:
                     continue
-                seen += 1
-                if seen == 1:
-                    name = signal.Signals(number).name
-                    print(
-                        f"\n{name}: saving, then leaving. Once more leaves at once.",
-                        file=sys.stderr,
-                        flush=True,
-                    )
-                else:
+                if seen == 0:
+                    seen, first = 1, time.monotonic()
+                    _tell_first(signal.Signals(number))
+                elif time.monotonic() - first > ECHO_SECONDS:
                     os._exit(EXIT_INTERRUPTED)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def _give_back(self) -> None:
         if self._ends is None:
             return
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # pyright: ignore[reportArgumentType]
+            # None stands for a handler that was not set from Python, and cannot be given back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # pyright: ignore[reportArgumentType]
         signal.set_wakeup_fd(self._wakeup_before)
-        for end in self._ends:
+        ends, self._ends = self._ends, None
+        for end in ends:
             # Shut down first: closing alone does not wake a thread that waits in recv.
             try:
                 end.shutdown(socket.SHUT_RDWR)
             finally:
                 end.close()
+
+
+def _tell_first(number: signal.Signals) -> None:
+    told = f"\n{number.name}: saving, then leaving. Press Ctrl-C again to leave at once."
+    print(told, file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from heredity.viewer.reading import Run, evenly
+from heredity.viewer.reading import Run, evenly, number
 from heredity.viewer.rollouts import plain_numbers
 from heredity.viewer.weight_norms import WeightNorms
 
@@ -17,6 +17,7 @@ STEPS = "time/total_timesteps"
 MOST_POINTS = 1500
 MOST_LAYERS = 16
 SERIES_COLORS = 8
+SMALL = 0.01
 # Progress of the clock and of counters: straight lines that teach nothing.
 NOT_DRAWN = frozenset({STEPS, "time/iterations", "time/time_elapsed", "train/n_updates"})
 TITLES = {
@@ -29,7 +30,20 @@ TITLES = {
     "train/explained_variance": ("Explained variance", "of returns by the value function"),
     "train/learning_rate": ("Learning rate", ""),
     "train/loss": ("Loss", ""),
+    "train/kl": ("Exact KL", "between old and new policy"),
+    "train/grad_norm": ("Gradient norm", "before it is scaled down"),
+    "train/std": ("Action noise", "standard deviation, mean over dimensions"),
+    "train/clip_range": ("Clip range", ""),
+    "train/gradient_steps": ("Gradient steps", "in one iteration"),
+    "rollout/episodes": ("Episodes", "that ended since the row before"),
 }
+# What the curves may jump at, and how it is written there.
+MARKED = {"resume": "resumed", "rollback": "rolled back"}
+MOST_LABELS = 4
+# Settings that some runs change on the way; those that do not show a line without news.
+CONSTANT = frozenset({"train/clip_range", "train/gradient_steps"})
+# Three charts stand side by side where there is room.
+ABREAST = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,12 +55,14 @@ class Chart:
         detail: A few more words: a unit, the name of the logged value.
         figure: A plotly figure; colours written ``@name`` are the page's.
         wide: Whether it takes the whole width.
+        half: Whether it takes half of it, so that nothing is left alone in the last row.
     """
 
     title: str
     detail: str
     figure: dict[str, Any]
     wide: bool = False
+    half: bool = False
 
 
 def base_layout(**more: Any) -> dict[str, Any]:
@@ -165,6 +181,10 @@ def _progress(run: Run, title: str, logged: str, evaluated: str, wide: bool) -> 
     return Chart(title, logged, {"data": traces, "layout": base_layout(showlegend=named > 1)}, wide)
 
 
+def _varies(values: np.ndarray) -> bool:
+    return np.unique(values[~np.isnan(values)]).size > 1
+
+
 def steps_axis(most: float) -> dict[str, Any]:
     """The axis that all figures over steps share, so that they can be compared at a glance."""
     return base_layout()["xaxis"] | {"range": [-0.01 * most, 1.01 * most]}
@@ -188,19 +208,22 @@ def learning_charts(run: Run, most: float) -> list[Chart]:
     others = [
         name
         for name, values in run.metrics.items()
-        if name not in drawn
-        and name not in TITLES
-        and np.unique(values[~np.isnan(values)]).size > 1
+        if name not in drawn and name not in TITLES and _varies(values)
     ]
     for name in [*TITLES, *others]:
         if (metric := _metric(run, name)) is None:
             continue
+        if name in CONSTANT and not _varies(run.metrics[name]):
+            continue
         title, detail = TITLES.get(name, (name, ""))
         layout = base_layout()
-        values = metric[1]
+        values = [value for value in metric[1] if value is not None]
+        if values and max(map(abs, values)) < SMALL:
+            # A learning rate is 2e-4 to everyone, and 200µ to nobody.
+            layout["yaxis"] |= {"exponentformat": "e", "showexponent": "all"}
         if name == "time/fps":
             layout["yaxis"]["rangemode"] = "tozero"
-        elif values[0] and min(values) == max(values):
+        elif values and values[0] and min(values) == max(values):
             # Around a constant plotly draws one unit up and down, which hides a learning rate.
             layout["yaxis"]["range"] = sorted([0, 2 * values[0]])
         trace = _line(*metric, title, "@c0")
@@ -208,8 +231,52 @@ def learning_charts(run: Run, most: float) -> list[Chart]:
         charts.append(Chart(title, said, {"data": [trace], "layout": layout}))
     found = [chart for chart in charts if chart is not None]
     for chart in found:
-        chart.figure["layout"]["xaxis"] = steps_axis(most)
+        chart.figure["layout"] |= steps_layout(run, most, chart.wide)
+    narrow = [index for index, chart in enumerate(found) if not chart.wide]
+    alone = {1: 4, 2: 2}.get(len(narrow) % ABREAST, 0)
+    for index in narrow[-alone:] if alone else []:
+        found[index] = dataclasses.replace(found[index], half=True)
     return found
+
+
+def marks(run: Run) -> list[tuple[int, str]]:
+    """The steps at which training was resumed or taken back, ascending, and what happened.
+
+    Example:
+        >>> from heredity.common.run_folder import RunFolder
+        >>> from pathlib import Path
+        >>> entries = ({"operation": "resume", "step": 4096},)
+        >>> marks(Run(RunFolder(Path("runs/ant")), {}, {}, {}, [], entries, []))
+        [(4096, 'resumed')]
+    """
+    found: set[tuple[int, str]] = set()
+    for entries in [*(snapshot.lineage for snapshot in run.snapshots), run.checkpoint_lineage]:
+        for entry in entries:
+            operation, step = str(entry.get("operation")), number(entry.get("step"))
+            if operation in MARKED and step is not None:
+                found.add((int(step), MARKED[operation]))
+    return sorted(found)
+
+
+def steps_layout(run: Run, most: float, wide: bool) -> dict[str, Any]:
+    """The steps axis, with a thin line where training was resumed or taken back."""
+    lines, labels = [], []
+    marked = marks(run)
+    for index, (step, label) in enumerate(marked):
+        line = {"color": "@faint", "width": 1, "dash": "dot"}
+        lines.append(
+            {"type": "line", "x0": step, "x1": step, "yref": "paper", "y0": 0, "y1": 1}
+            | {"line": line, "layer": "below"}
+        )
+        # In a small chart the word would lie on the curve; the first chart has told it.
+        if not wide or (index and len(marked) > MOST_LABELS):
+            continue
+        side = "left" if step < 0.8 * most else "right"
+        labels.append(
+            {"x": step, "yref": "paper", "y": 1, "yanchor": "top", "xanchor": side, "text": label}
+            | {"showarrow": False, "font": {"size": 11, "color": "@muted"}, "borderpad": 3}
+        )
+    return {"xaxis": steps_axis(most), "shapes": lines, "annotations": labels}
 
 
 def norm_chart(norms: WeightNorms, most: float) -> Chart | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 from typing import Any
 
 from heredity.viewer.reading import Score
@@ -22,39 +23,78 @@ def steps_text(steps: float) -> str:
     return f"{steps:g}"
 
 
-def value_text(value: float) -> str:
-    """A number with about four digits that matter, and a minus sign as long as a digit.
+def counted(count: int, noun: str) -> str:
+    """A number of things.
 
     Example:
-        >>> value_text(5812.3), value_text(0.01234567), value_text(-3.14159)
-        ('5,812', '0.01235', '−3.142')
+        >>> counted(1, "snapshot"), counted(1200, "snapshot")
+        ('1 snapshot', '1,200 snapshots')
     """
-    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _digits(size: float) -> int:
+    """Digits after the point of a number that large: three or four digits in all."""
+    if size >= 1000 or size == 0:
+        return 0
+    return max(1, 2 - math.floor(math.log10(size)))
+
+
+def _fixed(value: float, size: float) -> str:
+    digits = _digits(size)
+    if not math.isfinite(value) or size >= 1e12 or digits > 6:
+        text = f"{value:.3g}"
+    else:
+        text = f"{value:,.{digits}f}"
     return text.replace("-", "\N{MINUS SIGN}", 1) if value < 0 else text
+
+
+def value_text(value: float) -> str:
+    """A number with the digits that matter, and a minus sign as long as a digit.
+
+    Example:
+        >>> value_text(5812.3), value_text(500.0), value_text(-3.14159), value_text(0.01234)
+        ('5,812', '500.0', '−3.14', '0.0123')
+    """
+    return _fixed(value, abs(value))
+
+
+def mean_text(score: Score) -> str:
+    """The mean of a score, with as many digits after the point as its spread has.
+
+    Example:
+        >>> mean_text(Score(mean=9.5, std=120.43))
+        '9.5'
+    """
+    return _fixed(score.mean, _size(score))
+
+
+def _size(score: Score) -> float:
+    return max(abs(score.mean), score.std or 0.0)
 
 
 def spread_text(score: Score | None) -> str:
     """The standard deviation of a score; empty if it is not known.
 
     Example:
-        >>> spread_text(Score(mean=5812.3, std=120.43))
-        '± 120'
+        >>> spread_text(Score(mean=5812.3, std=120.43)), spread_text(Score(mean=146.0, std=0.894))
+        ('± 120', '± 0.9')
     """
     if score is None or score.std is None:
         return ""
-    return f"± {score.std:,.0f}" if score.std >= 100 else f"± {score.std:.3g}"
+    return f"± {_fixed(score.std, _size(score))}"
 
 
 def score_text(score: Score | None) -> str:
     """A mean return and its spread.
 
     Example:
-        >>> score_text(Score(mean=5812.3, std=120.4))
-        '5,812 ± 120'
+        >>> score_text(Score(mean=5812.3, std=120.4)), score_text(Score(mean=146.0, std=0.894))
+        ('5,812 ± 120', '146.0 ± 0.9')
     """
     if score is None:
         return "not evaluated"
-    return f"{value_text(score.mean)} {spread_text(score)}".rstrip()
+    return f"{mean_text(score)} {spread_text(score)}".rstrip()
 
 
 def time_text(value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from heredity.viewer.reading import Score, number
@@ -47,7 +47,8 @@ def family(lineages: Iterable[Sequence[dict[str, Any]]]) -> list[Node]:
     """The roots of the tree that several lineages make together.
 
     An entry hangs on the newest one before it whose hash is its `parent`: of its own lineage, or
-    of an earlier one, because a policy does not carry the snapshots that were taken before it. If
+    of an earlier one, because a policy does not carry the snapshots that were taken before it (one
+    of an earlier lineage is preferred when it was noted of the same weights in between). If
     there is none, it hangs on the entry before it, which is its nearest ancestor that is known.
 
     Args:
@@ -55,6 +56,7 @@ def family(lineages: Iterable[Sequence[dict[str, Any]]]) -> list[Node]:
     """
     nodes: dict[tuple[str, str, int, str], Node] = {}
     by_hash: dict[str, Node] = {}
+    above: dict[int, Node | None] = {}
     roots: list[Node] = []
     for entries in lineages:
         before: list[Node] = []
@@ -68,10 +70,13 @@ def family(lineages: Iterable[Sequence[dict[str, Any]]]) -> list[Node]:
             parent = str(entry.get("parent") or "")
             found = next((b for b in reversed(before) if parent and b.hash == parent), None)
             # Only nodes that are there already are looked up, so that no circle can arise.
-            found = found or by_hash.get(parent) or (before[-1] if before else None)
+            newest = by_hash.get(parent)
+            if found is None or _only_noted(newest, found, above):
+                found = newest or (before[-1] if before else None)
             if found is None:
                 node.lost_parent = parent
             (found.children if found else roots).append(node)
+            above[id(node)] = found
             if node.hash:
                 by_hash[node.hash] = node
             before.append(node)
@@ -81,6 +86,20 @@ def family(lineages: Iterable[Sequence[dict[str, Any]]]) -> list[Node]:
         for root in roots:
             _fold(root)
     return roots
+
+
+def _only_noted(newest: Node | None, found: Node, above: Mapping[int, Node | None]) -> bool:
+    """Whether `newest` was noted of the very weights of `found`, and nothing began in between.
+
+    A snapshot at the beginning of a run has the hash of what it was taken of; what comes next goes
+    on from it, although a later policy's own lineage does not carry it.
+    """
+    node = newest
+    while node is not None and node is not found:
+        if node.operation not in NOTED or node.hash != found.hash:
+            return False
+        node = above.get(id(node))
+    return node is found
 
 
 def _node(entry: dict[str, Any]) -> Node:

@@ -8,11 +8,10 @@ import webbrowser
 from pathlib import Path
 
 from heredity.common.errors import HeredityError
-from heredity.common.run_folder import RunFolder
 from heredity.viewer.extras import require, start_server, stop_server
 from heredity.viewer.panel import Panel
 from heredity.viewer.players import Player, player_of
-from heredity.viewer.reading import Snapshot, read_snapshots
+from heredity.viewer.reading import Snapshot, read_snapshots, run_folder
 
 POLL_SECONDS = 2.0
 TICK_SECONDS = 1 / 60
@@ -26,7 +25,7 @@ class LiveViewer:
     """
 
     def __init__(self, run: Path, host: str, port: int) -> None:
-        self._folder = RunFolder(run)
+        self._folder = run_folder(run)
         self._folder.read_config()
         self._server = start_server(host, port, label="heredity")
         self.url = f"http://{'localhost' if host == '0.0.0.0' else host}:{self._server.get_port()}"
@@ -114,6 +113,7 @@ class LiveViewer:
         if snapshot is None:
             return
         self._began = time.monotonic()
+        recording = None
         try:
             recording = snapshot.recording() if snapshot.has_rollout else None
             self._player = player_of(self._server, recording, self._player)
@@ -121,9 +121,10 @@ class LiveViewer:
         except HeredityError as error:
             reason = getattr(error, "problem", str(error))
             self._refused[wanted] = f"The rollout at step {wanted:,} cannot be shown: {reason}"
+            recording = None
             self._player = player_of(self._server, None, self._player)
             self._panel.tell_notes(list(self._refused.values()))
-        self._panel.tell(snapshot)
+        self._panel.tell(snapshot, recording)
         self._shown = wanted
 
     def _play(self, now: float) -> None:

@@ -124,6 +124,9 @@ def motion_of(
     chosen = shown_steps(steps, step_seconds, max_fps, max_seconds)
     stride = int(chosen[1] - chosen[0]) if len(chosen) > 1 else 1
     seconds = stride * step_seconds
+    if not cut and chosen[-1] < steps - 1:
+        # How it ended is seen, if a part of a frame too early.
+        chosen = np.append(chosen, steps - 1)
     shown = positions[chosen].astype(np.float64)
     if 0 <= scene.tracked_body < bodies:
         tracked = shown[:, scene.tracked_body]

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from heredity.viewer.formatting import spread_text, value_text
+from heredity.common.recording import Recording
+from heredity.viewer.endings import end_text, episode_text
+from heredity.viewer.formatting import counted, mean_text, spread_text
 from heredity.viewer.reading import Snapshot, short_hash
 from heredity.viewer.sections import escape
 
@@ -106,12 +108,18 @@ class Panel:
         if not steps:
             self._told.content = self._waiting()
 
-    def tell(self, snapshot: Snapshot) -> None:
-        """Write what the snapshot that is shown has scored."""
+    def tell(self, snapshot: Snapshot, recording: Recording | None) -> None:
+        """Write what the snapshot that is shown has scored, and its episode that is played."""
         score = snapshot.score
-        returned = value_text(score.mean) if score else "not evaluated"
+        returned = mean_text(score) if score else "not evaluated"
         spread = f' <span style="{MUTED}">{spread_text(score)}</span>' if score else ""
-        episodes = f"{score.episodes:,} episodes" if score and score.episodes is not None else ""
+        known = score.episodes if score else None
+        episodes = f"mean of {counted(known, 'episode')}" if known is not None else ""
+        played = ""
+        if recording is not None:
+            own, steps = episode_text(recording)
+            ending = f"<br>{escape(end_text(recording))}" if recording.end else ""
+            played = f'<br><span style="{MUTED}">shown: <b>{own}</b> {steps}{ending}</span>'
         position = [s.step for s in self._snapshots].index(snapshot.step)
         self._slider.value = position + 1
         self._told.content = (
@@ -119,7 +127,7 @@ class Panel:
             f"{len(self._snapshots):,}, step {snapshot.step:,}</span><br>"
             f'<span style="font-size:1.7em;font-weight:650">{returned}</span>{spread}<br>'
             f'<span style="{MUTED}">{episodes} <code title="{escape(snapshot.policy_hash)}">'
-            f"{escape(short_hash(snapshot.policy_hash))}</code></span></div>"
+            f"{escape(short_hash(snapshot.policy_hash))}</code></span>{played}</div>"
         )
         self._draw_curve()
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from heredity.common.errors import UsageError
 from heredity.common.recording import Recording, Scene
-from heredity.viewer.motion import checked_seconds, motion_of
-from heredity.viewer.rollouts import picture_type, signals_payload
+from heredity.viewer.endings import hold_of
+from heredity.viewer.motion import motion_of
+from heredity.viewer.rollouts import picture_times, picture_type, signals_payload
 from heredity.viewer.stage import Stage, check_scene
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class ScenePlayer(Player):
         self._server = server
         self._motion = motion
         self._frame = -1
-        self.seconds = motion.frames * motion.seconds_per_frame
+        self.seconds = motion.frames * motion.seconds_per_frame + hold_of(recording, motion.cut)
         self.seek(0.0)
 
     def seek(self, position: float) -> None:
@@ -97,7 +98,7 @@ class PicturePlayer(Player):
             if picture_type(data) is None:
                 raise UsageError(f"picture {index} is neither JPEG nor PNG")
         self._pictures = recording.frames
-        self._step = checked_seconds(recording.step_seconds)
+        self._times = picture_times(recording)
         first = self._decoded(0)
         server.scene.set_up_direction("+z")
         camera = server.initial_camera
@@ -112,7 +113,7 @@ class PicturePlayer(Player):
             wxyz=UPRIGHT,
         )
         self._frame = 0
-        self.seconds = len(self._pictures) * self._step
+        self.seconds = float(self._times[-1]) + max(hold_of(recording, ""), recording.step_seconds)
 
     def _decoded(self, index: int) -> np.ndarray:
         # Pillow comes with viser.
@@ -125,7 +126,7 @@ class PicturePlayer(Player):
 
     def seek(self, position: float) -> None:
         self.at = position
-        frame = min(int(position / self._step), len(self._pictures) - 1)
+        frame = max(0, int(np.searchsorted(self._times, position + 1e-9, side="right")) - 1)
         if frame != self._frame:
             self._image.image = self._decoded(frame)
             self._frame = frame
@@ -139,11 +140,13 @@ class SignalPlayer(Player):
 
     def __init__(self, server: viser.ViserServer, recording: Recording) -> None:
         payload = signals_payload(recording)
-        count = len(payload["rewards"])
+        rewards = payload["rewards"]
+        count = max([len(rewards), *(len(one["values"]) for one in payload["series"])])
         columns = [(one["name"], one["values"]) for one in payload["series"]]
-        columns.append(("reward", payload["rewards"]))
-        moments = np.arange(count) * payload["seconds"]
-        values = [np.array(column[:count], np.float64) for _, column in columns]
+        # The last reward is drawn to the end of its step.
+        columns.append(("reward", rewards + rewards[-1:] * (count - len(rewards))))
+        moments = np.arange(count) * payload["stride"]
+        values = [np.array(column, np.float64) for _, column in columns]
         # None has become NaN; the chart takes a held value better than a hole.
         held = [np.nan_to_num(column, nan=0.0) for column in values]
         series: list[Any] = [
@@ -156,19 +159,19 @@ class SignalPlayer(Player):
             for i, (name, _) in enumerate(columns)
         ]
         self._panel = server.gui.add_panel()
-        with self._panel.add_tab("Observations over time, seconds"):
+        with self._panel.add_tab("Observations over steps"):
             # The reward has a scale of its own, and so a chart of its own.
             for first, last, aspect in ((0, -1, 2.2), (-1, None, 6.0)):
                 if held[first:last]:
                     server.gui.add_uplot(
                         data=(moments, *held[first:last]),
-                        series=({"label": "seconds"}, *series[first:last]),
+                        series=({"label": "step"}, *series[first:last]),
                         scales={"x": {"time": False}},
                         axes=({"stroke": "#777"}, {"stroke": "#777", "size": 56}),
                         aspect=aspect,
                     )
         self._panel.float(x=24, y=24, width=760)
-        self.seconds = max(count * payload["seconds"], 1.0)
+        self.seconds = max(len(moments) * payload["stride"] * recording.step_seconds, 2.0)
 
     def seek(self, position: float) -> None:
         self.at = position

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from heredity.common.errors import HeredityError
+from heredity.common.errors import HeredityError, RefusedError
 from heredity.common.formats import LINEAGE
 from heredity.common.recording import Recording
 from heredity.common.run_folder import RunFolder
@@ -32,12 +32,12 @@ def number(value: Any) -> float | None:
     return finite if math.isfinite(finite) else None
 
 
-def short_hash(value: Any, digits: int = 10) -> str:
+def short_hash(value: Any, digits: int = 12) -> str:
     """The beginning of a content hash, without the name of its algorithm.
 
     Example:
         >>> short_hash("sha256:0123456789abcdef")
-        '0123456789'
+        '0123456789ab'
     """
     text = str(value or "")
     for prefix in ("sha256:", "sha256-"):
@@ -134,13 +134,47 @@ class Run:
         return str(environment.get("id", "")) if isinstance(environment, dict) else ""
 
 
+def run_folder(root: Path) -> RunFolder:
+    """The run folder at a path, which may not be a folder inside one.
+
+    A policy has a ``config.json`` too, and would be taken for a run that has just begun.
+
+    Raises:
+        RefusedError: for a policy, a snapshot, a checkpoint or a rollout; it names the run that
+            they are of, if they lie in one.
+    """
+    if any((root / name).exists() for name in ("model.safetensors", "lineage.json")):
+        kind = "a policy"
+    elif (root / "training_state").exists():
+        kind = "a checkpoint"
+    elif (root / "policy").is_dir() and not (root / "config.json").exists():
+        kind = "a snapshot"
+    elif (root / "recording.json").exists():
+        kind = "a rollout"
+    else:
+        return RunFolder(root)
+    above = next((place for place in root.resolve().parents if _is_run(place)), None)
+    remedy = (
+        f"Give the run folder that it lies in: {above}"
+        if above
+        else "Give the --directory of a `heredity train`"
+    )
+    raise RefusedError(root, f"is {kind}, not a run folder", remedy)
+
+
+def _is_run(place: Path) -> bool:
+    folder = RunFolder(place)
+    parts = (folder.snapshots, folder.checkpoints)
+    return folder.config.is_file() and any(part.is_dir() for part in parts)
+
+
 def read_run(root: Path) -> Run:
     """Read a run folder, also of a run that is still going.
 
     Raises:
         RefusedError: when it is not a run folder, or its ``config.json`` is torn.
     """
-    folder = RunFolder(root)
+    folder = run_folder(root)
     config = folder.read_config()
     notes: list[str] = []
     metrics: dict[str, np.ndarray] = {}

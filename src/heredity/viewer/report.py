@@ -11,15 +11,16 @@ from heredity.common.errors import HeredityError
 from heredity.common.files import write_atomically
 from heredity.common.provenance import now
 from heredity.viewer import sections
-from heredity.viewer.charts import base_layout, learning_charts, norm_chart
+from heredity.viewer.charts import base_layout, learning_charts, norm_chart, steps_layout
 from heredity.viewer.extras import plotly_javascript, require
 from heredity.viewer.formatting import (
+    counted,
+    mean_text,
     score_text,
     script_json,
     spread_text,
     steps_text,
     time_text,
-    value_text,
 )
 from heredity.viewer.reading import Run, Snapshot, evenly, read_run, short_hash
 from heredity.viewer.rollouts import MOST_PICTURE_BYTES, SceneExporter, rollout_payload
@@ -64,6 +65,8 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
     most = max(1, sections.steps_done(run))
     learning = learning_charts(run, most)
     norms = norm_chart(weight_norms(chosen, notes), most)
+    if norms is not None:
+        norms.figure["layout"] |= steps_layout(run, most, wide=True)
     charts = learning + ([norms] if norms is not None else [])
     data = {
         "snapshots": [_told(snapshot) for snapshot in shown],
@@ -128,22 +131,25 @@ def _rollouts(
 
 
 def _first_shown(shown: list[Snapshot]) -> int:
-    """The timeline opens at the newest snapshot: what the run has come to."""
+    """The timeline opens at the newest snapshot: what the run has come to.
+
+    From there a button plays the way to it, from the first snapshot on.
+    """
     return max(0, len(shown) - 1)
 
 
 def _told(snapshot: Snapshot) -> dict[str, Any]:
     """What stands beside a snapshot's rollout."""
     score = snapshot.score
-    episodes = f"{score.episodes:,} episodes" if score and score.episodes is not None else "—"
+    known = score.episodes if score else None
     return {
         "step_text": f"{snapshot.step:,}",
         "short_step": steps_text(snapshot.step),
         "mean": score.mean if score else None,
         "std": score.std if score else None,
-        "mean_text": value_text(score.mean) if score else score_text(None),
+        "mean_text": mean_text(score) if score else score_text(None),
         "spread_text": spread_text(score),
-        "episodes_text": "1 episode" if episodes == "1 episodes" else episodes,
+        "episodes_text": f"of {counted(known, 'episode')}" if known is not None else "",
         "hash": snapshot.policy_hash,
         "short_hash": short_hash(snapshot.policy_hash),
     }

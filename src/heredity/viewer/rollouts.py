@@ -10,8 +10,14 @@ import numpy as np
 
 from heredity.common.errors import UsageError
 from heredity.common.recording import Recording, Scene
+from heredity.viewer.endings import beginning_text, end_text, episode_text, hold_of
 from heredity.viewer.extras import start_server, stop_server
-from heredity.viewer.motion import MAX_FRAMES_PER_SECOND, checked_seconds, motion_of, shown_steps
+from heredity.viewer.motion import (
+    MAX_FRAMES_PER_SECOND,
+    MAX_SECONDS,
+    checked_seconds,
+    motion_of,
+)
 from heredity.viewer.stage import Stage
 
 if TYPE_CHECKING:
@@ -65,8 +71,8 @@ class SceneExporter:
             self._scene = scene
         return self._server, self._stage
 
-    def export(self, recording: Recording) -> tuple[str, str]:
-        """The viser recording in base64, and what was cut from it in words.
+    def export(self, recording: Recording) -> tuple[str, str, float]:
+        """The viser recording in base64, what was cut from it in words, and how long it lasts.
 
         Raises:
             UsageError: when the scene or the poses make no sense.
@@ -87,6 +93,9 @@ class SceneExporter:
             if frame:
                 stage.show(motion, frame)
             recorder.insert_sleep(motion.seconds_per_frame)
+        hold = hold_of(recording, motion.cut)
+        if hold:
+            recorder.insert_sleep(hold)
         page = recorder.as_html()
         found = _PAYLOAD.search(page)
         if found is None:
@@ -94,7 +103,8 @@ class SceneExporter:
                 "this version of viser exports its scenes in an unknown way: use 1.1.1"
             )
         self.page = (page[: found.start(2)], page[found.end(2) :])
-        return found.group(2), motion.cut
+        lasts = motion.frames * motion.seconds_per_frame + hold
+        return found.group(2), motion.cut, lasts
 
 
 def picture_type(data: bytes) -> str | None:
@@ -102,39 +112,65 @@ def picture_type(data: bytes) -> str | None:
     return next((kind for magic, kind in PICTURE_TYPES.items() if data.startswith(magic)), None)
 
 
+def picture_times(recording: Recording) -> np.ndarray:
+    """The moment of each picture, (N,), seconds.
+
+    Raises:
+        UsageError: when there are other moments than pictures.
+    """
+    moments = np.asarray(recording.frame_steps or range(len(recording.frames)), np.float64)
+    if len(moments) != len(recording.frames):
+        raise UsageError(f"{len(recording.frames)} pictures have {len(moments)} moments")
+    return moments * checked_seconds(recording.step_seconds)
+
+
 def pictures_payload(recording: Recording, most_bytes: float) -> dict[str, Any]:
     """Pictures as ``data:`` addresses, thinned until they weigh no more than `most_bytes`.
+
+    The first and the last picture that are shown are always there.
 
     Raises:
         UsageError: when a picture is neither JPEG nor PNG.
     """
-    step_seconds = checked_seconds(recording.step_seconds)
-    steps = shown_steps(len(recording.frames), step_seconds)
-    stride = int(steps[1] - steps[0]) if len(steps) > 1 else 1
-    weight = sum(len(recording.frames[step]) for step in steps)
+    times = picture_times(recording)
+    spacing = float(times[1] - times[0]) if len(times) > 1 else float(recording.step_seconds)
+    shown = np.flatnonzero(times <= MAX_SECONDS + 1e-6)
+    # The tolerance keeps 0.033333 s between two from being taken for more than 30 a second.
+    stride = max(1, int(np.ceil(1 / (MAX_FRAMES_PER_SECOND * spacing) - 1e-3)))
+    weight = sum(len(recording.frames[index]) for index in shown[::stride])
     thinner = max(1, int(np.ceil(weight / most_bytes)))
-    steps = steps[::thinner]
+    chosen = shown[:: stride * thinner]
+    if chosen[-1] != shown[-1]:
+        chosen = np.append(chosen, shown[-1])
     pictures = []
-    for step in steps:
-        data = recording.frames[step]
+    for index in chosen:
+        data = recording.frames[index]
         kind = picture_type(data)
         if kind is None:
-            raise UsageError(f"picture {step} is neither JPEG nor PNG")
+            raise UsageError(f"picture {index} is neither JPEG nor PNG")
         pictures.append(f"data:{kind};base64,{base64.b64encode(data).decode()}")
-    shown, whole = int(steps[-1]) + 1, len(recording.frames)
-    cut = f"first {shown * step_seconds:.0f} s" if shown + stride * thinner < whole else ""
-    if thinner > 1:
-        cut = "; ".join(filter(None, [cut, f"1 picture in {stride * thinner}"]))
+    beginning = beginning_text(recording)
+    thinned = f"1 picture in {stride * thinner}" if thinner > 1 else ""
+    hold = hold_of(recording, beginning)
     return {
         "kind": "frames",
         "pictures": pictures,
-        "seconds": stride * thinner * step_seconds,
-        "cut": cut,
+        "times": plain_numbers(times[chosen]),
+        "lasts": float(times[chosen[-1]]) + max(hold, spacing * stride * thinner),
+        "cut": _joined(beginning or end_text(recording), thinned),
     }
 
 
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
+
+
 def signals_payload(recording: Recording) -> dict[str, Any]:
-    """The observations over time: those that vary most, and the reward."""
+    """The observations over the steps: those that vary most, and the rewards.
+
+    Steps, because an environment that draws nothing mostly has no time either. An observation
+    stands at a moment; a reward is that of the step from its moment to the next.
+    """
     rewards = np.asarray(recording.rewards, np.float64).reshape(-1)
     observations = recording.observations
     columns = list(recording.columns)
@@ -142,8 +178,8 @@ def signals_payload(recording: Recording) -> dict[str, Any]:
         observations = np.zeros((len(rewards), 0))
     observations = np.asarray(observations, np.float64).reshape(len(observations), -1)
     names = columns if len(columns) == observations.shape[1] else []
-    seconds = checked_seconds(recording.step_seconds)
-    stride = max(1, -(-len(observations) // MOST_SIGNAL_STEPS))
+    moments = max(len(observations), len(rewards))
+    stride = max(1, -(-moments // MOST_SIGNAL_STEPS))
     variance = np.nan_to_num(np.var(observations, axis=0), nan=-1.0)
     chosen = np.sort(np.argsort(-variance, kind="stable")[:MOST_SIGNALS])
     cut = []
@@ -153,7 +189,7 @@ def signals_payload(recording: Recording) -> dict[str, Any]:
         cut.append(f"1 step in {stride}")
     return {
         "kind": "signals",
-        "seconds": stride * seconds,
+        "stride": stride,
         "series": [
             {
                 "name": names[c] if names else f"observation {c}",
@@ -162,7 +198,7 @@ def signals_payload(recording: Recording) -> dict[str, Any]:
             for c in chosen
         ],
         "rewards": plain_numbers(rewards[::stride]),
-        "cut": "; ".join(cut),
+        "cut": _joined(end_text(recording), *cut),
     }
 
 
@@ -184,9 +220,13 @@ def rollout_payload(
     Raises:
         UsageError: when the recording makes no sense.
     """
+    checked_seconds(recording.step_seconds)
+    own, detail = episode_text(recording)
+    told: dict[str, Any] = {"episode": own, "episode_detail": detail}
     if recording.kind == "scene":
-        data, cut = exporter.export(recording)
-        return {"kind": "scene", "data": data, "cut": cut}
+        data, cut, lasts = exporter.export(recording)
+        ending = "" if beginning_text(recording) else end_text(recording)
+        return told | {"kind": "scene", "data": data, "cut": _joined(cut, ending), "lasts": lasts}
     if recording.kind == "frames":
-        return pictures_payload(recording, most_bytes)
-    return signals_payload(recording)
+        return told | pictures_payload(recording, most_bytes)
+    return told | signals_payload(recording)

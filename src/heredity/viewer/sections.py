@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 
 from heredity.viewer.charts import Chart, evaluated_spread
-from heredity.viewer.formatting import score_text, spread_text, steps_text, time_text, value_text
+from heredity.viewer.formatting import (
+    counted,
+    mean_text,
+    score_text,
+    spread_text,
+    steps_text,
+    time_text,
+)
 from heredity.viewer.lineage import NOTED, Node, Row, family, rows_of
 from heredity.viewer.reading import Run, Score, Snapshot, number, short_hash
 from heredity.viewer.templates import fill, page_file
@@ -81,19 +88,23 @@ def lead(run: Run) -> str:
 def figures(run: Run, shown: int) -> str:
     """The few numbers that the report begins with."""
     done, planned = steps_done(run), number(run.config.get("total_timesteps"))
-    items = [("Steps", steps_text(done), f"of {steps_text(planned)} planned" if planned else "")]
+    plan = f"of {steps_text(planned)} planned" if planned else ""
+    if planned and steps_text(done) != steps_text(planned) and done > planned:
+        plan += ", in whole iterations"
+    items = [("Steps", steps_text(done), plan)]
     best = best_snapshot(run)
     candidates = [(s.score, s.step) for s in run.snapshots if s.score is not None]
     if (evaluated := _best_evaluation(run)) is not None:
         candidates.append(evaluated)
     if candidates:
         score, step = max(candidates, key=lambda c: c[0].mean)
-        told = f"{spread_text(score)} at {steps_text(step)} steps".strip()
-        items.append(("Best score", value_text(score.mean), told))
+        at = f"{steps_text(step)} {'step' if step == 1 else 'steps'}"
+        told = f"{spread_text(score)} at {at}".strip()
+        items.append(("Best score", mean_text(score), told))
     if run.snapshots:
         last = run.snapshots[-1]
         if last.score is not None:
-            items.append(("Last score", value_text(last.score.mean), spread_text(last.score)))
+            items.append(("Last score", mean_text(last.score), spread_text(last.score)))
         total = len(run.snapshots)
         items.append(("Snapshots", f"{total:,}", f"{shown:,} shown" if shown < total else ""))
     cells = [
@@ -130,7 +141,8 @@ def timeline_html(shown: int, total: int) -> str:
             '<div class="empty">There is no snapshot yet. '
             "Write the report again when training has made one.</div></div></section>"
         )
-    count = f"{shown:,} of {total:,} snapshots" if shown < total else f"{total:,} snapshots"
+    several = counted(total, "snapshot")
+    count = f"{shown:,} of {several}" if shown < total else several
     return fill(page_file("timeline.html"), {"last": shown - 1, "count": count})
 
 
@@ -145,12 +157,16 @@ def part(title: str, detail: str, content: str) -> str:
 def charts_html(charts: Sequence[Chart], first: int) -> str:
     """Empty frames that the page's script draws figures into, numbered from `first`."""
     frames = [
-        f'<article class="card chart{" wide" if chart.wide else ""}"><h3>{escape(chart.title)}</h3>'
+        f'<article class="card chart{_breadth(chart)}"><h3>{escape(chart.title)}</h3>'
         f"<p>{escape(chart.detail)}</p>"
         f'<div class="plot" id="chart-{first + index}"></div></article>'
         for index, chart in enumerate(charts)
     ]
     return f'<div class="charts">{"".join(frames)}</div>' if frames else ""
+
+
+def _breadth(chart: Chart) -> str:
+    return " wide" if chart.wide else " half" if chart.half else ""
 
 
 def snapshots_html(run: Run, shown: Mapping[int, int]) -> str:

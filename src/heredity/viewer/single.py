@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
+
 from heredity.common.errors import UsageError
 from heredity.common.files import write_atomically
 from heredity.common.recording import Recording
+from heredity.viewer.endings import hold_of
 from heredity.viewer.extras import quiet, require
-from heredity.viewer.rollouts import SceneExporter
+from heredity.viewer.rollouts import SceneExporter, picture_times
 
 
 def write_rollout(recording: Recording | None, output: Path | str) -> Path:
@@ -35,7 +38,7 @@ def write_rollout(recording: Recording | None, output: Path | str) -> Path:
         case "scene":
             require("rendering a rollout")
             with quiet(), SceneExporter() as exporter:
-                payload, _ = exporter.export(recording)
+                payload, _, _ = exporter.export(recording)
                 assert exporter.page is not None
                 before, after = exporter.page
             write_atomically(output, before + payload + after)
@@ -51,14 +54,18 @@ def _animation(recording: Recording, suffix: str) -> bytes:
 
     if suffix not in (".webp", ".gif", ".png"):
         raise UsageError(f"pictures are written as .webp, .gif or .png, not as {suffix!r}")
-    first, *others = [Image.open(io.BytesIO(frame)) for frame in recording.frames]
+    # Palettes of their own would flicker, and not every format has them.
+    first, *others = [Image.open(io.BytesIO(f)).convert("RGB") for f in recording.frames]
+    times = picture_times(recording)
+    last = max(hold_of(recording, ""), recording.step_seconds)
+    durations = [max(1, round(1000 * s)) for s in [*np.diff(times).tolist(), last]]
     buffer = io.BytesIO()
     first.save(
         buffer,
         suffix.removeprefix("."),
         save_all=True,
         append_images=others,
-        duration=max(1, round(1000 * recording.step_seconds)),
+        duration=durations if others else durations[0],
         loop=0,
     )
     return buffer.getvalue()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from heredity.common.errors import HeredityError
+from heredity.common.formats import WEIGHTS
 from heredity.common.tensors import read_tensors
 from heredity.viewer.reading import Snapshot
 
@@ -33,10 +34,11 @@ def layer_norms(model: Path) -> dict[str, float]:
     """The L2 norm of each layer of a policy; kernel and bias count as one layer.
 
     Raises:
-        RefusedError: when the file is missing or torn.
+        RefusedError: when the file is missing, torn, of another format or from the future.
     """
     squares: dict[str, float] = {}
-    tensors, _ = read_tensors(model)
+    tensors, metadata = read_tensors(model)
+    tensors = WEIGHTS.migrate(tensors, WEIGHTS.check_header(metadata, model), model)
     for path, tensor in tensors.items():
         parts = path.split("/")
         if STATISTICS in parts or not np.issubdtype(tensor.dtype, np.floating):

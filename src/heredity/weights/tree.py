@@ -125,8 +125,14 @@ def merge(*parts: Params) -> Params:
 
 
 def to_host(params: Params) -> dict[str, np.ndarray]:
-    """Leaves by path as numpy copies of their own, never views of a buffer that may be donated."""
-    return {path: np.array(leaf) for path, leaf in flatten(params).items()}
+    """Leaves by path as numpy copies of their own, never views of a buffer that may be donated.
+
+    Read only: others may be writing them to a file.
+    """
+    leaves = {path: np.array(leaf) for path, leaf in flatten(params).items()}
+    for leaf in leaves.values():
+        leaf.flags.writeable = False
+    return leaves
 
 
 def content_hash(params: Mapping[str, Any]) -> str:

@@ -58,3 +58,34 @@ def test_what_is_unusual_and_possible():
         learning_rate_min=1e-3,
         learning_rate_max=1e-3,
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("learning_rate_schedule", "adaptive-kl", "'constant' or 'linear' or 'adaptive_kl'"),
+        ("clip_range_schedule", "nope", "'constant' or 'linear'"),
+        ("distribution", "gauss", "'auto' or 'normal' or 'tanh_normal'"),
+        ("normalize_observations", "false", "true or false"),
+        ("normalize_rewards", 1, "true or false"),
+        ("freeze", "actor/**", "a list of a text"),
+        ("actor_hidden", 64, "a list of a whole number"),
+        ("critic_hidden", (64.5,), "a list of a whole number"),
+        ("num_envs", True, "a whole number"),
+        ("num_steps", 128.0, "a whole number"),
+        ("num_epochs", 0, ">= 1"),
+        ("activation", None, "a text"),
+    ],
+)
+def test_what_is_of_another_type_is_refused(name: str, value: object, expected: str):
+    with pytest.raises(UsageError) as refused:
+        PPOConfig(**{name: value})
+    assert str(refused.value).startswith(f"{name} {value!r}: ")
+    assert expected in str(refused.value)
+
+
+def test_numbers_of_numpy_become_pythons():
+    config = PPOConfig(num_envs=np.int64(4), learning_rate=np.float32(0.5), actor_hidden=[8, 8])
+    found = (config.num_envs, config.learning_rate, config.actor_hidden)
+    assert found == (4, 0.5, (8, 8))
+    assert [type(value) for value in found] == [int, float, tuple]

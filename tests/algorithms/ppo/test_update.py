@@ -264,6 +264,23 @@ def test_target_kl_makes_no_step_past_it():
     assert stopped.optimizer[1].count == 1
 
 
+def test_a_rate_that_was_lowered_stays_so_when_the_step_is_not_made():
+    """Else the first minibatch, whose divergence is zero, would raise it at each update."""
+    adaptive = build(
+        "normal",
+        num_epochs=4,
+        learning_rate=3e-2,
+        learning_rate_max=1.0,
+        learning_rate_schedule="adaptive_kl",
+        desired_kl=1e-6,
+        target_kl=1e-6,
+    )
+    state, logged = learner(adaptive)({}, adaptive.init(0)[1])
+    assert logged["train/gradient_steps"] == 1
+    # Raised by the first minibatch, lowered by the second, whose step was not made.
+    assert float(state.learning_rate) == pytest.approx(3e-2)
+
+
 # --- what is left alone -------------------------------------------------------------------------
 
 

@@ -54,8 +54,9 @@ def collect(
     environment that ends twice within an iteration begins both times from it.
 
     Returns:
-        The experience to go on from, the rollout, and sums over the episodes that ended:
-        ``episodes``, ``episode_returns``, ``episode_lengths``.
+        The experience to go on from; the rollout; and what is logged: sums over the episodes that
+        ended (``episodes``, ``episode_returns``, ``episode_lengths``), and means over all steps of
+        what the environment tells beside the reward (``environment/<name>``).
     """
     num_envs = algorithm.config.num_envs
     reset = jax.vmap(environment.reset)
@@ -103,13 +104,15 @@ def collect(
             result.truncated,
             final_values,
         )
-        return (following, sums), output
+        told = {f"environment/{name}": jnp.mean(value) for name, value in result.info.items()}
+        return (following, sums), (output, told)
 
     names = ("episodes", "episode_returns", "episode_lengths")
     start = (state.experience, {name: jnp.float32(0.0) for name in names})
-    (experience, sums), outputs = jax.lax.scan(step, start, jnp.arange(algorithm.config.num_steps))
+    steps = jnp.arange(algorithm.config.num_steps)
+    (experience, sums), (outputs, told) = jax.lax.scan(step, start, steps)
     rollout = Rollout(*outputs, last_observation=experience.observation)
-    return experience, rollout, sums
+    return experience, rollout, {**sums, **jax.tree.map(jnp.mean, told)}
 
 
 def iteration(

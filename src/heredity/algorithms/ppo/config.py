@@ -8,6 +8,7 @@ import numbers
 from typing import Literal
 
 from heredity.common.errors import UsageError
+from heredity.common.fields import check_fields
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,31 +87,31 @@ class PPOConfig:
         num_envs: Environments stepped side by side.
         num_steps: Decisions of each environment between two updates.
         num_epochs: Passes over the collected transitions in one update.
-        num_minibatches: Parts that each pass is cut into; divides num_envs * num_steps.
-        learning_rate: Of Adam, at the start.
+        num_minibatches: Parts that each pass is split into; must divide num_envs * num_steps.
+        learning_rate: Adam's, at the start.
         learning_rate_schedule: constant; linear (from learning_rate to learning_rate_end over the
             schedule); adaptive_kl (times 1.5 when the policy moves less than half of desired_kl in
-            a minibatch, divided by 1.5 when it moves more than twice of it).
+            a minibatch, divided by 1.5 when it moves more than twice that).
         learning_rate_end: Where the linear schedule ends and stays.
-        discount: Of the reward one decision later (gamma).
-        gae_lambda: Of generalised advantage estimation (Schulman et al. 2016).
+        discount: Weight of the reward one decision later (gamma).
+        gae_lambda: Lambda of generalised advantage estimation (Schulman et al. 2016).
         clip_range: How far the probability ratio may move from 1 before its gradient is cut.
         clip_range_schedule: constant, or linear to zero over the schedule.
-        clip_range_value: How far a value may move from the old one in an update; None for any.
-        normalize_advantages: To mean 0 and standard deviation 1 in each minibatch.
+        clip_range_value: How far a value may move from the old one in an update; None for no limit.
+        normalize_advantages: Scale them to mean 0 and standard deviation 1 in each minibatch.
         entropy_coefficient: Weight of the entropy bonus.
         value_coefficient: Weight of the squared error of the critic.
         max_grad_norm: Global norm that gradients are scaled down to.
-        adam_epsilon: Of Adam.
+        adam_epsilon: Adam's epsilon.
         target_kl: The rest of an update is skipped once the approximate divergence from the acting
             policy is above 1.5 times this; None for never.
         desired_kl: What adaptive_kl aims at.
-        learning_rate_min: Lower end of adaptive_kl.
-        learning_rate_max: Upper end of adaptive_kl.
-        normalize_observations: By running mean and deviation, kept inside the policy.
+        learning_rate_min: Lowest rate of adaptive_kl.
+        learning_rate_max: Highest rate of adaptive_kl.
+        normalize_observations: Use their running mean and deviation, kept inside the policy.
         observation_clip: Normalised observations are cut to this many deviations.
-        normalize_rewards: Divide by the running deviation of the discounted return.
-        reward_scale: Factor on every reward, before anything else.
+        normalize_rewards: Divide rewards by the running deviation of the discounted return.
+        reward_scale: Factor applied to every reward first.
         distribution: auto (by the action space), normal, or tanh_normal.
         initial_std: Standard deviation of the normal distribution at the start.
         actor_hidden: Widths of the actor's hidden layers.
@@ -156,11 +157,12 @@ class PPOConfig:
     freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("actor_hidden", "critic_hidden", "freeze"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, bound in _BOUNDS.items():
+            bound.check(name, getattr(self, name))
+        check_fields(self)
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
+            if value < 1:
                 raise UsageError(f"{name} {value!r}: a whole number >= 1 was expected")
         if self.num_transitions % self.num_minibatches:
             raise UsageError(
@@ -172,8 +174,6 @@ class PPOConfig:
                 "a minibatch of one transition has no deviation: use fewer num_minibatches, or "
                 "normalize_advantages=False"
             )
-        for name, bound in _BOUNDS.items():
-            bound.check(name, getattr(self, name))
         if self.learning_rate_min > self.learning_rate_max:
             raise UsageError(
                 f"learning_rate_min {self.learning_rate_min!r}: a number <= learning_rate_max = "

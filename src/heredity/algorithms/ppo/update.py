@@ -176,8 +176,9 @@ def update(
         params = jax.tree.map(lambda p, d: p - learning_rate * d, state.params, directions)
         moved = UpdateState(params, optimizer_state, learning_rate)
         if config.target_kl is not None:
-            # The step that is found to be too far is not made either.
+            # The step that is found to be too far is not made either; the rate it lowers stays so.
             moved = jax.tree.map(lambda new, old: jnp.where(too_far, old, new), moved, state)
+            moved = moved._replace(learning_rate=learning_rate)
         return moved, logged, too_far
 
     def body(carry: tuple, now: tuple[jax.Array, jax.Array]) -> tuple[tuple, None]:

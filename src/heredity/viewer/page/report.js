@@ -77,29 +77,40 @@ const showers = {
   frames(payload, done) {
     const image = document.createElement("img"), reel = document.createElement("div");
     image.alt = "Rollout";
+    // The picture goes on to the edges of the screen in the colour of its corner.
+    image.onload = () => {
+      image.onload = null;
+      const pixel = document.createElement("canvas").getContext("2d");
+      pixel.drawImage(image, 0, 0);
+      const [r, g, b] = pixel.getImageData(1, 1, 1, 1).data;
+      holder.style.background = `rgb(${r},${g},${b})`;
+    };
     reel.className = "reel";
     const button = document.createElement("button"), scrub = document.createElement("input");
     scrub.type = "range"; scrub.min = 0; scrub.max = payload.pictures.length - 1; scrub.value = 0;
     scrub.setAttribute("aria-label", "Position in the rollout");
     reel.append(button, scrub);
     const holder = document.createElement("div");
+    holder.className = "film";
     holder.append(image, reel);
     screen_.append(holder);
-    let at = 0, last = performance.now(), going = true, request = 0;
+    const times = payload.times;
+    let at = 0, clock = 0, last = performance.now(), going = true, request = 0;
     const show = () => {
       image.src = payload.pictures[at]; scrub.value = at;
       scrub.style.setProperty("--at", 100 * at / Math.max(1, payload.pictures.length - 1) + "%");
     };
     const toggle = on => { going = on; last = performance.now(); setIcon(button, on ? "pause" : "play", on ? "Pause" : "Play"); };
     button.onclick = () => toggle(!going);
-    scrub.oninput = () => { at = Number(scrub.value); toggle(false); show(); };
+    scrub.oninput = () => { at = Number(scrub.value); clock = times[at]; toggle(false); show(); };
     const tick = now => {
       request = requestAnimationFrame(tick);
-      const passed = Math.floor((now - last) / (1000 * payload.seconds));
-      if (!going || passed < 1) return;
-      last += passed * 1000 * payload.seconds;
-      at = (at + passed) % payload.pictures.length;
-      show();
+      if (!going) return;
+      clock = (clock + Math.max(0, now - last) / 1000) % payload.lasts;
+      last = now;
+      let next = clock < times[at] ? 0 : at;
+      while (next + 1 < times.length && times[next + 1] <= clock) next++;
+      if (next !== at) { at = next; show(); }
     };
     toggle(true); show(); request = requestAnimationFrame(tick);
     stopReel = () => cancelAnimationFrame(request);
@@ -111,14 +122,18 @@ const showers = {
     holder.append(plot);
     screen_.append(holder);
     const line = (values, name, index, axis) => ({
-      type: "scatter", mode: "lines", name, y: values, yaxis: axis, x: values.map((_, i) => +(i * payload.seconds).toFixed(4)),
+      type: "scatter", mode: values.length > 30 ? "lines" : "lines+markers", name, y: values, yaxis: axis, x: values.map((_, i) => i * payload.stride),
       line: { color: "@c" + index % 8, width: 1.8, dash: index < 8 ? "solid" : "dot" } });
+    // A reward belongs to the step from its moment to the next, the last one too.
+    const earned = payload.rewards.concat(payload.rewards.slice(-1));
+    const rewards = line(earned, "reward", payload.series.length, payload.series.length ? "y2" : "y");
+    rewards.line.shape = "hv";
     const base = report.layout, axis = base.yaxis, split = payload.series.length > 0;
     const figure = {
       data: payload.series.map((s, i) => line(s.values, plain(s.name), i, "y"))
-        .concat([line(payload.rewards, "reward", payload.series.length, split ? "y2" : "y")]),
+        .concat([rewards]),
       layout: { ...base, showlegend: true, paper_bgcolor: "@card", plot_bgcolor: "@card",
-        xaxis: { ...base.xaxis, title: { text: "seconds" }, anchor: split ? "y2" : "y" },
+        xaxis: { ...base.xaxis, title: { text: "steps" }, ...(earned.length <= 12 && payload.stride === 1 ? { dtick: 1 } : {}), anchor: split ? "y2" : "y" },
         yaxis: { ...axis, domain: split ? [0.27, 1] : [0, 1] }, yaxis2: { ...axis, domain: [0, 0.2], nticks: 3 } } };
     holder.style.background = css("card");
     draw(plot, figure).then(() => done(holder, 0));
@@ -133,7 +148,7 @@ const showers = {
 };
 
 function project(index, finished) {
-  const own = ++token, before = [...screen_.children].filter(e => !e.matches(".pill,.busy"));
+  const own = ++token, before = [...screen_.children].filter(e => !e.matches(".pill,.busy,.story"));
   const payload = parsed("rollout-" + index) || { kind: "none" };
   const busy = $("#busy");
   busy.classList.add("on");
@@ -145,6 +160,10 @@ function project(index, finished) {
     busy.classList.remove("on");
     $("#cut").textContent = payload.cut || "";
     $("#turn").hidden = payload.kind !== "scene";
+    lasts = payload.lasts || 4;
+    $("#episode").textContent = payload.episode || "";
+    $("#episode-detail").textContent = payload.episode_detail || "";
+    $("#episode-fact").hidden = !payload.episode;
     setTimeout(() => before.forEach(e => e.remove()), later);
     setTimeout(() => { if (own === token) screen_.dataset.ready = String(index); }, later);
     finished?.();
@@ -163,8 +182,10 @@ function setIcon(button, name, label, text = "") {
   button.setAttribute("aria-label", label);
 }
 const shots = report.snapshots;
-let now = -1, playing = false, timer = 0, draft = 0;
-const PLAY_SECONDS = 5;
+let now = -1, playing = false, timer = 0, draft = 0, lasts = 4;
+// A short episode is seen to its end; the whole way takes about a minute.
+const SHORTEST = 2.5, LONGEST = 5, WHOLE = 60;
+const STORY = "Watch it learn";
 
 function told(index) {
   const shot = shots[index];
@@ -181,6 +202,7 @@ function told(index) {
   slider.setAttribute("aria-valuetext", `step ${shot.step_text}, return ${shot.mean_text}`);
   slider.style.setProperty("--at", 100 * index / Math.max(1, shots.length - 1) + "%");
   mark(index);
+  if (!playing) idle();
 }
 function go(index, wait = 0) {
   index = Math.max(0, Math.min(shots.length - 1, index));
@@ -193,11 +215,18 @@ function go(index, wait = 0) {
 }
 function arm() {
   clearTimeout(timer);
-  timer = setTimeout(() => { if (now + 1 < shots.length) go(now + 1); else play(false); }, PLAY_SECONDS * 1000);
+  const most = Math.min(LONGEST, Math.max(SHORTEST, WHOLE / shots.length));
+  const seconds = Math.min(Math.max(SHORTEST, lasts), most);
+  timer = setTimeout(() => { if (now + 1 < shots.length) go(now + 1); else play(false); }, seconds * 1000);
+}
+function idle() {
+  const whole = now <= 0 || now === shots.length - 1;
+  setIcon($("#play"), "play", whole ? STORY + ", from the first snapshot on" : "Play on from this snapshot", whole ? STORY : "Play on");
 }
 function play(on) {
   playing = on;
-  setIcon($("#play"), on ? "pause" : "play", on ? "Pause" : "Play through all snapshots", on ? "Pause" : "Play through");
+  $("#story").hidden = true;
+  if (on) setIcon($("#play"), "pause", "Pause", "Pause"); else idle();
   clearTimeout(timer);
   if (!on) return;
   if (now === shots.length - 1) go(0); else arm();
@@ -267,6 +296,13 @@ if (shots.length) {
   curve();
   play(false);
   go(report.start);
+  const story = $("#story");
+  setIcon(story, "play", STORY + ", from the first snapshot on", STORY);
+  // Over a plot it would cover what is to be read.
+  const seen = (parsed("rollout-" + report.start) || {}).kind;
+  story.hidden = shots.length < 2 || (seen !== "scene" && seen !== "frames");
+  story.onclick = () => play(true);
+  $("#timeline").classList.toggle("single", shots.length < 2);
 }
 dark.addEventListener("change", () => { if (now >= 0) project(now); drawCharts(); });
 drawCharts();

@@ -1,0 +1,61 @@
+"""Ctrl-C that cannot be lost: a handler that raises, and remembers that it did."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class RememberedInterrupt:
+    """A signal handler that raises KeyboardInterrupt and remembers which signal came.
+
+    Python ignores exceptions that leave a callback of the garbage collector or a finaliser, and JAX
+    installs such a callback. A KeyboardInterrupt raised inside one is printed and gone, and the
+    program goes on. Whoever takes over the signals later finds it in `received`.
+
+    Attributes:
+        received: The signal that came last; None before the first.
+
+    Example:
+        >>> handler = RememberedInterrupt()
+        >>> try:
+        ...     handler(signal.SIGINT, None)
+        ... except KeyboardInterrupt:
+        ...     handler.received.name
+        'SIGINT'
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Remember the signal.
+
+        Raises:
+            KeyboardInterrupt: always.
+        """
+        del frame
+        self.received = signal.Signals(number)
+        raise KeyboardInterrupt
+
+
+def remember_interrupts() -> None:
+    """From here on SIGINT and SIGTERM raise KeyboardInterrupt, and are remembered.
+
+    A SIGINT that is ignored, as that of a program in the background is, stays so. Outside the main
+    thread, where handlers cannot be set, nothing is done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    handler = RememberedInterrupt()
+    for number in STOP_SIGNALS:
+        if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
+
+
+def received_before(handler: object) -> signal.Signals | None:
+    """The signal that a handler which is being replaced has received, if it remembers one."""
+    return handler.received if isinstance(handler, RememberedInterrupt) else None

@@ -1,0 +1,66 @@
+import gc
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from heredity.common.interruption import (
+    STOP_SIGNALS,
+    RememberedInterrupt,
+    received_before,
+    remember_interrupts,
+)
+
+
+@pytest.fixture(autouse=True)
+def _handlers_put_back() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    # It is ignored where the tests themselves run in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_raises_and_is_remembered(number: signal.Signals):
+    remember_interrupts()
+    handler = signal.getsignal(number)
+    assert received_before(handler) is None
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(number)
+    assert received_before(handler) is number
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_what_is_lost_in_the_garbage_collector_is_remembered():
+    remember_interrupts()
+
+    def interrupted(phase: str, info: dict) -> None:
+        gc.callbacks.remove(interrupted)
+        signal.raise_signal(signal.SIGINT)
+
+    gc.callbacks.append(interrupted)
+    gc.collect()  # raises nothing: that is the point
+    assert received_before(signal.getsignal(signal.SIGINT)) is signal.SIGINT
+
+
+def test_an_ignored_ctrl_c_stays_ignored():
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    remember_interrupts()
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    assert isinstance(signal.getsignal(signal.SIGTERM), RememberedInterrupt)
+
+
+def test_outside_the_main_thread_nothing_is_set():
+    before = [signal.getsignal(number) for number in STOP_SIGNALS]
+    thread = threading.Thread(target=remember_interrupts)
+    thread.start()
+    thread.join()
+    assert [signal.getsignal(number) for number in STOP_SIGNALS] == before
+
+
+def test_other_handlers_remember_nothing():
+    for handler in (signal.SIG_DFL, signal.default_int_handler, None):
+        assert received_before(handler) is None

@@ -1,0 +1,50 @@
+"""What the runners log, and the seeds they take."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import pytest
+from tiny_runs import CONFIG, environment
+
+from heredity.algorithms.ppo.algorithm import PPO
+from heredity.environments import Environment, HostEnvironment, JaxEnvironment
+from heredity.environments.probes import AlwaysTerminated
+from heredity.training.runners import make_runner
+
+
+def runner_in(env: Environment, seed: int = 0, total: int = 640):
+    config = dataclasses.replace(
+        CONFIG, learning_rate=3e-4, learning_rate_schedule="linear", clip_range=0.2
+    )
+    spaces = (env.observation_space, env.action_space)
+    assert isinstance(env, JaxEnvironment | HostEnvironment)
+    return make_runner(PPO(config, *spaces, schedule_timesteps=total), env, seed)
+
+
+@pytest.mark.parametrize("host", [False, True])
+@pytest.mark.parametrize("seed", [2**31, 2**32 - 1])
+def test_seeds_have_32_bits(host: bool, seed: int):
+    runner = runner_in(environment(host=host), seed)
+    assert runner.iterate(1)["finite"] == 1.0
+    assert runner.step == 64
+
+
+@pytest.mark.parametrize("host", [False, True])
+def test_what_a_setting_is_now_is_logged_not_what_it_was_on_average(host: bool):
+    logged = runner_in(environment(host=host)).iterate(5)
+    assert logged["train/learning_rate"] == pytest.approx(1.5e-4, rel=1e-6)
+    assert logged["train/clip_range"] == pytest.approx(0.2, rel=1e-6)
+
+
+class Telling(AlwaysTerminated):
+    """Tells a number beside the reward."""
+
+    def step(self, state, action):
+        after, result = super().step(state, action)
+        return after, result._replace(info={"height": jnp.float32(1.5)})
+
+
+def test_what_an_environment_tells_is_logged():
+    assert runner_in(Telling(3)).iterate(2)["environment/height"] == 1.5

@@ -1,0 +1,25 @@
+"""Settings of a run: numbers of every kind that are whole, and nothing else."""
+
+import numpy as np
+import pytest
+
+from heredity.common.errors import UsageError
+from heredity.training.settings import RunSettings
+
+
+@pytest.mark.parametrize("given", [5_000_000, 5e6, np.int64(5_000_000), np.float32(5e6)])
+def test_whole_numbers_of_any_kind(given: object):
+    settings = RunSettings(total_timesteps=given, seed=np.uint32(2**32 - 1))  # pyright: ignore[reportArgumentType]
+    assert (settings.total_timesteps, settings.seed) == (5_000_000, 2**32 - 1)
+    assert type(settings.total_timesteps) is type(settings.seed) is int
+
+
+@pytest.mark.parametrize("given", [0, -1, 0.5, float("nan"), float("inf"), True, "5", None, 2**53])
+def test_what_is_no_number_of_steps(given: object):
+    with pytest.raises(UsageError, match="total_timesteps"):
+        RunSettings(total_timesteps=given)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_seed_has_32_bits():
+    with pytest.raises(UsageError, match="seed 4294967296"):
+        RunSettings(total_timesteps=1, seed=2**32)
