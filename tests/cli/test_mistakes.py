@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from heredity.cli import mistakes
+from heredity.cli.main import run_command
 from heredity.cli.mistakes import known_options, nearest
 from heredity.cli.parsing import parse
 from heredity.common.errors import UsageError
