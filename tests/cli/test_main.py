@@ -191,3 +191,14 @@ def test_envs(heredity):
     assert "constant-reward" in done.json["probe"]["names"]
     told = heredity("envs")
     assert told.code == 0 and "probe/constant-reward" in told.out.split()
+
+
+@pytest.mark.parametrize("columns", ["1", "0", "7"])
+def test_help_ends_on_a_terminal_of_any_width(columns: str):
+    done = subprocess.run(
+        [sys.executable, "-m", "heredity", "train", "ppo", "--help"],
+        env={**os.environ, "COLUMNS": columns},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "--total-timesteps" in done.stdout

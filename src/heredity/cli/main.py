@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,8 @@ COMMANDS = {
     "view": ("heredity.cli.view", "watch how a policy grew: live, or as one HTML file"),
     "envs": ("heredity.cli.envs", "which environments are available, and what others need"),
 }
+
+NARROWEST = 40  # columns that help and tables are laid out for, at least
 
 USAGE = """usage: heredity COMMAND [OPTIONS]      (heredity COMMAND --help lists the options)
 
@@ -81,6 +84,9 @@ def _prepare() -> None:
     """Settings of the process that a library has no right to make, but a command has."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("heredity").setLevel(logging.INFO)
+    if shutil.get_terminal_size().columns < NARROWEST:
+        # What lays out help and tables never ends where a word does not fit into a line.
+        os.environ["COLUMNS"] = str(NARROWEST)
     # pygame opens a sound device when it is imported, and complains where there is none.
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
