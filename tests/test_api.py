@@ -184,3 +184,14 @@ def test_settings_as_others_call_them():
         hd.PPO("MlpPolicy", "gym/CartPole-v1")
     with pytest.raises(UnknownNameError, match=r"PPO\(env, learning_rate=\.\.\.\)"):
         hd.PPO(PROBE).learn(16, learning_rate=0.1)
+
+
+@pytest.mark.parametrize("directory", ["", 5, b"run"])
+def test_a_directory_is_a_path(directory: object):
+    with pytest.raises(UsageError, match="the path of a folder was expected"):
+        hd.PPO(PROBE).learn(16, directory=directory)  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_no_policy_is_not_evaluated():
+    with pytest.raises(UsageError, match="from_pretrained"):
+        hd.evaluate_policy("runs/ant")  # pyright: ignore[reportArgumentType]

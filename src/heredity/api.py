@@ -149,6 +149,8 @@ class PPO:
         self, directory: str | Path | None, callback: CallbackLike, given: dict[str, Any]
     ) -> Generator[Event]:
         """The events of a run from fresh weights, or of the one in the folder from where it is."""
+        if directory is not None and (not isinstance(directory, str | Path) or directory == ""):
+            raise UsageError(f"directory {directory!r}: the path of a folder was expected")
         if self._folder is not None:
             if directory is not None and Path(directory).resolve() != self._folder.root.resolve():
                 raise UsageError(
@@ -325,6 +327,10 @@ def evaluate_policy(
         UsageError: when no environment is named anywhere, or `env` is none.
         MismatchError: when the environment's spaces are not the policy's.
     """
+    if not isinstance(policy, Policy):
+        raise UsageError(
+            f"policy {policy!r}: a Policy was expected; hd.Policy.from_pretrained(path) loads one"
+        )
     if not isinstance(n_eval_episodes, int) or n_eval_episodes < 1:
         raise UsageError(f"n_eval_episodes {n_eval_episodes!r}: a whole number >= 1 was expected")
     if env is not None:

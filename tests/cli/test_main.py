@@ -202,3 +202,21 @@ def test_help_ends_on_a_terminal_of_any_width(columns: str):
     )  # fmt: skip
     assert done.returncode == 0
     assert "--total-timesteps" in done.stdout
+
+
+@pytest.mark.parametrize("words", [["envs"], ["envs", "--json"], ["--help"]])
+def test_a_closed_standard_output_is_no_mistake(words: list[str]):
+    command = " ".join([sys.executable, "-m", "heredity", *words, ">&-"])
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_an_encoding_that_lacks_a_sign_costs_no_result(tmp_path):
+    code = "from heredity.cli import main; main._see_to_streams(); print('1 \\u00b1 2')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout == "1 ? 2\n", done.stderr

@@ -260,3 +260,21 @@ def test_nearest(given: str, near: list[str]):
 def test_options_as_others_call_them():
     with pytest.raises(UsageError, match="unknown option '--gamma': did you mean '--discount'"):
         run_command(["train", "ppo", "--env", "probe/constant-reward", "--gamma", "0.9"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--env os:system", "--env.command STR is needed"),
+        ("--env :", "environment ':': package.module:factory was expected"),
+        ("--env ..:x", "environment '..:x': package.module:factory was expected"),
+        ("--env gym/foo$bar", "gym/foo$bar cannot be made here: Malformed"),
+        (f"{PROBE} --directory=", "--directory '': a path was expected; the current folder is ."),
+        (f"{PROBE} --num-envs {10**20}", "below 2**31 was expected"),
+        ("--env gymnax/CartPole-v1 --env.max-episode-steps 3e9", "below 2**31 was expected"),
+    ],
+)
+def test_strange_values_are_refused_before_anything_is_made(words: str, told: str):
+    with pytest.raises(UsageError) as refused:
+        run_command(["train", "ppo", *words.split(), *STEPS.split()])
+    assert told in str(refused.value)

@@ -309,3 +309,14 @@ def test_importing_brings_no_environment_library():
         env={**os.environ, "PYTHONPATH": source},
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_a_file_cannot_choose_how_many_environments_are_made():
+    with pytest.raises(UsageError, match="may not hold num_envs"):
+        make_recorded(EnvironmentSpec("probe/constant-reward", {"num_envs": 5}))
+
+
+@pytest.mark.parametrize("id", [5, None, object])
+def test_an_id_is_a_text(id: object):
+    with pytest.raises(UsageError, match="the id is"):
+        make(id)  # pyright: ignore[reportArgumentType]

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed (diverged, disk full), 2 wrong use, 3 input refused
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import shutil
@@ -82,6 +83,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _prepare() -> None:
     """Settings of the process that a library has no right to make, but a command has."""
+    _see_to_streams()
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("heredity").setLevel(logging.INFO)
     if shutil.get_terminal_size().columns < NARROWEST:
@@ -93,6 +95,16 @@ def _prepare() -> None:
     # SIGTERM as ctrl-C, also before and after a run, which takes both signals for itself; and
     # before JAX is imported, in whose callbacks a KeyboardInterrupt would be lost.
     remember_interrupts()
+
+
+def _see_to_streams() -> None:
+    """Nobody may be listening, or in an encoding that lacks a sign: neither costs the result."""
+    # Python has None for a stream that was closed before it started.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -140,8 +140,16 @@ def environment_fields(
     argument = tyro.conf.arg(help=told, metavar="ID", help_behavior_hint=f"({otherwise})")
     return [
         ("env", Annotated[str | None, argument], None),
-        ("options", Annotated[options, tyro.conf.arg(name="env")], options()),
+        ("options", Annotated[options, tyro.conf.arg(name="env")], _defaults(options)),
     ]
+
+
+def _defaults(options: type) -> Any:
+    """The options when none is given; tyro asks for those that a factory cannot do without."""
+    fields: Any = dataclasses.fields(options)
+    missing = dataclasses.MISSING
+    needed = any(field.default is field.default_factory is missing for field in fields)
+    return tyro.MISSING if needed else options()
 
 
 def otherwise(told: str) -> Any:

@@ -8,6 +8,7 @@ import operator
 import re
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeAlias, Union, get_args
 
 from tyro.constructors import (
@@ -78,6 +79,18 @@ def _numbers(info: PrimitiveTypeInfo) -> Spec | None:
     if info.type is float:
         return _one_word("FLOAT", number, (float, int))
     return None
+
+
+def _path(text: str) -> Path:
+    # Of an empty variable, most likely; for Python it would be the current folder.
+    if not text:
+        raise ValueError("'': a path was expected; the current folder is .")
+    return Path(text)
+
+
+@REGISTRY.primitive_rule
+def _paths(info: PrimitiveTypeInfo) -> Spec | None:
+    return _one_word("PATH", _path, (Path,)) if info.type is Path else None
 
 
 @REGISTRY.primitive_rule

@@ -55,6 +55,10 @@ class MissingExtraError(UsageError):
         super().__init__(f"{what} needs an extra{because}: pip install 'heredity[{extra}]'")
 
 
+class UntrustedError(UsageError):
+    """A file names something that would run code, and no person has vouched for it."""
+
+
 class RefusedError(HeredityError):
     """An input file that is missing, torn, altered, from the future or of another kind.
 
@@ -92,6 +96,22 @@ class StorageError(HeredityError):
         super().__init__(
             f"{path}: could not be written ({reason}). Earlier checkpoints and snapshots are "
             "whole; free space or choose another --directory, then resume"
+        )
+
+
+class LostFolderError(StorageError):
+    """A folder that is in use is not where it was.
+
+    Args:
+        folder: Where it was.
+        problem: What was found.
+    """
+
+    def __init__(self, folder: Path | str, problem: str) -> None:
+        HeredityError.__init__(
+            self,
+            f"{folder}: {problem}, so nothing more is written there. Put it back, or resume it "
+            "where it lies now, from its newest checkpoint",
         )
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from heredity.common.errors import RefusedError, StorageError, UsageError
+from heredity.common.errors import LostFolderError, RefusedError, StorageError, UsageError
 
 SEAL_KEY = "sha256"
 _BLANK = "0" * 64
@@ -27,39 +27,6 @@ LOCK = ".lock"
 def sha256_bytes(data: bytes | memoryview) -> str:
     """The SHA-256 of `data` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
-
-
-def sha256_file(path: Path) -> str:
-    """The SHA-256 of a file's bytes in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def check_hash(path: Path, expected: object, record: str) -> None:
-    """See that a file's bytes are those that a record speaks of.
-
-    Args:
-        path: Of the file.
-        expected: Their SHA-256 in hexadecimal.
-        record: What says so, for the error.
-
-    Raises:
-        RefusedError: when it is missing, cannot be read, or has other bytes.
-    """
-    remedy = "Use another copy or an earlier checkpoint"
-    if not path.is_file():
-        raise RefusedError(path, "is missing", remedy)
-    try:
-        found = sha256_file(path)
-    except OSError as error:  # a bad sector, or removed in this moment
-        raise RefusedError(path, f"cannot be read ({error.strerror})", remedy) from None
-    if found != expected:
-        raise RefusedError(
-            path,
-            f"was altered or torn: {record} says sha256 {str(expected)[:12]}…, "
-            f"its bytes give {found[:12]}…",
-            remedy,
-        )
 
 
 def without_links(folder: Path) -> Path:
@@ -121,9 +88,16 @@ def check_seal(text: str, path: Path | str) -> dict[str, Any]:
 
 
 def parse_json(text: str, path: Path | str) -> dict[str, Any]:
-    """Parse a JSON object, refusing by name what is not one, and numbers that are not finite."""
+    """Parse a JSON object.
+
+    Raises:
+        RefusedError: when it is none, or holds a number that is not finite or half a character.
+    """
     try:
         value = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        if "\\u" in text:
+            # An escape may be half of a character, which no text that is written can hold.
+            json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise RefusedError(path, f"is not valid JSON ({error})", "The file is torn") from None
     if not isinstance(value, dict):
@@ -136,19 +110,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text} is not a finite number")
     return number
-
-
-def read_text(path: Path) -> str:
-    """A text file's content byte for byte, refused by name when missing or not UTF-8."""
-    try:
-        # Not read_text(), which takes "\r" for "\n", so that an altered byte would not be seen.
-        return path.read_bytes().decode()
-    except (FileNotFoundError, NotADirectoryError):
-        raise RefusedError(path, "is missing") from None
-    except UnicodeDecodeError as error:
-        raise RefusedError(path, f"is not UTF-8 text ({error.reason})", "It was altered") from None
-    except OSError as error:
-        raise RefusedError(path, f"cannot be read ({error.strerror})") from None
 
 
 def _flush(path: Path) -> None:
@@ -185,7 +146,9 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 
     Raises:
         StorageError: when the disk refuses; what was there before is untouched.
+        LostFolderError: see `check_in_place`.
     """
+    check_in_place(path)
     content = data.encode() if isinstance(data, str) else data
     temporary = _temporary_beside(path)
     try:
@@ -211,7 +174,9 @@ def folder_appearing_whole(path: Path) -> Iterator[Path]:
 
     Raises:
         StorageError: when the disk refuses; what was there before is untouched.
+        LostFolderError: see `check_in_place`.
     """
+    check_in_place(path)
     temporary = _temporary_beside(path)
     try:
         _make_folders(path.parent)
@@ -317,7 +282,7 @@ def sweep_temporaries(folder: Path) -> None:
         _discard(path)
 
 
-_held: set[int] = set()
+_held: dict[int, Path] = {}  # folders by the descriptor of their lock
 
 
 def _forget_in_child() -> None:
@@ -332,9 +297,37 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 def _release(descriptor: int) -> None:
     if descriptor in _held:
-        _held.discard(descriptor)
+        del _held[descriptor]
         os.ftruncate(descriptor, 0)
         os.close(descriptor)
+
+
+def check_in_place(path: Path) -> None:
+    """See that a folder which this process has locked is still there, before `path` is written.
+
+    Without this, writing would make the folder anew where it was moved away from, and what is
+    saved there is nobody's run.
+
+    Args:
+        path: Of what is to be written. Outside of every locked folder nothing is checked.
+
+    Raises:
+        LostFolderError: when the lock at the folder's path is not the one that is held.
+    """
+    for descriptor, folder in list(_held.items()):
+        # Both as they were given: a program that changes its directory has lost relative ones.
+        if not path.is_relative_to(folder):
+            continue
+        try:
+            found = os.stat(folder / LOCK, follow_symlinks=False)
+        except OSError:
+            found = None
+        if found is None or not os.path.samestat(found, os.fstat(descriptor)):
+            raise LostFolderError(
+                folder,
+                "was moved, removed or replaced while it was in use (or the program changed its "
+                "current directory)",
+            )
 
 
 class FolderLock:
@@ -373,7 +366,7 @@ class FolderLock:
         except OSError as error:
             os.close(descriptor)
             raise StorageError(path, error) from error
-        _held.add(descriptor)
+        _held[descriptor] = folder
         # Also for an owner that is dropped without being closed.
         self._release = weakref.finalize(self, _release, descriptor)
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from heredity.common.errors import RefusedError
-from heredity.common.files import SEAL_KEY, check_seal, parse_json, read_text
+from heredity.common.files import SEAL_KEY, check_seal, parse_json
+from heredity.common.reading import read_text
 
 Migration: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 

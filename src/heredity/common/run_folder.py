@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from heredity.common.errors import RefusedError
-from heredity.common.files import read_text
 from heredity.common.formats import EVALUATION, RUN
+from heredity.common.reading import MOST_TABLE, open_regular, read_text
 
 STEP_DIGITS = 12
 
@@ -111,8 +111,16 @@ class RunFolder:
             return {}
         try:
             # Opened here, because numpy leaves a torn archive open.
-            with self.evaluations.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            with (
+                open_regular(self.evaluations, most=MOST_TABLE) as file,
+                np.load(file, allow_pickle=False) as stored,
+            ):
+                unpacked = sum(part.file_size for part in stored.zip.infolist())
+                if unpacked > MOST_TABLE:
+                    raise ValueError(f"it unpacks to {unpacked:,} bytes")
                 return {name: stored[name] for name in stored.files}
+        except RefusedError:
+            raise
         except Exception as error:  # of the disk, zip, zlib, numpy, the tokenizer of its headers
             raise RefusedError(self.evaluations, f"cannot be read ({error})") from None
 
@@ -134,7 +142,7 @@ def read_rows(table: Path) -> list[dict[str, str]]:
     Raises:
         RefusedError: when it is missing or no table.
     """
-    whole = read_text(table).rpartition("\n")[0]
+    whole = read_text(table, MOST_TABLE).rpartition("\n")[0]
     try:
         rows = list(csv.DictReader(io.StringIO(whole, newline="")))
     except csv.Error as error:

@@ -3,6 +3,7 @@
 Importing this imports no environment library; an adapter is loaded when an id first names it.
 """
 
+from heredity.environments.adapters import Adapter
 from heredity.environments.contract import (
     Environment,
     EnvironmentSpec,
@@ -14,7 +15,6 @@ from heredity.environments.contract import (
 )
 from heredity.environments.episodes import Exactness, SeededEpisodes, episode_seed
 from heredity.environments.registry import (
-    Adapter,
     AdapterListing,
     check_id,
     find_adapter,

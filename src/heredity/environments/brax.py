@@ -16,11 +16,11 @@ import jax.numpy as jnp
 
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.recording import Scene
+from heredity.environments.adapters import Adapter, is_missing
 from heredity.environments.carry import conform, stable_template
 from heredity.environments.contract import Environment, JaxEnvironment, Pose, TimeStep
 from heredity.environments.mujoco_scene import scene_from_mujoco
 from heredity.environments.options import Scalar
-from heredity.environments.registry import Adapter, is_missing
 from heredity.spaces import Box, Dict, Space
 
 NAMES = (

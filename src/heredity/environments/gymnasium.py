@@ -20,10 +20,10 @@ import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from heredity.common.errors import UnknownNameError, UsageError
+from heredity.environments.adapters import Adapter, see_current_folder
 from heredity.environments.batching import Batch, batch_for
 from heredity.environments.contract import Environment, HostEnvironment, TimeStep
 from heredity.environments.options import Scalar
-from heredity.environments.registry import Adapter, see_current_folder
 from heredity.environments.workers import WorkerVector
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space, from_gymnasium
 

@@ -17,10 +17,10 @@ import numpy as np
 
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.recording import Scene
+from heredity.environments.adapters import Adapter, is_missing
 from heredity.environments.carry import conform, stable_template
 from heredity.environments.classic_scenes import CLASSIC_SCENES
 from heredity.environments.contract import Environment, JaxEnvironment, Pose, TimeStep
-from heredity.environments.registry import Adapter, is_missing
 from heredity.spaces import Box, Dict, Discrete, Space
 
 # All but MNISTBandit-bsuite, which downloads its data when it is made.
@@ -75,9 +75,10 @@ class GymnaxOptions:
     """Parameters of the environment that differ from its own, such as force_mag."""
 
     def __post_init__(self) -> None:
-        if self.max_episode_steps is not None and self.max_episode_steps < 1:
+        if self.max_episode_steps is not None and not 1 <= self.max_episode_steps < 2**31:
             raise UsageError(
-                f"max_episode_steps={self.max_episode_steps}: a whole number >= 1 was expected"
+                f"max_episode_steps={self.max_episode_steps}: a whole number from 1 to below 2**31 "
+                "was expected"
             )
         if "max_steps_in_episode" in self.params:
             raise UsageError("params may not hold max_steps_in_episode: give max_episode_steps")

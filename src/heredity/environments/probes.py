@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from heredity.common.errors import UsageError
+from heredity.environments.adapters import Adapter
 from heredity.environments.contract import Environment, JaxEnvironment, TimeStep
 from heredity.environments.hosted import HostedEnvironment
-from heredity.environments.registry import Adapter
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space
 
 

@@ -10,22 +10,17 @@ import dataclasses
 import functools
 import importlib
 import importlib.metadata
-import importlib.util
-import inspect
-import json
-import os
-import sys
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from heredity.common.errors import MissingExtraError, UnknownNameError, UsageError
-from heredity.environments.contract import (
-    Environment,
-    EnvironmentSpec,
-    HostEnvironment,
-    JaxEnvironment,
-    not_an_environment,
+from heredity.environments.adapters import Adapter, complete
+from heredity.environments.contract import Environment, EnvironmentSpec, not_an_environment
+from heredity.environments.factories import (
+    factory_adapter,
+    is_factory,
+    load_factory,
+    make_from_factory,
 )
 from heredity.environments.options import build_options, options_to_json
 
@@ -37,40 +32,6 @@ _BUILT_IN = {
     "gymnax": "heredity.environments.gymnax",
     "probe": "heredity.environments.probes",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Adapter:
-    """How the environments of one library are made.
-
-    Args:
-        name: The part of an id before the slash.
-        options: A frozen dataclass type; its fields are the options, each with a default and a
-            docstring, which the command line shows.
-        make: Makes the named environment, given how many copies and the options.
-        names: What can be made here.
-        missing: Why the adapter cannot be used here; None when it can.
-        summary: What it is, in one line.
-        extra: The extra that brings what is missing.
-        default_num_envs: How many copies are made when nobody says.
-        distrust: Why a name that was read from a file is not made until a person vouches for it;
-            None when it is harmless. Some names make a library import code.
-        check: Raises `UnknownNameError` for a name that nobody answers to; None when `names` and
-            `lacking` are all that there is.
-        lacking: Names of its own that cannot be made here, by what they need and how to get it.
-    """
-
-    name: str
-    options: type
-    make: Callable[[str, int, Any], Environment]
-    names: Callable[[], Sequence[str]]
-    missing: Callable[[], str | None]
-    summary: str
-    extra: str = ""
-    default_num_envs: int = 8
-    distrust: Callable[[str], str | None] = lambda name: None
-    check: Callable[[str], None] | None = None
-    lacking: Callable[[], Mapping[str, Sequence[str]]] = dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,12 +91,14 @@ def make(id: str, num_envs: int | None = None, **options: Any) -> Environment:
         >>> make("probe/constant-reward", num_envs=4).spec.id
         'probe/constant-reward'
     """
+    if not isinstance(id, str):
+        raise not_an_environment(id, "the id is", "a text such as 'gym/CartPole-v1'")
     if num_envs is not None and (
         not isinstance(num_envs, int) or isinstance(num_envs, bool) or num_envs < 1
     ):
         raise UsageError(f"num_envs={num_envs!r}: a whole number >= 1 was expected")
-    if _is_factory(id):
-        return _make_from_factory(id, num_envs, options)
+    if is_factory(id):
+        return make_from_factory(id, num_envs, options)
     adapter, name = _resolve(id)
     missing = adapter.missing()
     if missing:
@@ -145,7 +108,7 @@ def make(id: str, num_envs: int | None = None, **options: Any) -> Environment:
     values = build_options(adapter.options, options, id)
     count = num_envs or adapter.default_num_envs
     env = adapter.make(name, count, values)
-    return _complete(env, EnvironmentSpec(id, options_to_json(values)), count, num_envs)
+    return complete(env, EnvironmentSpec(id, options_to_json(values)), count, num_envs)
 
 
 def make_recorded(
@@ -163,7 +126,7 @@ def make_recorded(
     """
     if spec.id not in trust:
         head, slash, name = spec.id.partition("/")
-        if _is_factory(spec.id) or not slash or head not in _BUILT_IN:
+        if is_factory(spec.id) or not slash or head not in _BUILT_IN:
             problem = "is not one of the built-in environments"
         else:
             problem = load_adapter(head).distrust(name)
@@ -173,6 +136,9 @@ def make_recorded(
                 f"run code that the file chose: give the environment yourself with --env, or vouch "
                 f"for this one with --trust {spec.id} (in Python env=..., trust=[{spec.id!r}])"
             )
+    taken = sorted({"id", "num_envs"} & set(spec.options))
+    if taken:
+        raise UsageError(f"options of {spec.id} may not hold {', '.join(taken)}")
     return make(spec.id, num_envs, **dict(spec.options))
 
 
@@ -184,8 +150,8 @@ def find_adapter(id: str) -> Adapter:
     Raises:
         UnknownNameError: when there is no such adapter.
     """
-    if _is_factory(id):
-        return _factory_adapter(id)
+    if is_factory(id):
+        return factory_adapter(id)
     return _resolve(id)[0]
 
 
@@ -196,8 +162,8 @@ def check_id(id: str) -> None:
         UnknownNameError: when there is no such adapter, environment or factory.
         UsageError: when there is no such module.
     """
-    if _is_factory(id):
-        _load_factory(id)
+    if is_factory(id):
+        load_factory(id)
     else:
         _resolve(id)
 
@@ -254,30 +220,9 @@ def load_adapter(name: str) -> Adapter:
     return adapter
 
 
-def is_missing(module: str) -> str | None:
-    """What `Adapter.missing` answers for an adapter that needs one module."""
-    return None if importlib.util.find_spec(module) else f"{module} is not installed"
-
-
-def see_current_folder(module: str) -> None:
-    """Make modules of the current folder importable if `module` is found nowhere else.
-
-    Console scripts do not look there, where people keep their own code.
-    """
-    top = module.partition(".")[0]
-    if importlib.util.find_spec(top) is None and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-        importlib.invalidate_caches()
-
-
 @functools.cache
 def _entry_points() -> Mapping[str, importlib.metadata.EntryPoint]:
     return {point.name: point for point in importlib.metadata.entry_points(group=ENTRY_POINTS)}
-
-
-def _is_factory(id: str) -> bool:
-    """Whether it reads ``package.module:factory``; gym names may hold a colon after the slash."""
-    return ":" in id.partition("/")[0]
 
 
 def _resolve(id: str) -> tuple[Adapter, str]:
@@ -311,108 +256,3 @@ def _all_ids() -> list[str]:
 
 def _own_names(names: Sequence[str], lacking: Mapping[str, Sequence[str]]) -> list[str]:
     return [*names, *(name for some in lacking.values() for name in some)]
-
-
-def _complete(
-    env: Any, spec: EnvironmentSpec, num_envs: int | None, asked: int | None
-) -> Environment:
-    """Check what was made, of which there should be `num_envs` (None: any number), and name it."""
-    if not isinstance(env, JaxEnvironment | HostEnvironment):
-        raise not_an_environment(env, f"{spec.id} gave", "a JaxEnvironment or HostEnvironment")
-    if isinstance(env, HostEnvironment) and num_envs is not None and env.num_envs != num_envs:
-        raise UsageError(
-            f"{spec.id} was asked for {num_envs} environments and made {env.num_envs}: what makes "
-            "a HostEnvironment takes a parameter num_envs and makes as many as that says"
-        )
-    env.spec = spec
-    if isinstance(env, JaxEnvironment) and asked is not None:
-        env.num_envs = asked
-    return env
-
-
-def _load_factory(id: str) -> Callable[..., Any]:
-    module_name, _, attribute = id.partition(":")
-    see_current_folder(module_name)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise UsageError(
-            f"environment {id!r}: there is no module {error.name!r}; run from the folder that "
-            "holds it, or install it"
-        ) from None
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        known = [n for n, value in vars(module).items() if callable(value) and n[0] != "_"]
-        raise UnknownNameError(f"factory in {module_name}", attribute, known)
-    return factory
-
-
-def _make_from_factory(id: str, num_envs: int | None, options: Mapping[str, Any]) -> Environment:
-    factory = _load_factory(id)
-    signature = inspect.signature(factory)
-    # A JAX environment is one environment, however many copies run: it need not know.
-    sized = any(
-        parameter.name == "num_envs" or parameter.kind is parameter.VAR_KEYWORD
-        for parameter in signature.parameters.values()
-    )
-    keywords = {**options, "num_envs": num_envs or 1} if sized else dict(options)
-    try:
-        signature.bind(**keywords)
-    except TypeError as error:
-        given = ", ".join(sorted(keywords)) or "no options"
-        raise UsageError(f"{id} cannot be called with {given}: {error}") from None
-    try:
-        recorded = json.loads(json.dumps(dict(options), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"options of {id} have to be JSON values ({error})") from None
-    env = factory(**keywords)
-    count = (num_envs or 1) if sized else num_envs
-    return _complete(env, EnvironmentSpec(id, recorded), count, num_envs)
-
-
-def _factory_adapter(id: str) -> Adapter:
-    """An adapter whose options are the keyword parameters of a factory, a function or class."""
-    factory = _load_factory(id)
-    annotated = factory.__init__ if isinstance(factory, type) else factory
-    try:
-        hints = typing.get_type_hints(annotated) if inspect.isroutine(annotated) else {}
-    except NameError as error:
-        raise UsageError(
-            f"{id}: the annotations of its parameters tell which options there are, and cannot be "
-            f"read: {error}"
-        ) from None
-    fields = []
-    for parameter in inspect.signature(factory).parameters.values():
-        if parameter.name == "num_envs" or parameter.kind in (
-            parameter.VAR_KEYWORD,
-            parameter.VAR_POSITIONAL,
-        ):
-            continue
-        required = parameter.default is parameter.empty
-        kind = hints.get(parameter.name, str if required else type(parameter.default))
-        default = (
-            dataclasses.field()
-            if required
-            else dataclasses.field(default_factory=functools.partial(_same, parameter.default))
-        )
-        fields.append((parameter.name, kind, default))
-    options = dataclasses.make_dataclass("FactoryOptions", fields, frozen=True, kw_only=True)
-
-    def build(name: str, num_envs: int, values: Any) -> Environment:
-        return _make_from_factory(id, num_envs, options_to_json(values))
-
-    return Adapter(
-        name=id,
-        options=options,
-        make=build,
-        names=lambda: (id,),
-        missing=lambda: None,
-        summary=(inspect.getdoc(factory) or "a factory of your own").partition("\n")[0],
-        default_num_envs=1,
-    )
-
-
-def _same(value: Any) -> Any:
-    return value

@@ -14,13 +14,8 @@ import numpy as np
 
 from heredity.common import formats
 from heredity.common.errors import RefusedError, StorageError, UsageError
-from heredity.common.files import (
-    check_hash,
-    seal_json,
-    sha256_bytes,
-    without_links,
-    write_atomically,
-)
+from heredity.common.files import seal_json, sha256_bytes, without_links, write_atomically
+from heredity.common.reading import check_hash
 from heredity.common.run_folder import RunFolder
 from heredity.common.tensors import read_tensors, tensor_bytes
 from heredity.policies.card import model_card

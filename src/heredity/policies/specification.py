@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,6 +77,12 @@ class PolicySpec:
             raise RefusedError(path, f"has format {value.get('format')!r}, not 'heredity.policy'")
         try:
             preprocessing = value["preprocessing"]
+            distribution = DistributionSpec(**value["distribution"])
+            _check_positive("initial_std", distribution.initial_std)
+            _check_positive("observation_clip", preprocessing["observation_clip"])
+            for name in ("normalize_observations", "normalize_rewards"):
+                if not isinstance(preprocessing[name], bool):
+                    raise ValueError(f"{name} {preprocessing[name]!r}: true or false was expected")
             critic = value["critic"]
             environment = value["environment"]
             if environment is not None and not (
@@ -88,9 +95,9 @@ class PolicySpec:
                 action_space=space_from_json(value["action_space"], path),
                 actor=NetworkSpec.from_json(value["actor"], path),
                 critic=None if critic is None else NetworkSpec.from_json(critic, path),
-                distribution=DistributionSpec(**value["distribution"]),
-                normalize_observations=bool(preprocessing["normalize_observations"]),
-                normalize_rewards=bool(preprocessing["normalize_rewards"]),
+                distribution=distribution,
+                normalize_observations=preprocessing["normalize_observations"],
+                normalize_rewards=preprocessing["normalize_rewards"],
                 observation_clip=float(preprocessing["observation_clip"]),
                 environment=environment,
                 algorithm=str(value["algorithm"]),
@@ -105,3 +112,9 @@ class PolicySpec:
         ) as error:
             problem = f"misses {error}" if isinstance(error, KeyError) else str(error)
             raise RefusedError(path, f"does not describe a policy ({problem})") from None
+
+
+def _check_positive(name: str, value: object) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < float(value) < math.inf:
+        raise ValueError(f"{name} {value!r}: a finite number > 0 was expected")

@@ -6,6 +6,7 @@ of nodes is. A space with symbolic sizes describes a family of problems; `bind` 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any, Self, TypeAlias
@@ -34,6 +35,26 @@ class Dim:
 Size: TypeAlias = int | Dim
 Bound: TypeAlias = float | tuple[Any, ...]
 """One number for all, or nested tuples; arrays are taken and turned into one of these."""
+
+
+DTYPES = (
+    "bool",
+    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
+    *(f"float{bits}" for bits in (16, 32, 64)),
+)
+
+
+def _dtype_name(given: Any) -> str:
+    """The name of a dtype that arrays of a box may have."""
+    # numpy takes None for float64, and has a parser of its own for texts with a comma.
+    name = ""
+    if given is not None and not (isinstance(given, str) and not given.lstrip("<>=|?").isalnum()):
+        with contextlib.suppress(TypeError, ValueError):
+            name = np.dtype(given).name
+    if name not in DTYPES:
+        told = repr(given) if len(repr(given)) < 80 else f"{repr(given)[:80]}…"
+        raise UsageError(f"Box dtype {told}: one of {', '.join(DTYPES)} was expected")
+    return name
 
 
 def _bind(size: Size, sizes: Mapping[str, int]) -> Size:
@@ -97,12 +118,12 @@ class Box(Space):
         shape: Sizes, outermost first; each a number or a `Dim`.
         low: Smallest value, one number or an array of `shape`. May be ``-inf``.
         high: Largest value.
-        dtype: numpy name of the dtype.
+        dtype: numpy name of the dtype: bool, or an integer or float of 8 to 64 bits.
         names: One name for each column of the last axis; () when nobody named them.
         static: Whether it stays the same within an episode (it is then stored once for it).
 
     Raises:
-        UsageError: when names and columns differ in number, or names repeat.
+        UsageError: when names and columns differ in number, or names repeat; for another dtype.
 
     Example:
         >>> Box((2,), names=("position", "velocity")).columns
@@ -119,7 +140,7 @@ class Box(Space):
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
         object.__setattr__(self, "names", tuple(self.names))
-        object.__setattr__(self, "dtype", np.dtype(self.dtype).name)
+        object.__setattr__(self, "dtype", _dtype_name(self.dtype))
         for size in self.shape:
             _check_size(size, "Box size")
         limits = np.iinfo(self.dtype) if np.issubdtype(self.dtype, np.integer) else None

@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from heredity.common.errors import RefusedError
+from heredity.common.errors import LostFolderError, RefusedError
 from heredity.common.files import (
-    check_hash,
+    check_in_place,
     folder_appearing_whole,
     point_symlink,
     remove_folder,
     remove_symlink,
     seal_json,
-    sha256_file,
     without_links,
 )
 from heredity.common.formats import CHECKPOINT, TRAINING_STATE
 from heredity.common.provenance import numerics, versions
+from heredity.common.reading import check_hash, sha256_file
 from heredity.common.run_folder import RunFolder, step_name
 from heredity.common.tensors import read_tensors, tensor_bytes
 from heredity.policies.files import load_policy, policy_files, write_policy_files
@@ -80,7 +80,11 @@ def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
 
     Raises:
         StorageError: when the disk refuses; earlier checkpoints are untouched.
+        LostFolderError: when the run is not there any more, so that nobody could resume it.
     """
+    check_in_place(folder.root)  # before its config.json is missed
+    if not folder.config.is_file():
+        raise LostFolderError(folder.root, "has lost its config.json while it was in use")
     place = folder.checkpoint(checkpoint.step)
     with folder_appearing_whole(place) as temporary:
         (temporary / "policy").mkdir()
@@ -131,9 +135,11 @@ def read_manifest(place: Path) -> dict[str, Any]:
         if part is None:
             continue
         for name, kind in kinds.items():
-            if not isinstance(part.get(name), kind):
-                told = f"{where} {name}".strip()
-                raise RefusedError(path, f"has {told} {part.get(name)!r}: it is no checkpoint's")
+            told = f"{where} {name}".strip()
+            if name not in part:
+                raise RefusedError(path, f"does not say {told}: it is no checkpoint's")
+            if not isinstance(part[name], kind):
+                raise RefusedError(path, f"has {told} {part[name]!r}: it is no checkpoint's")
     return manifest
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from heredity.common.errors import MissingExtraError, RefusedError, StorageError
+from heredity.common.errors import MissingExtraError, RefusedError, StorageError, UsageError
 from heredity.common.files import set_aside, write_atomically
 from heredity.common.run_folder import RunFolder, read_rows
 from heredity.training.evaluation import Evaluation
@@ -225,7 +225,13 @@ class WandbSink:
             import wandb
         except ModuleNotFoundError as error:
             raise MissingExtraError("Weights & Biases", "wandb", str(error)) from None
-        self._run = wandb.init(project=project, config=config, id=run_id, resume="allow")
+        try:
+            self._run = wandb.init(project=project, config=config, id=run_id, resume="allow")
+        except wandb.Error as error:
+            raise UsageError(
+                f"Weights & Biases refused: {error}. `wandb login` gives it a key; with "
+                "WANDB_MODE=offline it needs none"
+            ) from None
         # The step that the library counts by itself only grows, and a row given an earlier one is
         # dropped: it counts rows, and ours is the axis.
         self._run.define_metric(STEP, hidden=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from heredity.algorithms.ppo.config import PPOConfig
-from heredity.common.errors import RefusedError, UsageError
+from heredity.common.errors import MissingExtraError, RefusedError, UntrustedError, UsageError
 from heredity.common.formats import RUN
 from heredity.common.provenance import now, numerics, versions
 from heredity.common.run_folder import RunFolder
@@ -45,9 +46,16 @@ def read_settings(folder: RunFolder, record: dict[str, Any]) -> tuple[PPOConfig,
     if not isinstance(record.get("run_id"), str):
         raise RefusedError(folder.config, f"names the run_id {record.get('run_id')!r}")
     try:
-        return PPOConfig(**record["settings"]), RunSettings(**record["run"])
-    except (KeyError, TypeError, ValueError) as error:
+        config, settings = PPOConfig(**record["settings"]), RunSettings(**record["run"])
+    except (AttributeError, ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise RefusedError(folder.config, f"does not describe a run ({error})") from None
+    sizes = {**dataclasses.asdict(config), "evaluation_episodes": settings.evaluation_episodes}
+    for name, value in sizes.items():
+        parts = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(part, int) and part >= 2**31 for part in parts):
+            # No array has so many elements; some would even fail to be asked for.
+            raise RefusedError(folder.config, f"has {name} {value!r}: below 2**31 was expected")
+    return config, settings
 
 
 def recorded_environment(
@@ -56,12 +64,39 @@ def recorded_environment(
     """The environment that a record names, made again.
 
     Raises:
-        UsageError: when it names none, or one that may not be made without `trust`.
+        RefusedError: when what it names cannot be made.
+        UsageError: when it names none.
+        UntrustedError: when it names one that may not be made without `trust`.
+        MissingExtraError: when a library is not installed.
     """
     named = record.get("environment")
-    if not isinstance(named, dict):
+    if named is None:
         raise UsageError(f"{folder.root} names no environment: give it with --env (env)")
-    identity, options = named.get("id"), named.get("options")
-    if not isinstance(identity, str) or not isinstance(options, dict):
-        raise RefusedError(folder.config, f"does not name its environment (id, options): {named}")
-    return make_recorded(EnvironmentSpec(identity, options), num_envs, trust)
+    return make_named(named, num_envs, trust, folder.config)
+
+
+def make_named(named: Any, num_envs: int, trust: Sequence[str], path: Path) -> Environment:
+    """The environment that a file names, made; what is wrong with its name is wrong in the file.
+
+    Args:
+        named: Its ``id`` and ``options`` as they were read.
+        num_envs: How many copies.
+        trust: Ids that the person vouches for.
+        path: Of the file.
+
+    Raises:
+        RefusedError: when what it names cannot be made.
+        UntrustedError: when it names one that may not be made without `trust`.
+        MissingExtraError: when a library is not installed.
+    """
+    identity, options = (
+        (named.get("id"), named.get("options")) if isinstance(named, Mapping) else (None, None)
+    )
+    if not isinstance(identity, str) or not isinstance(options, Mapping):
+        raise RefusedError(path, f"does not name its environment (id, options): {named!r}")
+    try:
+        return make_recorded(EnvironmentSpec(identity, dict(options)), num_envs, trust)
+    except (MissingExtraError, UntrustedError):
+        raise  # not the file's fault: the person installs it, or vouches for it
+    except UsageError as error:
+        raise RefusedError(path, f"names an environment that cannot be made: {error}") from error

@@ -14,14 +14,13 @@ from typing import Any
 
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.config import PPOConfig
-from heredity.common.errors import MismatchError, UsageError
+from heredity.common.errors import UsageError
 from heredity.common.files import (
     FolderLock,
     seal_json,
     sweep_temporaries,
     write_atomically,
 )
-from heredity.common.provenance import numerics, versions
 from heredity.common.run_folder import RunFolder
 from heredity.environments import (
     Environment,
@@ -30,6 +29,7 @@ from heredity.environments import (
 from heredity.policies import Lineage, LineageEntry
 from heredity.training.callbacks import Callback, CallbackLike, as_callbacks, with_children
 from heredity.training.checkpoints import Checkpoint, newest_whole_checkpoint, point_links
+from heredity.training.continuity import changed_settings, check_policy, numeric_differences
 from heredity.training.evaluation import Evaluator, evaluation_copy
 from heredity.training.events import Event
 from heredity.training.loop import Run
@@ -226,7 +226,7 @@ def _resume(
             record["run_id"], runner, environment, settings, folder, callbacks, record, made
         )
     else:
-        changed = _changed(before, record, recorded, settings)
+        changed = changed_settings(before, record, recorded, settings)
         run = _resumed(
             checkpoint, runner, environment, settings, folder, callbacks, record, changed, made
         )
@@ -237,17 +237,6 @@ def _resume(
     record = {**record, "run": dataclasses.asdict(settings), "total_timesteps": total}
     write_atomically(folder.config, seal_json(record))
     return run
-
-
-def _changed(
-    before: dict[str, Any], now: dict[str, Any], recorded: RunSettings, settings: RunSettings
-) -> dict[str, Any]:
-    """What a resume was told to do otherwise from now on, by name."""
-    old, new = dataclasses.asdict(recorded), dataclasses.asdict(settings)
-    changed = {name: value for name, value in new.items() if value != old[name]}
-    if now["environment"] != before["environment"]:
-        changed["environment"] = now["environment"]
-    return changed
 
 
 def _warn_of_idle_end(config: PPOConfig, settings: RunSettings) -> None:
@@ -277,21 +266,14 @@ def _resumed(
 ) -> Run:
     place = folder.checkpoint(checkpoint.step)
     spec = runner.algorithm.spec
-    # The person may give another environment with the same spaces; nothing else may differ.
-    nameless = [dataclasses.replace(one, environment=None) for one in (checkpoint.spec, spec)]
-    if nameless[0].to_json() != nameless[1].to_json():
-        raise MismatchError(
-            "the checkpoint's policy is another than config.json describes",
-            "Settings of the networks and spaces cannot change within a run",
-            place,
-        )
+    check_policy(checkpoint.spec, spec, place)
     exactness = runner.load(checkpoint.policy, checkpoint.state, None)
 
     notes = checkpoint.notes
     reasons = [exactness.reason] if not exactness.exact else []
     if "environment" in changed:
         reasons.append("it goes on in another environment than it began in")
-    reasons += _numeric_differences(notes)
+    reasons += numeric_differences(notes)
     if reasons:
         log.warning("this resume is not exact: %s", "; ".join(reasons))
     policy_hash = content_hash(unflatten(checkpoint.policy))
@@ -326,17 +308,6 @@ def _resumed(
         saved_at=checkpoint.step,
         held=made,
     )
-
-
-def _numeric_differences(notes: dict[str, Any]) -> list[str]:
-    """What is other than when the checkpoint was written and may change bits."""
-    differences = []
-    for kind, current in (("numerics", numerics()), ("versions", versions())):
-        for name, saved in notes.get(kind, {}).items():
-            now_is = current.get(name)
-            if name != "safetensors" and saved != now_is:  # its files are compared by bytes
-                differences.append(f"{name} was {saved or 'unset'}, is {now_is or 'unset'}")
-    return differences
 
 
 def _make_runner(config: PPOConfig, environment: Environment, settings: RunSettings) -> Runner:

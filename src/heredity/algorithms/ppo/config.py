@@ -164,6 +164,11 @@ class PPOConfig:
             value = getattr(self, name)
             if value < 1:
                 raise UsageError(f"{name} {value!r}: a whole number >= 1 was expected")
+        if self.num_transitions >= 2**31:
+            raise UsageError(
+                f"num_envs * num_steps = {self.num_envs} * {self.num_steps}: below 2**31 was "
+                "expected"
+            )
         if self.num_transitions % self.num_minibatches:
             raise UsageError(
                 f"num_minibatches {self.num_minibatches} does not divide num_envs * num_steps = "

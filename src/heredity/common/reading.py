@@ -1,0 +1,110 @@
+"""Reading files that anybody may have put there: only what is a file, and no more than it may hold.
+
+A name in a run or policy folder may be a pipe that nobody writes into, or a link to a device
+without an end; opening the one waits for ever, reading the other takes all memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from heredity.common.errors import RefusedError
+
+MOST_TEXT = 256 * 2**20  # bytes; a scene with its meshes is the largest JSON there is
+MOST_TABLE = 2**30  # bytes of metrics.csv or evaluations.npz
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
+
+
+@contextlib.contextmanager
+def open_regular(path: Path, *, most: int | None = None, remedy: str = "") -> Iterator[BinaryIO]:
+    """Open a file to read its bytes, if it is one.
+
+    Args:
+        path: Of the file; a link is followed.
+        most: Bytes that it may hold; None for any number.
+        remedy: What the person can do when it is refused.
+
+    Raises:
+        RefusedError: when it is missing, no regular file, or too large; when it cannot be read,
+            then or in the block.
+    """
+    try:
+        stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - closed below
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # or a name with a zero in it
+        raise RefusedError(path, "is missing", remedy) from None
+    except OSError as error:
+        raise RefusedError(path, f"cannot be read ({error.strerror})", remedy) from None
+    with stream:
+        # What was opened is looked at, because what the name leads to may change.
+        status = os.fstat(stream.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise RefusedError(path, "is a pipe, socket or device, a file was expected", remedy)
+        if most is not None and status.st_size > most:
+            raise RefusedError(
+                path, f"holds {status.st_size:,} bytes, at most {most:,} were expected", remedy
+            )
+        try:
+            yield stream
+        except OSError as error:  # a bad sector
+            raise RefusedError(path, f"cannot be read ({error.strerror or error})", remedy) from None
+
+
+def read_text(path: Path, most: int = MOST_TEXT) -> str:
+    """A text file's content byte for byte.
+
+    Args:
+        path: Of the file.
+        most: Bytes that it may hold.
+
+    Raises:
+        RefusedError: when it is missing, no regular file, too large, or not UTF-8.
+    """
+    with open_regular(path, most=most) as stream:
+        # In binary, because text mode takes "\r" for "\n", so that an altered byte would not be
+        # seen; and no more than that, because some files of the kernel's give more than they say.
+        content = stream.read(most)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise RefusedError(path, f"is not UTF-8 text ({error.reason})", "It was altered") from None
+
+
+def sha256_file(path: Path, remedy: str = "") -> str:
+    """The SHA-256 of a file's bytes in hexadecimal.
+
+    Raises:
+        RefusedError: when it is missing, no regular file, or cannot be read.
+    """
+    with open_regular(path, remedy=remedy) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_hash(path: Path, expected: object, record: str) -> None:
+    """See that a file's bytes are those that a record speaks of.
+
+    Args:
+        path: Of the file.
+        expected: Their SHA-256 in hexadecimal.
+        record: What says so, for the error.
+
+    Raises:
+        RefusedError: when it is missing, cannot be read, or has other bytes.
+    """
+    remedy = "Use another copy or an earlier checkpoint"
+    found = sha256_file(path, remedy)
+    if found != expected:
+        raise RefusedError(
+            path,
+            f"was altered or torn: {record} says sha256 {str(expected)[:12]}…, "
+            f"its bytes give {found[:12]}…",
+            remedy,
+        )

@@ -1,0 +1,67 @@
+"""What is other in a resume than in the run it goes on with: refused, recorded, or told."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from heredity.common.errors import MismatchError
+from heredity.common.provenance import numerics, versions
+from heredity.policies import PolicySpec
+from heredity.spaces import space_difference
+from heredity.training.settings import RunSettings
+
+
+def check_policy(saved: PolicySpec, now: PolicySpec, place: Path) -> None:
+    """See that the policy of a checkpoint is the one that the run would make now.
+
+    Args:
+        saved: Of the checkpoint.
+        now: From config.json and the environment.
+        place: The checkpoint's folder, for the error.
+
+    Raises:
+        MismatchError: naming what differs.
+    """
+    for what, own, other in (
+        ("observations", saved.observation_space, now.observation_space),
+        ("actions", saved.action_space, now.action_space),
+    ):
+        difference = space_difference(own, other)
+        if difference:
+            raise MismatchError(
+                f"the environment's {what} are not those of the run: {difference}",
+                "Go on in the environment that it began in, or one with the same spaces",
+                place,
+            )
+    # The person may give another environment with the same spaces; nothing else may differ.
+    nameless = [dataclasses.replace(one, environment=None) for one in (saved, now)]
+    if nameless[0].to_json() != nameless[1].to_json():
+        raise MismatchError(
+            "the checkpoint's policy is another than config.json describes",
+            "Settings of the networks, and the bounds of spaces, cannot change within a run",
+            place,
+        )
+
+
+def changed_settings(
+    before: dict[str, Any], now: dict[str, Any], recorded: RunSettings, settings: RunSettings
+) -> dict[str, Any]:
+    """What a resume was told to do otherwise from now on, by name."""
+    old, new = dataclasses.asdict(recorded), dataclasses.asdict(settings)
+    changed = {name: value for name, value in new.items() if value != old[name]}
+    if now["environment"] != before["environment"]:
+        changed["environment"] = now["environment"]
+    return changed
+
+
+def numeric_differences(notes: dict[str, Any]) -> list[str]:
+    """What is other than when the checkpoint was written and may change bits."""
+    differences = []
+    for kind, current in (("numerics", numerics()), ("versions", versions())):
+        for name, saved in notes.get(kind, {}).items():
+            now_is = current.get(name)
+            if name != "safetensors" and saved != now_is:  # its files are compared by bytes
+                differences.append(f"{name} was {saved or 'unset'}, is {now_is or 'unset'}")
+    return differences
