@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +31,10 @@ def test_watch_it_grow_keeps_and_renders_every_policy(
 ):
     import heredity as hd
 
+    """On a body that compiles in seconds; the ant itself takes minutes."""
     monkeypatch.chdir(tmp_path)
+    smaller = functools.partial(hd.make, "brax/inverted_pendulum")
+    monkeypatch.setattr(hd, "make", lambda id, **options: smaller(**options))
     module = example("watch_it_grow")
     module.main(120, num_envs=4, num_steps=15, num_minibatches=2)
     steps = sorted(int(page.stem) for page in (module.RUN / "mine").glob("*.html"))

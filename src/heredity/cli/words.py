@@ -99,7 +99,7 @@ def seconds_in_words(seconds: float) -> str:
     """A duration.
 
     Example:
-        >>> [seconds_in_words(seconds) for seconds in (58.05, 754.0, 7620.0)]
+        >>> [seconds_in_words(seconds) for seconds in (58.06, 754.0, 7620.0)]
         ['58.1 s', '12 min 34 s', '2 h 7 min']
     """
     if seconds < 60:

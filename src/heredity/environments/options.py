@@ -31,13 +31,13 @@ def build_options(kind: type[Options], given: Mapping[str, Any], owner: str) -> 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
         ... class Demo:
-        ...     backend: Literal["mjx", "spring"] = "spring"
-        >>> build_options(Demo, {"backend": "mjx"}, "demo")
-        Demo(backend='mjx')
-        >>> build_options(Demo, {"backend": "mx"}, "demo")
+        ...     length: int = 10
+        >>> build_options(Demo, {"length": 3}, "demo")
+        Demo(length=3)
+        >>> build_options(Demo, {"length": "long"}, "demo")
         Traceback (most recent call last):
             ...
-        heredity.common.errors.UsageError: option backend='mx' of demo: 'mjx' or 'spring' expected
+        heredity.common.errors.UsageError: option length='long' of demo: a whole number expected
     """
     names = [field.name for field in dataclasses.fields(kind)]  # pyright: ignore[reportArgumentType]
     hints = typing.get_type_hints(kind)
