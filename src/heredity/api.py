@@ -21,7 +21,6 @@ from heredity.environments import (
     JaxEnvironment,
     check_id,
     make,
-    make_recorded,
     not_an_environment,
 )
 from heredity.policies import Policy
@@ -30,7 +29,7 @@ from heredity.training.checkpoints import newest_whole_checkpoint
 from heredity.training.evaluation import Evaluation, Evaluator
 from heredity.training.events import Event
 from heredity.training.progress import ProgressBarCallback
-from heredity.training.record import read_settings, recorded_environment
+from heredity.training.record import make_named, read_settings, recorded_environment
 from heredity.training.session import begin_run, resume_run
 from heredity.training.settings import RunSettings
 
@@ -51,10 +50,10 @@ class PPO:
         preset: ``auto`` for the tuned settings of this environment if there are any, ``none``, or
             the id of an environment whose settings are wanted.
         config: All settings at once, instead of a preset.
-        settings: Fields of `PPOConfig` that are to be others.
+        settings: Fields of `PPOConfig` to override.
 
     Raises:
-        UnknownNameError: for a setting, preset or environment nobody knows.
+        UnknownNameError: for an unknown setting, preset or environment.
         UsageError: for what is no environment, such as an object of Gymnasium.
 
     Example:
@@ -313,13 +312,13 @@ def evaluate_policy(
     """Play whole episodes and return what was reached.
 
     Args:
-        policy: Whose actions are taken.
+        policy: To evaluate.
         env: Id or environment; default: the one the policy was trained in. A host environment is
             played as it is, wrappers and changes included, and is left in the middle of an episode:
             give another than a run is training in.
         n_eval_episodes: How many episodes.
         deterministic: Whether to take the most likely actions.
-        seed: Decides first states and draws.
+        seed: Of first states and sampled actions.
         trust: Ids that the policy's file may name although they are not built in.
         options: Of the environment, when `env` is an id.
 
@@ -344,8 +343,8 @@ def evaluate_policy(
         named = policy.spec.environment
         if named is None:
             raise UsageError("the policy names no environment: give one with env")
-        spec = EnvironmentSpec(named["id"], named.get("options", {}))
-        environment = made = make_recorded(spec, min(n_eval_episodes, 8), trust)
+        source = Path("config.json")  # of the policy, wherever it was loaded from
+        environment = made = make_named(named, min(n_eval_episodes, 8), trust, source)
     policy.check_spaces(environment.observation_space, environment.action_space)
     try:
         evaluator = Evaluator(

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from heredity.common import files
-from heredity.common.errors import StorageError, UsageError
+from heredity.common.errors import LostFolderError, StorageError, UsageError
 from heredity.common.files import (
     LOCK,
     REPLACED_PREFIX,
@@ -18,10 +19,10 @@ from heredity.common.files import (
     remove_folder,
     set_aside,
     sha256_bytes,
-    sha256_file,
     sweep_temporaries,
     write_atomically,
 )
+from heredity.common.reading import sha256_file
 
 
 def left_over(folder: Path) -> list[str]:
@@ -301,6 +302,52 @@ def test_a_lock_follows_no_link(tmp_path: Path):
     with pytest.raises(StorageError, match=r"\.lock: could not be written"):
         FolderLock(tmp_path / "run")
     assert (tmp_path / "precious").read_text() == "mine"
+
+
+@pytest.mark.parametrize("lost", ["moved", "removed", "replaced", "unlocked"])
+def test_what_is_locked_is_written_only_where_it_is(tmp_path: Path, lost: str):
+    run = tmp_path / "run"
+    lock = FolderLock(run)
+    write_atomically(run / "a" / "file", "x")
+    if lost == "unlocked":
+        (run / LOCK).unlink()
+    else:
+        run.rename(tmp_path / "elsewhere")
+    if lost == "replaced":
+        run.mkdir()
+        (run / LOCK).touch()
+    if lost == "removed":
+        shutil.rmtree(tmp_path / "elsewhere")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(LostFolderError, match=rf"^{run}: was moved, removed or replaced"):
+        write_atomically(run / "a" / "file", "y")
+    with (
+        pytest.raises(LostFolderError, match="resume it where it lies now"),
+        folder_appearing_whole(run / "b"),
+    ):
+        pytest.fail("there is nothing to fill")
+    assert sorted(tmp_path.rglob("*")) == before
+    write_atomically(tmp_path / "run-2" / "file", "z")  # no business of the lock's
+    if lost == "moved":
+        (tmp_path / "elsewhere").rename(run)
+        write_atomically(run / "a" / "file", "y")
+    lock.close()
+    write_atomically(run / "c", "z")
+
+
+def test_a_relative_folder_is_lost_with_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    lock = FolderLock(Path("run"))
+    monkeypatch.chdir(tmp_path / "other")
+    with pytest.raises(LostFolderError, match="changed its current directory"):
+        write_atomically(Path("run/file"), "x")
+    assert not list((tmp_path / "other").iterdir())
+    monkeypatch.chdir(tmp_path)
+    write_atomically(Path("run/file"), "x")
+    lock.close()
 
 
 def test_a_forked_worker_does_not_keep_the_lock(tmp_path: Path):

@@ -1,24 +1,19 @@
-"""JSON, seals and hashes of `heredity.common.files`; what writes is in test_files.py."""
+"""JSON, seals and links of `heredity.common.files`; what writes is in test_files.py."""
 
-import errno
 import json
-import os
 from pathlib import Path
 
 import pytest
 
-from heredity.common import files
 from heredity.common.errors import RefusedError
 from heredity.common.files import (
-    check_hash,
     check_seal,
     dump_json,
     parse_json,
-    read_text,
     seal_json,
-    sha256_bytes,
     without_links,
 )
+from heredity.common.reading import read_text
 
 VALUE = {
     "name": 'ant, "quoted", ünïcode\nand a newline',
@@ -57,6 +52,8 @@ def test_json_has_no_infinite_numbers(number: float):
         '{"a": ' + "[" * 100_000,
         '{"a": ' + "9" * 5_000 + "}",
         '{"a": 1} {"b": 2}',
+        '{"a": ["\\ud800"]}',
+        '{"\\uDFFF": 1}',
     ],
     ids=lambda text: text[:12],
 )
@@ -65,22 +62,8 @@ def test_what_is_no_json_object_is_refused_by_name(text: str):
         parse_json(text, "some/file.json")
 
 
-def test_reading_refuses_by_name(tmp_path: Path):
-    with pytest.raises(RefusedError, match=r"absent\.json: is missing"):
-        read_text(tmp_path / "absent.json")
-    (tmp_path / "file").write_text("{}")
-    with pytest.raises(RefusedError, match="is missing"):
-        read_text(tmp_path / "file" / "below.json")
-    with pytest.raises(RefusedError, match="cannot be read"):
-        read_text(tmp_path)
-    (tmp_path / "latin.json").write_bytes(b'{"a": "\xff"}')
-    with pytest.raises(RefusedError, match=r"latin\.json: is not UTF-8"):
-        read_text(tmp_path / "latin.json")
-
-
-def test_text_is_read_byte_for_byte(tmp_path: Path):
-    (tmp_path / "text").write_bytes(b"a\r\nb\rc\n")
-    assert read_text(tmp_path / "text") == "a\r\nb\rc\n"
+def test_escaped_characters_are_read():
+    assert parse_json('{"a": "\\u0007 \\ud83d\\ude00"}', "x") == {"a": "\a 😀"}
 
 
 # --- seals ----------------------------------------------------------------------------------------
@@ -130,28 +113,7 @@ def test_what_has_no_seal_is_refused():
             check_seal(dump_json(value), "x")
 
 
-# --- hashes and links ---------------------------------------------------------------------------
-
-
-def test_a_file_has_the_bytes_that_a_record_speaks_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    path = tmp_path / "file"
-    with pytest.raises(RefusedError, match="file: is missing"):
-        check_hash(path, sha256_bytes(b"x"), "the list")
-    path.write_bytes(b"x")
-    check_hash(path, sha256_bytes(b"x"), "the list")
-    for expected in (sha256_bytes(b"y"), None, 3):
-        with pytest.raises(RefusedError, match="altered or torn: the list says sha256"):
-            check_hash(path, expected, "the list")
-
-    def broken(path: Path) -> str:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    # A bad sector: one copy is lost, which is no reason not to try another.
-    monkeypatch.setattr(files, "sha256_file", broken)
-    with pytest.raises(RefusedError, match=r"file: cannot be read \(Input/output error\)"):
-        check_hash(path, sha256_bytes(b"x"), "the list")
+# --- links ---------------------------------------------------------------------------
 
 
 def test_a_folder_without_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from heredity.common import run_folder
 from heredity.common.errors import RefusedError
 from heredity.common.files import dump_json, seal_json
 from heredity.common.formats import EVALUATION, RUN
@@ -84,6 +85,18 @@ def test_altered_evaluations_are_refused_whatever_numpy_makes_of_them(tmp_path: 
     with zipfile.ZipFile(folder.evaluations, "w") as archive:
         archive.writestr("timesteps.npy", npy("(1,)"))
     assert folder.read_evaluations()["timesteps"].tolist() == [0.0]
+
+
+def test_evaluations_unpack_to_no_more_than_they_may_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = RunFolder(tmp_path)
+    np.savez_compressed(folder.evaluations, timesteps=np.zeros(100_000))
+    assert folder.read_evaluations()["timesteps"].size == 100_000
+    monkeypatch.setattr(run_folder, "MOST_TABLE", 10_000)
+    assert folder.evaluations.stat().st_size < 10_000
+    with pytest.raises(RefusedError, match=r"evaluations\.npz: .*it unpacks to 800,128 bytes"):
+        folder.read_evaluations()
 
 
 def test_evaluations_run_no_code(tmp_path: Path):

@@ -180,7 +180,7 @@ def test_what_cannot_be_led_back_says_so(forgets, reason):
     exactness = again.restore(saved)
     assert not exactness.exact
     assert re.search(reason, exactness.reason)
-    assert "begun anew" in exactness.reason
+    assert "restarted" in exactness.reason
     # All begin their next episodes, and training can go on.
     np.testing.assert_array_equal(again.episode_lengths, [0, 0, 0])
     np.testing.assert_array_equal(again.save()["episode_indices"], [1, 1, 1])

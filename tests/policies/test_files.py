@@ -14,7 +14,8 @@ import pytest
 from small_policy import build
 
 from heredity.common.errors import RefusedError, StorageError
-from heredity.common.files import dump_json, seal_json, sha256_file
+from heredity.common.files import dump_json, seal_json
+from heredity.common.reading import sha256_file
 from heredity.common.tensors import read_tensors, tensor_bytes
 from heredity.policies import Policy
 from heredity.policies.files import load_policy
@@ -283,6 +284,13 @@ CONFIGS = {
     "float box": put("observation_space", "shape", value=[2.5]),
     "unknown dtype": put("observation_space", "dtype", value="object"),
     "no dtype": put("observation_space", "dtype", value="no-such"),
+    "dtype of commas": put("observation_space", "dtype", value=","),
+    "dtype of digits": put("observation_space", "dtype", value="9" * 5000),
+    "dtype null": put("observation_space", "dtype", value=None),
+    "wide dtype": put("observation_space", "dtype", value="longdouble"),
+    "complex dtype": put("observation_space", "dtype", value="complex64"),
+    "text dtype": put("observation_space", "dtype", value="U"),
+    "dtype of fields": put("observation_space", "dtype", value="f4,f4"),
     "bound of text": put("observation_space", "low", value="low"),
     "bound of huge number": put("observation_space", "low", value=10**400),
     "symbolic": put("observation_space", "shape", value=[{"dim": "nodes"}]),
@@ -294,6 +302,15 @@ CONFIGS = {
     "deep space": put("observation_space", value=nested(300)),
     "preprocessing gone": lambda record: record.pop("preprocessing"),
     "clip is a list": put("preprocessing", "observation_clip", value=[]),
+    "clip is a text": put("preprocessing", "observation_clip", value="nan"),
+    "clip is zero": put("preprocessing", "observation_clip", value=0),
+    "clip is negative": put("preprocessing", "observation_clip", value=-1.0),
+    "clip is huge": put("preprocessing", "observation_clip", value=10**400),
+    "clip is true": put("preprocessing", "observation_clip", value=True),
+    "normalize is a text": put("preprocessing", "normalize_observations", value="false"),
+    "deviation is a text": put("distribution", "initial_std", value="nan"),
+    "deviation is zero": put("distribution", "initial_std", value=0.0),
+    "deviation is negative": put("distribution", "initial_std", value=-1),
     "environment without id": put("environment", value={"options": {}}),
     "environment is text": put("environment", value="brax/ant"),
     "environment options": put("environment", "options", value=["os.system"]),

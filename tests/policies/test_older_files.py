@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from heredity.common.errors import RefusedError
-from heredity.common.files import seal_json, sha256_file
+from heredity.common.files import seal_json
 from heredity.common.formats import LINEAGE, POLICY, WEIGHTS
+from heredity.common.reading import sha256_file
 from heredity.common.tensors import read_tensors, tensor_bytes
 from heredity.policies import Policy
 from heredity.weights import content_hash, flatten, unflatten

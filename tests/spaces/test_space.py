@@ -1,5 +1,6 @@
 """Spaces: what they accept, draw, bind, and refuse."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -61,6 +62,11 @@ def test_integers_without_bounds_have_those_of_their_dtype():
     assert (box.low, box.high) == (0, 255)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "<f4", np.float32, np.dtype("float32"), jnp.float32])
+def test_a_dtype_goes_by_its_name(dtype):
+    assert Box((2,), dtype=dtype) == Box((2,))
+
+
 def test_columns():
     assert Box((2,)).columns == ("0", "1")
     assert Box((5, 2), names=("x", "y")).columns == ("x", "y")
@@ -105,6 +111,10 @@ def test_a_dict_keeps_the_order_of_its_names():
         (lambda: Box((2,), names=("a",)), "names 1 columns, its last axis is 2"),
         (lambda: Box((2,), names=("a", "a")), "repeat: a"),
         (lambda: Box((3,), low=(0.0, 1.0)), r"low has shape \(2,\)"),
+        (lambda: Box((3,), dtype="complex64"), "dtype 'complex64': one of bool, int8"),
+        (lambda: Box((3,), dtype=","), "dtype ','"),
+        (lambda: Box((3,), dtype="9" * 5000), "dtype '9999.*: one of bool"),
+        (lambda: Box((3,), dtype=None), "dtype None"),  # pyright: ignore[reportArgumentType]
         (lambda: Discrete(2, names=("only",)), "was given 1 names"),
         (lambda: Dim("two words"), "an identifier"),
         (lambda: MultiDiscrete(()), "at least one choice"),

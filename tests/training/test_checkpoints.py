@@ -56,6 +56,8 @@ def test_round_trip(place: Path, tmp_path: Path):
     assert checkpoint.notes["exactness"] == {"exact": True, "reason": ""}
     notes = {n: v for n, v in checkpoint.notes.items() if n not in ("versions", "numerics")}
     again = RunFolder(tmp_path / "again")
+    again.root.mkdir()
+    again.config.touch()
     write_checkpoint(again, dataclasses.replace(checkpoint, notes=notes))
     for name in FILES:
         assert (again.checkpoint(768) / name).read_bytes() == (place / name).read_bytes()

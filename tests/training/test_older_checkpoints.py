@@ -1,5 +1,6 @@
 """Checkpoints of other releases, and manifests that somebody made to look whole."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from tiny_runs import resume
 
 from heredity.common.errors import RefusedError
-from heredity.common.files import seal_json, sha256_file
+from heredity.common.files import seal_json
 from heredity.common.formats import CHECKPOINT, RUN, TRAINING_STATE
+from heredity.common.reading import sha256_file
 from heredity.common.run_folder import RunFolder
 from heredity.common.tensors import read_tensors, tensor_bytes
 from heredity.training import checkpoints
@@ -103,12 +105,9 @@ def test_a_state_with_another_header_is_refused(place: Path, header: dict[str, s
 @pytest.mark.parametrize(
     "change",
     [
-        {"best": {}},
         {"best": {"step": "768", "mean": 1.0}},
         {"best": {"step": 768, "mean": None}},
-        {"exactness": {}},
         {"exactness": {"exact": True, "reason": None}},
-        {"owed": {"log": True}},
         {"owed": {"log": 1, "evaluation": True, "snapshot": True, "checkpoint": True}},
     ],
     ids=str,
@@ -116,6 +115,25 @@ def test_a_state_with_another_header_is_refused(place: Path, header: dict[str, s
 def test_a_forged_memory_is_refused(place: Path, change: dict[str, Any]):
     rewrite(place, lambda record: record.update(change))
     refused(place, f"{place / MANIFEST}: has {next(iter(change))} ")
+
+
+@pytest.mark.parametrize(
+    ("take", "told"),
+    [
+        (lambda record: record.pop("best"), "best"),
+        (lambda record: record.pop("owed"), "owed"),
+        (lambda record: record.pop("elapsed"), "elapsed"),
+        (lambda record: record["best"].pop("mean"), "best mean"),
+        (lambda record: record.update(exactness={}), "exactness exact"),
+        (lambda record: record.update(owed={"log": True}), "owed evaluation"),
+    ],
+    ids=["best", "owed", "elapsed", "best mean", "exactness", "owed log"],
+)
+def test_a_memory_with_gaps_is_refused(
+    place: Path, take: Callable[[dict[str, Any]], Any], told: str
+):
+    rewrite(place, take)
+    refused(place, f"{place / MANIFEST}: does not say {told}:")
 
 
 @pytest.mark.parametrize("name", ["../../../config.json", "/etc/hostname", "policy/../x"])
@@ -134,10 +152,10 @@ def test_a_bad_sector_costs_one_checkpoint(run: Path, monkeypatch: pytest.Monkey
     def check_hash(path: Path, expected: object, record: str) -> None:
         with monkeypatch.context() as patched:
             if path == bad:
-                patched.setattr(Path, "open", broken)
+                patched.setattr(hashlib, "file_digest", broken)
             real(path, expected, record)
 
-    def broken(path: Path, mode: str) -> None:
+    def broken(stream: object, digest: str) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(checkpoints, "check_hash", check_hash)

@@ -115,7 +115,7 @@ def environment_options(environment_id: str | None) -> type:
     """The dataclass of options that an environment's adapter has.
 
     Raises:
-        UnknownNameError: for an id nobody answers to.
+        UnknownNameError: for an unknown id.
     """
     if environment_id is None:
         return NoOptions
@@ -134,7 +134,7 @@ def environment_fields(
         otherwise: What its help says of leaving it out.
 
     Raises:
-        UnknownNameError: for an id nobody answers to.
+        UnknownNameError: for an unknown id.
     """
     options = environment_options(environment_id)
     argument = tyro.conf.arg(help=told, metavar="ID", help_behavior_hint=f"({otherwise})")

@@ -34,7 +34,7 @@ def kind_of(path: Path) -> Kind:
         return "run"
     raise RefusedError(
         path,
-        "is no policy, checkpoint, snapshot or run folder",
+        "is not a policy, checkpoint, snapshot or run folder",
         "A policy has config.json, model.safetensors and lineage.json",
     )
 

@@ -20,7 +20,7 @@ class UsageError(HeredityError, ValueError):
 
 
 class UnknownNameError(UsageError):
-    """A name that nobody answers to.
+    """An unknown name.
 
     Args:
         what: What kind of thing was named, for example ``"environment"``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -123,6 +124,8 @@ def _flush(path: Path) -> None:
 def _make_folders(folder: Path) -> None:
     """Make a folder and those it lies in; each new name is on the disk before anything in it."""
     if not folder.is_dir():
+        if folder in _held.values():  # it was there when it was locked
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(folder))
         _make_folders(folder.parent)
         folder.mkdir(exist_ok=True)
         _flush(folder.parent)
@@ -160,7 +163,7 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         temporary.replace(path)
         _flush(path.parent)
     except OSError as error:
-        raise StorageError(path, error) from error
+        raise _not_written(path, error) from error
     finally:
         _discard(temporary)  # after a failure or an interruption: else it is gone already
 
@@ -203,7 +206,7 @@ def folder_appearing_whole(path: Path) -> Iterator[Path]:
             temporary.rename(path)
             _flush(path.parent)
     except OSError as error:
-        raise StorageError(path, error) from error
+        raise _not_written(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -216,7 +219,7 @@ def point_symlink(link: Path, target: str) -> None:
         temporary.replace(link)
         _flush(link.parent)
     except OSError as error:
-        raise StorageError(link, error) from error
+        raise _not_written(link, error) from error
     finally:
         _discard(temporary)
 
@@ -233,7 +236,7 @@ def remove_symlink(link: Path) -> None:
         link.unlink()
         _flush(link.parent)
     except OSError as error:
-        raise StorageError(link, error) from error
+        raise _not_written(link, error) from error
 
 
 def set_aside(path: Path) -> Path:
@@ -249,7 +252,7 @@ def set_aside(path: Path) -> Path:
     try:
         path.rename(aside)
     except OSError as error:
-        raise StorageError(path, error) from error
+        raise _not_written(path, error) from error
     return aside
 
 
@@ -265,7 +268,7 @@ def remove_folder(path: Path) -> None:
         _flush(path.parent)
         shutil.rmtree(aside)
     except OSError as error:
-        raise StorageError(path, error) from error
+        raise _not_written(path, error) from error
 
 
 def sweep_temporaries(folder: Path) -> None:
@@ -328,6 +331,11 @@ def check_in_place(path: Path) -> None:
                 "was moved, removed or replaced while it was in use (or the program changed its "
                 "current directory)",
             )
+
+
+def _not_written(path: Path, error: OSError) -> StorageError:
+    check_in_place(path)  # that the folder is gone says more than that a file in it is
+    return StorageError(path, error)
 
 
 class FolderLock:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from heredity.common.errors import RefusedError
 
@@ -25,7 +25,9 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 @contextlib.contextmanager
-def open_regular(path: Path, *, most: int | None = None, remedy: str = "") -> Iterator[BinaryIO]:
+def open_regular(
+    path: Path, *, most: int | None = None, remedy: str = ""
+) -> Iterator[io.BufferedReader]:
     """Open a file to read its bytes, if it is one.
 
     Args:
@@ -55,7 +57,9 @@ def open_regular(path: Path, *, most: int | None = None, remedy: str = "") -> It
         try:
             yield stream
         except OSError as error:  # a bad sector
-            raise RefusedError(path, f"cannot be read ({error.strerror or error})", remedy) from None
+            raise RefusedError(
+                path, f"cannot be read ({error.strerror or error})", remedy
+            ) from None
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:

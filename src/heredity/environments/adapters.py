@@ -35,7 +35,7 @@ class Adapter:
         default_num_envs: How many copies are made when nobody says.
         distrust: Why a name that was read from a file is not made until a person vouches for it;
             None when it is harmless. Some names make a library import code.
-        check: Raises `UnknownNameError` for a name that nobody answers to; None when `names` and
+        check: Raises `UnknownNameError` for an unknown name; None when `names` and
             `lacking` are all that there is.
         lacking: Names of its own that cannot be made here, by what they need and how to get it.
     """

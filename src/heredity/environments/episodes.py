@@ -181,7 +181,7 @@ class SeededEpisodes:
         if problem:
             self._episodes[:] = saved["episode_indices"] + 1
             self._begin(np.ones(count, bool))
-            return Exactness(False, f"{problem}; all episodes were begun anew")
+            return Exactness(False, f"{problem}; all episodes were restarted")
         return Exactness(True, "")
 
     def _replay(self, saved: Mapping[str, np.ndarray]) -> str:

@@ -13,7 +13,7 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from heredity.common.errors import MissingExtraError, UnknownNameError, UsageError
+from heredity.common.errors import MissingExtraError, UnknownNameError, UntrustedError, UsageError
 from heredity.environments.adapters import Adapter, complete
 from heredity.environments.contract import Environment, EnvironmentSpec, not_an_environment
 from heredity.environments.factories import (
@@ -131,7 +131,7 @@ def make_recorded(
         else:
             problem = load_adapter(head).distrust(name)
         if problem:
-            raise UsageError(
+            raise UntrustedError(
                 f"the file names the environment {spec.id!r}, which {problem}, so making it could "
                 f"run code that the file chose: give the environment yourself with --env, or vouch "
                 f"for this one with --trust {spec.id} (in Python env=..., trust=[{spec.id!r}])"

@@ -131,7 +131,7 @@ def build_network(spec: NetworkSpec, observation_space: Space, output_size: int)
     """The network that a specification describes.
 
     Raises:
-        UnknownNameError: for a kind or an option nobody knows.
+        UnknownNameError: for an unknown kind or option.
     """
     if spec.kind not in _BUILDERS:
         raise UnknownNameError("network kind", spec.kind, _BUILDERS)

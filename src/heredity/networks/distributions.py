@@ -312,7 +312,7 @@ def build_distribution(spec: DistributionSpec, space: Space) -> Distribution:
 
     Raises:
         UsageError: when the family does not fit the space.
-        UnknownNameError: for a family nobody knows.
+        UnknownNameError: for an unknown family.
     """
     match spec.kind, space:
         case "categorical", Discrete():

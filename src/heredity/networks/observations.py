@@ -85,7 +85,7 @@ def features(space: Space, observation: Any) -> jax.Array:
             case Box():
                 shape = leaf.concrete_shape
                 batch = array.shape[: array.ndim - len(shape)]
-                # A number, not -1, which nobody could fill in for an empty batch.
+                # Not -1, which cannot be inferred for an empty batch.
                 parts.append(array.astype(jnp.float32).reshape((*batch, math.prod(shape))))
             case Discrete():
                 parts.append(jax.nn.one_hot(array - leaf.start, leaf.size, dtype=jnp.float32))

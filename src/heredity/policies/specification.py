@@ -115,6 +115,6 @@ class PolicySpec:
 
 
 def _check_positive(name: str, value: object) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < float(value) < math.inf:
+    number = float(value) if isinstance(value, int | float) else math.nan
+    if isinstance(value, bool) or not 0 < number < math.inf:
         raise ValueError(f"{name} {value!r}: a finite number > 0 was expected")

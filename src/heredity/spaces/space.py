@@ -6,8 +6,8 @@ of nodes is. A space with symbolic sizes describes a family of problems; `bind` 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Self, TypeAlias
 
@@ -46,14 +46,13 @@ DTYPES = (
 
 def _dtype_name(given: Any) -> str:
     """The name of a dtype that arrays of a box may have."""
-    # numpy takes None for float64, and has a parser of its own for texts with a comma.
-    name = ""
-    if given is not None and not (isinstance(given, str) and not given.lstrip("<>=|?").isalnum()):
-        with contextlib.suppress(TypeError, ValueError):
-            name = np.dtype(given).name
+    try:
+        name = "" if given is None else np.dtype(given).name  # which takes None for float64
+    except Exception:  # it has a parser of its own for texts, which raises whatever it meets
+        name = ""
     if name not in DTYPES:
-        told = repr(given) if len(repr(given)) < 80 else f"{repr(given)[:80]}…"
-        raise UsageError(f"Box dtype {told}: one of {', '.join(DTYPES)} was expected")
+        told, known = reprlib.repr(given), ", ".join(DTYPES)
+        raise UsageError(f"Box dtype {told}: one of {known} was expected")
     return name
 
 

@@ -172,7 +172,7 @@ class StopTrainingOnNoModelImprovement(Callback):
     it would have ended anyway.
 
     Args:
-        max_no_improvement_evals: How many are borne; one more ends the run.
+        max_no_improvement_evals: How many evaluations without improvement to tolerate.
         min_evals: Evaluations before counting begins.
     """
 

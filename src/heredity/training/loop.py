@@ -50,7 +50,7 @@ class Run:
         spec: Of the policy.
         lineage: Up to where this process begins; each rollback is added to it.
         folder: Where everything is written; None to keep nothing.
-        callbacks: Of the person.
+        callbacks: Of the user.
         sinks: Where rows of metrics go.
         memory: From the checkpoint this process begins at.
         saved_at: Step of that checkpoint, which need not be written again.
@@ -191,7 +191,7 @@ class Run:
         try:
             return tell(self.callbacks, event)
         except BaseException:
-            # A mistake in a callback loses no training either.
+            # An exception in a callback loses no training either.
             self._checkpoint(writer)
             raise
 
@@ -256,7 +256,7 @@ class Run:
             try:
                 evaluation = self.evaluator.evaluate(unflatten(leaves), self.settings.seed)
             except BaseException:
-                # Nor does a mistake in the environment that it is played in.
+                # Nor does one in the environment that it is played in.
                 self._save_owing(writer, due)
                 raise
         if evaluation is not None and not evaluation.is_finite:
@@ -364,7 +364,7 @@ class Run:
         set_aside_later(folder, good.step)
         exactness = self.runner.load(good.policy, good.state, attempt)
         if not exactness.exact:
-            log.warning("the episodes were begun anew: %s", exactness.reason)
+            log.warning("the episodes were restarted: %s", exactness.reason)
             self.memory.note_exactness([exactness.reason])
         for sink in self.sinks:
             sink.rewind(good.step)

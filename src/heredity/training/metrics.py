@@ -109,7 +109,7 @@ class CsvSink:
         try:
             return read_rows(self._path)
         except RefusedError as error:
-            log.warning("%s: begun anew; what was there is %s", error, set_aside(self._path))
+            log.warning("%s: restarted; what was there is %s", error, set_aside(self._path))
             return []
 
     def _rewrite(self, rows: list[dict[str, Any]]) -> None:
@@ -290,5 +290,5 @@ def _stored_evaluations(folder: RunFolder) -> dict[str, np.ndarray]:
             raise RefusedError(folder.evaluations, f"holds other arrays than evaluations: {shapes}")
         return stored
     except RefusedError as error:
-        log.warning("%s: begun anew; what was there is %s", error, set_aside(folder.evaluations))
+        log.warning("%s: restarted; what was there is %s", error, set_aside(folder.evaluations))
         return {}

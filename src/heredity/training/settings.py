@@ -11,7 +11,7 @@ from heredity.common.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
-    """What is done with an algorithm besides learning. Every frequency counts environment steps.
+    """How a run is evaluated, logged and saved. Every frequency counts environment steps.
 
     Args:
         total_timesteps: Where the run ends; rounded up to a whole iteration.

@@ -50,7 +50,7 @@ def collect(
 ) -> tuple[Experience, Rollout, dict[str, jax.Array]]:
     """Act for ``num_steps`` in every environment; a finished one begins anew.
 
-    Where a reset is dear, each environment gets one fresh first state an iteration, and an
+    Where a reset is expensive, each environment gets one fresh first state an iteration, and an
     environment that ends twice within an iteration begins both times from it.
 
     Returns:

@@ -52,7 +52,7 @@ def preset_config(name: str, environment_id: str) -> PPOConfig:
         environment_id: That is trained in.
 
     Raises:
-        UnknownNameError: for a preset nobody knows.
+        UnknownNameError: for an unknown preset.
 
     Example:
         >>> preset_config("auto", "gymnax/CartPole-v1").num_envs > 0
