@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from heredity.common.errors import LostFolderError, RefusedError, StorageError, UsageError
+from heredity.common.reading import ANOTHER_COPY
 
 SEAL_KEY = "sha256"
 _BLANK = "0" * 64
@@ -82,7 +83,7 @@ def check_seal(text: str, path: Path | str) -> dict[str, Any]:
         raise RefusedError(
             path,
             f"was altered: its seal says {digest[:12]}…, its bytes give {found[:12]}…",
-            "Use another copy or an earlier checkpoint",
+            ANOTHER_COPY,
         )
     del value[SEAL_KEY]
     return value

@@ -18,6 +18,11 @@ from heredity.common.errors import RefusedError
 
 MOST_TEXT = 256 * 2**20  # bytes; a scene with its meshes is the largest JSON there is
 MOST_TABLE = 2**30  # bytes of metrics.csv or evaluations.npz
+ANOTHER_COPY = "Use another copy or an earlier checkpoint"
+
+
+def _refused(path: Path, problem: str) -> RefusedError:
+    return RefusedError(path, problem, ANOTHER_COPY)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -25,15 +30,12 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 @contextlib.contextmanager
-def open_regular(
-    path: Path, *, most: int | None = None, remedy: str = ""
-) -> Iterator[io.BufferedReader]:
+def open_regular(path: Path, *, most: int | None = None) -> Iterator[io.BufferedReader]:
     """Open a file to read its bytes, if it is one.
 
     Args:
         path: Of the file; a link is followed.
         most: Bytes that it may hold; None for any number.
-        remedy: What the person can do when it is refused.
 
     Raises:
         RefusedError: when it is missing, no regular file, or too large; when it cannot be read,
@@ -42,24 +44,20 @@ def open_regular(
     try:
         stream = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - closed below
     except (FileNotFoundError, NotADirectoryError, ValueError):  # or a name with a zero in it
-        raise RefusedError(path, "is missing", remedy) from None
+        raise _refused(path, "is missing") from None
     except OSError as error:
-        raise RefusedError(path, f"cannot be read ({error.strerror})", remedy) from None
+        raise _refused(path, f"cannot be read ({error.strerror})") from None
     with stream:
         # What was opened is looked at, because what the name leads to may change.
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise RefusedError(path, "is a pipe, socket or device, a file was expected", remedy)
+            raise _refused(path, "is a pipe, socket or device, a file was expected")
         if most is not None and status.st_size > most:
-            raise RefusedError(
-                path, f"holds {status.st_size:,} bytes, at most {most:,} were expected", remedy
-            )
+            raise _refused(path, f"holds {status.st_size:,} bytes, at most {most:,} were expected")
         try:
             yield stream
         except OSError as error:  # a bad sector
-            raise RefusedError(
-                path, f"cannot be read ({error.strerror or error})", remedy
-            ) from None
+            raise _refused(path, f"cannot be read ({error.strerror or error})") from None
 
 
 def read_text(path: Path, most: int = MOST_TEXT) -> str:
@@ -79,16 +77,16 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as error:
-        raise RefusedError(path, f"is not UTF-8 text ({error.reason})", "It was altered") from None
+        raise _refused(path, f"is not UTF-8 text ({error.reason})") from None
 
 
-def sha256_file(path: Path, remedy: str = "") -> str:
+def sha256_file(path: Path) -> str:
     """The SHA-256 of a file's bytes in hexadecimal.
 
     Raises:
         RefusedError: when it is missing, no regular file, or cannot be read.
     """
-    with open_regular(path, remedy=remedy) as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -103,12 +101,10 @@ def check_hash(path: Path, expected: object, record: str) -> None:
     Raises:
         RefusedError: when it is missing, cannot be read, or has other bytes.
     """
-    remedy = "Use another copy or an earlier checkpoint"
-    found = sha256_file(path, remedy)
+    found = sha256_file(path)
     if found != expected:
-        raise RefusedError(
+        raise _refused(
             path,
             f"was altered or torn: {record} says sha256 {str(expected)[:12]}…, "
             f"its bytes give {found[:12]}…",
-            remedy,
         )

@@ -11,6 +11,7 @@ import safetensors
 from safetensors.numpy import save
 
 from heredity.common.errors import RefusedError
+from heredity.common.reading import ANOTHER_COPY
 
 
 def tensor_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
@@ -49,7 +50,7 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         RefusedError: when the file is missing, torn or not a safetensors file.
     """
     if not path.is_file():
-        raise RefusedError(path, "is missing")
+        raise RefusedError(path, "is missing", ANOTHER_COPY)
     try:
         with safetensors.safe_open(path, framework="numpy") as stream:
             metadata = stream.metadata() or {}
@@ -63,6 +64,6 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         ValueError,
     ) as error:
         raise RefusedError(
-            path, f"is not a whole safetensors file ({error})", "Use another copy"
+            path, f"is not a whole safetensors file ({error})", ANOTHER_COPY
         ) from None
     return tensors, dict(metadata)
