@@ -148,8 +148,8 @@ class PPO:
         self, directory: str | Path | None, callback: CallbackLike, given: dict[str, Any]
     ) -> Generator[Event]:
         """The events of a run from fresh weights, or of the one in the folder from where it is."""
-        if directory is not None and (not isinstance(directory, str | Path) or directory == ""):
-            raise UsageError(f"directory {directory!r}: the path of a folder was expected")
+        if directory is not None:
+            directory = _checked_directory(directory)
         if self._folder is not None:
             if directory is not None and Path(directory).resolve() != self._folder.root.resolve():
                 raise UsageError(
@@ -257,7 +257,7 @@ def resume(
         >>> [event.step for event in model.run(1_024, evaluate_every=512)]
         [1024]
     """
-    folder = RunFolder(Path(directory))
+    folder = RunFolder(_checked_directory(directory))
     record = folder.read_config(sealed=True)
     config, settings = read_settings(folder, record)
     if env is None:
@@ -276,6 +276,12 @@ def resume(
     if environment is not env:
         model._made_from = environment.spec
     return model
+
+
+def _checked_directory(directory: object) -> Path:
+    if not isinstance(directory, str | Path) or directory == "":
+        raise UsageError(f"directory {directory!r}: the path of a folder was expected")
+    return Path(directory)
 
 
 def _check_names(what: str, given: dict[str, Any], known: Sequence[str]) -> None:

@@ -1,7 +1,9 @@
+import dataclasses
+
 import pytest
 from command_line import TINY
 
-from heredity.cli.parsing import peek
+from heredity.cli.parsing import options_told, peek
 
 
 def test_peeking_takes_the_last_value():
@@ -71,3 +73,19 @@ def test_wrong_use_is_answered(heredity, tmp_path, words: list[str], told: str):
 def test_the_environment_is_needed(heredity):
     done = heredity("train", "ppo", "--total-timesteps", "64")
     assert done.code == 2 and "--env is needed" in done.err
+
+
+def test_options_of_the_recorded_environment_stay_unless_they_are_told():
+    @dataclasses.dataclass(frozen=True)
+    class Options:
+        length: int = 10
+        host: bool = False
+
+    recorded = {"id": "probe/a", "options": {"length": 3, "host": True}}
+    told = ["--env", "probe/a", "--env.length=7"]
+    assert options_told(Options(7), told, "probe/a", recorded) == {"length": 7, "host": True}
+    assert options_told(Options(), [], "probe/a", recorded) == {"length": 3, "host": True}
+    switched = ["--env.no-host"]
+    assert options_told(Options(), switched, "probe/a", recorded) == {"length": 3, "host": False}
+    for other in ({"id": "probe/b", "options": {"length": 3}}, None):
+        assert options_told(Options(), [], "probe/a", other) == {"length": 10, "host": False}

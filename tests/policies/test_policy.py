@@ -300,3 +300,21 @@ def test_acting_is_pure():
     assert not np.array_equal(act(policy.params, seen, key), act(other.params, seen, key))
     for one, two in itertools.combinations([policy, other], 2):
         assert one.policy_hash != two.policy_hash
+
+
+@pytest.mark.parametrize("space", [Discrete(4), Box((3,), 0, 255, "uint8")])
+def test_where_nothing_can_be_normalised_normalising_changes_nothing(space: Space):
+    policy = make(space, normalize_observations=True)
+    assert "normalizer" not in policy.params
+    value = samples(space, 1)[0]
+    assert policy.predict(value)[0] == make(space).predict(value)[0]
+
+
+@pytest.mark.parametrize("action", ["normal", "multi_discrete"])
+def test_where_sums_overflow_one_observation_acts_as_a_batch_of_one(action: str):
+    for seed in range(5):
+        policy = make(action=action, seed=seed)
+        value = np.full(3, 3e38, np.float32)
+        with np.errstate(all="ignore"):
+            single, batch = policy.predict(value)[0], policy.predict(value[None])[0]
+        np.testing.assert_array_equal(single, batch[0])

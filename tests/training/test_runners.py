@@ -11,6 +11,7 @@ from tiny_runs import CONFIG, environment
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.environments import Environment, HostEnvironment, JaxEnvironment
 from heredity.environments.probes import AlwaysTerminated
+from heredity.spaces import Discrete
 from heredity.training.runners import make_runner
 
 
@@ -48,3 +49,20 @@ class Telling(AlwaysTerminated):
 
 def test_what_an_environment_tells_is_logged():
     assert runner_in(Telling(3)).iterate(2)["environment/height"] == 1.5
+
+
+def test_normalising_where_nothing_can_be_normalised():
+    class Choices(AlwaysTerminated):
+        def __init__(self):
+            super().__init__(3)
+            self.observation_space = Discrete(2)
+
+        def reset(self, key):
+            state, _ = super().reset(key)
+            return state, jnp.int32(1)
+
+        def step(self, state, action):
+            after, result = super().step(state, action)
+            return after, result._replace(observation=jnp.int32(1))
+
+    assert runner_in(Choices()).iterate(2)["finite"] == 1.0

@@ -1,5 +1,7 @@
 """Settings of a run: numbers of every kind that are whole, and nothing else."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -23,3 +25,17 @@ def test_what_is_no_number_of_steps(given: object):
 def test_a_seed_has_32_bits():
     with pytest.raises(UsageError, match="seed 4294967296"):
         RunSettings(total_timesteps=1, seed=2**32)
+
+
+def test_a_run_that_is_extended_keeps_its_frequencies():
+    settled = RunSettings(total_timesteps=20_000).settled()
+    assert (settled.evaluate_every, settled.checkpoint_every, settled.log_every) == (
+        1000,
+        1000,
+        100,
+    )
+    assert settled.schedule_timesteps == 20_000
+    longer = dataclasses.replace(settled, total_timesteps=30_000)
+    assert [longer.cadence(name) for name in ("evaluate", "checkpoint", "log")] == [1000, 1000, 100]
+    assert RunSettings(20_000, evaluation_episodes=0).settled().evaluate_every is None
+    assert RunSettings(20_000, snapshot_every=500).settled().evaluate_every == 500

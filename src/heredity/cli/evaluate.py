@@ -11,7 +11,7 @@ import tyro
 from rich.markup import escape
 
 from heredity.cli.output import console, only_json, print_json
-from heredity.cli.parsing import environment_fields, options_given, parse, peek
+from heredity.cli.parsing import environment_fields, options_told, parse, peek
 from heredity.cli.places import choice_told, policy_folder
 from heredity.common.errors import DivergedError
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     kind.__doc__ = "Play whole episodes with a policy and print the return."
     given: Any = parse(kind, arguments, "heredity evaluate")
     with only_json(given.evaluation.json):
-        result = _evaluate(given.evaluation, given.env, given.options)
+        result = _evaluate(given.evaluation, given.env, given.options, arguments)
     if given.evaluation.json:
         print_json(result)
         return 0
@@ -69,7 +69,9 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _evaluate(how: _Evaluate, env: str | None, options: Any) -> dict[str, Any]:
+def _evaluate(
+    how: _Evaluate, env: str | None, options: Any, arguments: Sequence[str]
+) -> dict[str, Any]:
     from heredity.api import evaluate_policy
     from heredity.policies import Policy
 
@@ -82,7 +84,7 @@ def _evaluate(how: _Evaluate, env: str | None, options: Any) -> dict[str, Any]:
         not how.stochastic,
         seed=how.seed,
         trust=how.trust,
-        options=options_given(options) if env else None,
+        options=options_told(options, arguments, env, policy.spec.environment) if env else None,
     )
     if not evaluation.is_finite:
         raise DivergedError(

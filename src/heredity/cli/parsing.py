@@ -162,6 +162,32 @@ def options_given(options: Any) -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
 
 
+def options_told(
+    options: Any, arguments: Sequence[str], env: str, recorded: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Options for `make` where a file names an environment as well.
+
+    Of the same environment, what is not told on the command line stays as the file has it.
+
+    Args:
+        options: As they were parsed.
+        arguments: They were parsed from.
+        env: The id that was given.
+        recorded: The ``id`` and ``options`` of the file.
+    """
+    given = options_given(options)
+    if recorded is None or recorded.get("id") != env:
+        return given
+    words = {word.partition("=")[0].replace("_", "-") for word in arguments}
+    told = {
+        name: value
+        for name, value in given.items()
+        for plain in [name.replace("_", "-")]
+        if words & {f"--env.{plain}", f"--env.no-{plain}"}
+    }
+    return {**given, **recorded.get("options", {}), **told}
+
+
 def require(value: Any, flag: str, why: str) -> Any:
     """The value of a flag that has to be given."""
     if value is None:

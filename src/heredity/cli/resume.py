@@ -13,7 +13,7 @@ from heredity.algorithms.ppo.config import PPOConfig
 from heredity.cli.parsing import (
     arguments_like,
     environment_fields,
-    options_given,
+    options_told,
     parse,
     peek,
 )
@@ -85,8 +85,10 @@ def main(arguments: Sequence[str]) -> int:
     if given.env is not None:
         from heredity.environments import make
 
-        copies = _num_envs(RunFolder(own.directory))
-        environment = make(given.env, num_envs=copies, **options_given(given.options))
+        record = RunFolder(own.directory).read_config()
+        copies = _num_envs(RunFolder(own.directory), record)
+        options = options_told(given.options, arguments, given.env, record.get("environment"))
+        environment = make(given.env, num_envs=copies, **options)
     changed = {n: v for n, v in dataclasses.asdict(given.run).items() if v is not None}
     callbacks = shown_callbacks(own.progress, own.wandb)
     for _ in resume_run(own.directory, changed, callbacks, environment, own.trust):
@@ -95,8 +97,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _num_envs(folder: RunFolder) -> int:
-    settings = folder.read_config().get("settings")
+def _num_envs(folder: RunFolder, record: dict[str, Any]) -> int:
+    settings = record.get("settings")
     copies = settings.get("num_envs") if isinstance(settings, dict) else None
     if not isinstance(copies, int) or isinstance(copies, bool) or copies < 1:
         raise RefusedError(folder.config, f"does not describe a run (num_envs {copies!r})")

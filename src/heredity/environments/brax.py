@@ -38,6 +38,9 @@ NAMES = (
     "walker2d",
 )
 
+# brax 0.14.2 calls jnp.clip with an argument that JAX 0.10 no longer has.
+_OUTDATED = ("swimmer",)
+
 # Environments that show joint positions, of which the first few are left out, then velocities.
 _POSITIONS_LEFT_OUT = {
     "ant": 2,
@@ -268,7 +271,8 @@ def _models_quietly() -> Iterator[None]:
 def _names() -> tuple[str, ...]:
     """brax's own environments, and those registered with brax once it is loaded."""
     loaded = sys.modules.get("brax.envs")
-    return NAMES if loaded is None else tuple(sorted({*NAMES, *loaded._envs}))
+    known = NAMES if loaded is None else (*NAMES, *loaded._envs)
+    return tuple(sorted({*known} - {*_OUTDATED}))
 
 
 def _check_keywords(kind: type, name: str, given: Mapping[str, Any]) -> None:
@@ -312,6 +316,7 @@ ADAPTER = Adapter(
     make=_make,
     names=_names,
     missing=lambda: is_missing("brax"),
+    lacking=lambda: {"brax's own code needs an older JAX for": _OUTDATED},
     summary="brax: rigid bodies in JAX, four kinds of physics",
     extra="brax",
     default_num_envs=1024,

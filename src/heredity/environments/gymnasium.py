@@ -292,7 +292,7 @@ def _check(name: str) -> None:
 def _unknown(name: str) -> UnknownNameError:
     module, colon, plain = name.rpartition(":")
     known = [known for known, _ in _newest()]
-    hint = "heredity envs lists all"
+    hint = "heredity envs lists all; your own: gym/module:Name-v0, where importing it registers it"
     if colon:
         known = [k for k in known if "gymnasium.envs" not in str(gym.registry[k].entry_point)]
         hint = f"importing {module} has to call gymnasium.register(id={plain!r}, ...)"

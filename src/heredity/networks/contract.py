@@ -108,7 +108,8 @@ class Network(abc.ABC):
             params: What `init` gives, as numpy arrays. Kept, not copied.
 
         Returns:
-            From one observation (no batch axes) to outputs ``(output_size,)``.
+            From one observation (no batch axes) to outputs ``(output_size,)``, or to None where
+            only `apply` can tell.
         """
         del params
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -146,8 +147,11 @@ class Mlp(Network):
         hidden = [(params[name]["kernel"], params[name]["bias"]) for name in names]
         kernel, bias = params["output"]["kernel"], params["output"]["bias"]
 
-        def function(seen: Any) -> np.ndarray:
+        def function(seen: Any) -> np.ndarray | None:
             x = seen_by(seen)
+            # Beyond 1e19 sums may overflow, and their order decides what comes of it.
+            if not math.isfinite(x.dot(x)):
+                return None
             for hidden_kernel, hidden_bias in hidden:
                 x = x.dot(hidden_kernel)
                 x += hidden_bias

@@ -57,7 +57,7 @@ class ActorCritic:
             return observation
         return normalize_observation(
             self.spec.observation_space,
-            params["normalizer"],
+            params.get("normalizer", {}),  # absent where nothing of a space can be normalised
             observation,
             self.spec.observation_clip,
         )
@@ -88,18 +88,24 @@ class ActorCritic:
     def mode_in_numpy(self, params: Params) -> NumpyFunction | None:
         """From one observation to the most likely action, in numpy; None where it is not written.
 
+        The function gives None where sums could overflow: there the compiled one decides.
+
         Args:
             params: All weights, as numpy arrays.
         """
         outputs = self.actor.in_numpy(params["actor"])
         if outputs is None:
             return None
-        mode = self.family.mode_in_numpy
-        if not self.spec.normalize_observations:
-            return lambda observation: mode(outputs(observation))
-        clip = self.spec.observation_clip
-        see = normalizer_in_numpy(self.spec.observation_space, params["normalizer"], clip)
-        return lambda observation: mode(outputs(see(observation)))
+        see = None
+        if self.spec.normalize_observations:
+            statistics, clip = params.get("normalizer", {}), self.spec.observation_clip
+            see = normalizer_in_numpy(self.spec.observation_space, statistics, clip)
+
+        def mode(observation: Any) -> Any:
+            found = outputs(observation if see is None else see(observation))
+            return None if found is None else self.family.mode_in_numpy(found)
+
+        return mode
 
     def value(self, params: Params, seen: Any) -> jax.Array:
         """Estimated discounted return, ``(...,)``, of what `preprocess` gave.

@@ -163,9 +163,10 @@ class Policy:
         del episode_start
         observation, batched = self._checked(observation)
         if deterministic and not batched and self._mode_of_one is not None:
-            # Infinite features may overflow on the way; the action is what JAX would give too.
-            with np.errstate(all="ignore"):
-                return self._mode_of_one(observation), state
+            with np.errstate(all="ignore"):  # what overflows on the way is left to JAX
+                action = self._mode_of_one(observation)
+            if action is not None:
+                return action, state
         params = self._on_device
         if params is None:
             params = self._on_device = jax.device_put(self.params)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from heredity.common.errors import MissingExtraError, RefusedError, StorageError, UsageError
-from heredity.common.files import set_aside, write_atomically
+from heredity.common.files import check_in_place, set_aside, write_atomically
 from heredity.common.run_folder import RunFolder, read_rows
 from heredity.training.evaluation import Evaluation
 
@@ -130,6 +130,7 @@ class CsvSink:
                 self._columns += new
                 self._rewrite([*rows, cells])
                 return
+            check_in_place(self._path)
             with self._path.open("a", newline="", encoding="utf-8") as stream:
                 writer = csv.DictWriter(stream, self._columns, restval="", lineterminator="\n")
                 writer.writerow(cells)
@@ -188,6 +189,7 @@ class TensorBoardSink:
         length = struct.pack("<Q", len(data))
         checksums = [struct.pack("<I", self._checksum(part)) for part in (length, data)]
         try:
+            check_in_place(self._path)
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("ab") as stream:
                 stream.write(length + checksums[0] + data + checksums[1])

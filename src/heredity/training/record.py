@@ -71,7 +71,9 @@ def recorded_environment(
     """
     named = record.get("environment")
     if named is None:
-        raise UsageError(f"{folder.root} names no environment: give it with --env (env)")
+        raise UsageError(
+            f"{folder.root} names no environment: give it with --env, or hd.resume(directory, env)"
+        )
     return make_named(named, num_envs, trust, folder.config)
 
 

@@ -67,8 +67,7 @@ def begin_run(
     callbacks = as_callbacks(callback)
     for one in with_children(callbacks):
         settings = one.configure(settings)
-    schedule = settings.schedule_timesteps or settings.total_timesteps
-    settings = dataclasses.replace(settings, schedule_timesteps=schedule)
+    settings = settings.settled()
     folder = None if directory is None else RunFolder(Path(directory))
     if folder is not None:
         _check_unused(folder)

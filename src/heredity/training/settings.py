@@ -76,6 +76,19 @@ class RunSettings:
         if self.on_divergence not in ("stop", "rollback"):
             raise UsageError(f"on_divergence {self.on_divergence!r}: stop or rollback was expected")
 
+    def settled(self) -> RunSettings:
+        """The same with everything that follows from `total_timesteps` written down.
+
+        A run that is extended later keeps its schedules and frequencies.
+        """
+        return dataclasses.replace(
+            self,
+            schedule_timesteps=self.schedule_timesteps or self.total_timesteps,
+            evaluate_every=self.cadence("evaluate"),
+            checkpoint_every=self.cadence("checkpoint"),
+            log_every=self.cadence("log"),
+        )
+
     def cadence(self, name: Literal["snapshot", "evaluate", "checkpoint", "log"]) -> int | None:
         """Steps between two boundaries of one kind; None for never."""
         given = getattr(self, f"{name}_every")

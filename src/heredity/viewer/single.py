@@ -36,6 +36,8 @@ def write_rollout(recording: Recording | None, output: Path | str) -> Path:
         raise UsageError("nothing was recorded: give the run a snapshot_every")
     match recording.kind:
         case "scene":
+            if output.suffix not in (".html", ".htm"):
+                raise UsageError(f"a scene in 3-D is written as .html, not as {output.suffix!r}")
             require("rendering a rollout")
             with quiet(), SceneExporter() as exporter:
                 payload, _, _ = exporter.export(recording)

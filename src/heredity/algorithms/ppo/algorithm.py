@@ -229,7 +229,7 @@ class PPO:
             statistics = {
                 **statistics,
                 **update_observation_statistics(
-                    self.spec.observation_space, params["normalizer"], rollout.observations
+                    self.spec.observation_space, params.get("normalizer", {}), rollout.observations
                 ),
             }
         new_state = dataclasses.replace(
