@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 # Before jax is imported, and inherited by every process that a test starts. The kill tests and the
@@ -24,6 +25,15 @@ import pytest
 # Compiling takes seconds the first time, and a failure must come back the same on the next run.
 hypothesis.settings.register_profile("heredity", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("heredity")
+
+_STOP_SIGNALS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+
+@pytest.fixture(autouse=True)
+def _signals_of_nobody() -> None:
+    """A command that ran in this process, as no person runs two, has left its handlers behind."""
+    for number, handler in _STOP_SIGNALS.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

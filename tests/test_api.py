@@ -1,5 +1,6 @@
 """The facade that people import."""
 
+import shutil
 from pathlib import Path
 
 import gymnasium as gym
@@ -195,3 +196,14 @@ def test_a_directory_is_a_path(directory: object):
 def test_what_is_no_policy_is_not_evaluated():
     with pytest.raises(UsageError, match="from_pretrained"):
         hd.evaluate_policy("runs/ant")  # pyright: ignore[reportArgumentType]
+
+
+def test_the_policy_of_a_resumed_model_is_the_runs_own(tmp_path: Path):
+    for name, seed in (("mine", 0), ("other", 1)):
+        hd.PPO(PROBE, seed=seed, **SMALL).learn(
+            32 if name == "mine" else 64, directory=tmp_path / name
+        )
+    own = hd.resume(tmp_path / "mine").policy.policy_hash
+    newest = RunFolder(tmp_path / "other").checkpoint(64)
+    shutil.copytree(newest, RunFolder(tmp_path / "mine").checkpoint(64))
+    assert hd.resume(tmp_path / "mine").policy.policy_hash == own

@@ -213,7 +213,8 @@ class PPO:
     def _saved_policy(self) -> Policy:
         if self._folder is None:
             raise UsageError("nothing has been learnt yet: call learn() or run() first")
-        checkpoint, refused = newest_whole_checkpoint(self._folder)
+        run_id = self._folder.read_config(sealed=True)["run_id"]
+        checkpoint, refused = newest_whole_checkpoint(self._folder, run_id)
         if checkpoint is None:
             told = "; ".join(str(error) for error in refused)
             raise UsageError(

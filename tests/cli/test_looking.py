@@ -225,6 +225,15 @@ def test_of_a_run_the_choice_is_told(trained: Path, heredity):
         Policy.from_pretrained(trained)
 
 
+def test_with_its_links_broken_a_run_stands_for_its_newest_checkpoint(trained: Path, heredity):
+    newest = (trained / "checkpoints" / "last").resolve()
+    for name in ("best", "last"):
+        (trained / "checkpoints" / name).unlink()
+        (trained / "checkpoints" / name).symlink_to(name)
+    told = f"newest checkpoint of {trained}, step {int(newest.name):,}"
+    assert heredity("evaluate", trained, "--episodes", "1").out.splitlines()[0] == told
+
+
 @pytest.mark.parametrize("place", [".", "checkpoints/best", "snapshots/000000000512"])
 def test_any_folder_with_a_policy_will_do(trained: Path, heredity, place: str):
     assert heredity("evaluate", trained / place, "--episodes", "1", "--json").json["episodes"] == 1

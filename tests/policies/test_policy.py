@@ -1,11 +1,12 @@
 import itertools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from heredity.common.errors import MismatchError, UnknownNameError, UsageError
+from heredity.common.errors import MismatchError, RefusedError, UnknownNameError, UsageError
 from heredity.networks import DistributionSpec, MlpOptions
 from heredity.networks.mlp import ACTIVATIONS
 from heredity.policies import ActorCritic, Policy, PolicySpec
@@ -318,3 +319,12 @@ def test_where_sums_overflow_one_observation_acts_as_a_batch_of_one(action: str)
         with np.errstate(all="ignore"):
             single, batch = policy.predict(value)[0], policy.predict(value[None])[0]
         np.testing.assert_array_equal(single, batch[0])
+
+
+def test_weights_that_are_no_numbers_are_refused_when_they_are_loaded(tmp_path: Path):
+    policy = make()
+    leaves = {path: leaf.copy() for path, leaf in flatten(policy.params).items()}
+    leaves["actor/output/bias"][0] = np.nan
+    Policy(policy.spec, unflatten(leaves)).save_pretrained(tmp_path / "diverged")
+    with pytest.raises(RefusedError, match="has NaN in actor/output/bias"):
+        Policy.from_pretrained(tmp_path / "diverged")

@@ -158,7 +158,7 @@ def answered(line: CommandLine) -> Iterator[None]:
         UsageError: saying what was given and what is possible.
     """
     events = importlib.import_module(_HOOKS) if importlib.util.find_spec(_HOOKS) else None
-    if not all(hasattr(events, name) for name in _USED):
+    if events is None or not all(hasattr(events, name) for name in _USED):
         yield
         return
 
@@ -167,7 +167,7 @@ def answered(line: CommandLine) -> Iterator[None]:
         if error is not None:
             raise error
 
-    with events.on_parse_error(answer):  # type: ignore[union-attr]
+    with events.on_parse_error(answer):
         yield
 
 

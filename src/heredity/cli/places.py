@@ -80,15 +80,18 @@ def _chosen(path: Path) -> tuple[Path, str]:
             verify_checkpoint(path)
             return path / "policy", ""
         case "run":
-            checkpoints = RunFolder(path).checkpoints
+            folder = RunFolder(path)
             for name in ("best", "last"):
-                place = checkpoints / name
+                place = folder.checkpoints / name
                 if place.exists():
                     step = place.resolve().name
                     told = f"{name} checkpoint of {path}"
                     if step.isdigit():
                         told += f", step {int(step):,}"
                     return policy_folder(place), told
+            if steps := folder.checkpoint_steps():  # the links are gone or broken
+                told = f"newest checkpoint of {path}, step {steps[-1]:,}"
+                return policy_folder(folder.checkpoint(steps[-1])), told
             raise RefusedError(path, "has no checkpoint yet")
 
 

@@ -141,6 +141,13 @@ def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineag
             f"holds weights {found[:12]}…, "
             f"{LINEAGE} speaks of {str(record.get('policy_hash'))[:12]}…",
         )
+    for path, leaf in leaves.items():
+        if leaf.dtype.kind == "f" and np.isnan(leaf).any():
+            raise RefusedError(
+                folder / WEIGHTS,
+                f"has NaN in {path}",
+                "No action comes of that: use a checkpoint from before it diverged",
+            )
     if lineage.head not in (None, found):
         raise RefusedError(
             folder / LINEAGE,

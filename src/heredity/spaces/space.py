@@ -42,14 +42,19 @@ DTYPES = (
     *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
     *(f"float{bits}" for bits in (16, 32, 64)),
 )
+_SHORT = {np.dtype(name).str: name for name in DTYPES}
+"""The names by what numpy writes for short, such as ``<f4``."""
 
 
 def _dtype_name(given: Any) -> str:
     """The name of a dtype that arrays of a box may have."""
-    try:
-        name = "" if given is None else np.dtype(given).name  # which takes None for float64
-    except Exception:  # it has a parser of its own for texts, which raises whatever it meets
-        name = ""
+    # numpy takes None for float64, and its parser of texts raises whatever it meets
+    name = _SHORT.get(given, given) if isinstance(given, str) else None
+    if name is None and given is not None:
+        try:
+            name = np.dtype(given).name
+        except (TypeError, ValueError):
+            name = None
     if name not in DTYPES:
         told, known = reprlib.repr(given), ", ".join(DTYPES)
         raise UsageError(f"Box dtype {told}: one of {known} was expected")
