@@ -1,0 +1,97 @@
+"""Whole iterations on the device: acting and learning as one compiled program."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from heredity.algorithms.ppo.algorithm import PPO, PPOState
+from heredity.algorithms.ppo.collect import begin, iteration
+from heredity.environments import Exactness, JaxEnvironment
+from heredity.training.metrics import LAST_VALUES
+from heredity.training.runner_base import BaseRunner, means
+from heredity.weights import Params
+
+EXACT = Exactness(True, "")
+
+
+class DeviceRunner(BaseRunner):
+    """Whole iterations as one compiled program with donated buffers, for JAX environments.
+
+    Args:
+        algorithm: What to run.
+        environment: Where.
+        seed: Of the run.
+    """
+
+    def __init__(self, algorithm: PPO, environment: JaxEnvironment, seed: int) -> None:
+        super().__init__(algorithm)
+        self._environment = environment
+        self._first = jax.jit(lambda seed: begin(environment, algorithm.config.num_envs, seed))
+        self._advance = jax.jit(self._many_iterations, donate_argnums=1)
+        self.begin(seed)
+
+    def begin(self, seed: int) -> None:
+        """Start anew from fresh weights; nothing is compiled again."""
+        self.constants, state = self.algorithm.init(seed)
+        self._seed = np.uint32(seed)
+        # Only their shapes: a resume never needs the first states of the environments.
+        self.state = dataclasses.replace(state, experience=jax.eval_shape(self._first, self._seed))
+        self._begun = False
+
+    def _begin_experience(self) -> None:
+        if not self._begun:
+            self.state = dataclasses.replace(self.state, experience=self._first(self._seed))
+            self._begun = True
+
+    def _many_iterations(
+        self, constants: Params, state: PPOState, iterations: jax.Array
+    ) -> tuple[PPOState, dict[str, jax.Array]]:
+        """The number of iterations is data, so that one program serves every stretch."""
+
+        def one(state: PPOState) -> tuple[PPOState, dict[str, jax.Array]]:
+            return iteration(self.algorithm, self._environment, constants, state)
+
+        zeros = {
+            name: jnp.zeros(leaf.shape, jnp.float32)
+            for name, leaf in jax.eval_shape(one, state)[1].items()
+        }
+
+        def go_on(carry: tuple) -> jax.Array:
+            made, finite, _, _ = carry
+            return (made < iterations) & finite
+
+        def body(carry: tuple) -> tuple:
+            made, _, state, sums = carry
+            state, logged = one(state)
+            sums = {
+                name: value if name in LAST_VALUES else sums[name] + value
+                for name, value in logged.items()
+            }
+            return made + 1, logged["finite"], state, sums
+
+        start = (jnp.int32(0), jnp.asarray(True), state, zeros)
+        made, finite, state, sums = jax.lax.while_loop(go_on, body, start)
+        return state, {**sums, "iterations": made, "finite": finite}
+
+    def iterate(self, iterations: int) -> dict[str, float]:
+        """Run whole iterations without returning to the host in between."""
+        self._begin_experience()
+        self.state, sums = self._advance(self.constants, self.state, np.int32(iterations))
+        return means({name: float(value) for name, value in jax.device_get(sums).items()})
+
+    def load(
+        self, policy: dict[str, np.ndarray], state: dict[str, np.ndarray], attempt: int | None
+    ) -> Exactness:
+        """Go on from a saved state, environments included."""
+        self._load_state(policy, state, attempt)
+        self._begun = True
+        return EXACT
+
+    def save(self) -> dict[str, np.ndarray]:
+        """The state, environments included, without the weights."""
+        self._begin_experience()
+        return super().save()

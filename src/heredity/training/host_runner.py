@@ -1,0 +1,144 @@
+"""Acting on the host, in environments that live there; learning on the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+
+from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
+from heredity.environments import Exactness, HostEnvironment, SeededEpisodes
+from heredity.training.metrics import LAST_VALUES
+from heredity.training.runner_base import BaseRunner, means
+from heredity.weights import Params, merge
+
+
+class HostRunner(BaseRunner):
+    """Acting is one compiled call a step; learning one compiled call an iteration.
+
+    Args:
+        algorithm: What to run.
+        environment: A vector of host environments, `num_envs` of the settings.
+        seed: Of the run.
+    """
+
+    EPISODES = "episodes/"
+
+    def __init__(self, algorithm: PPO, environment: HostEnvironment, seed: int) -> None:
+        super().__init__(algorithm)
+        self._environment = environment
+        self._act = jax.jit(self._act_step)
+        self._value = jax.jit(lambda parts, seen: algorithm.value(merge(*parts), seen))
+        self._action_key = jax.jit(lambda state: jax.random.key_data(state.key("action")))
+        self._learn = jax.jit(self._learn_step, donate_argnums=1)
+        self.begin(seed)
+
+    def begin(self, seed: int) -> None:
+        """Start anew from fresh weights; nothing is compiled again."""
+        self.constants, self.state = self.algorithm.init(seed)
+        self._episodes = SeededEpisodes(self._environment, seed)
+        self._observation: Any = None
+
+    def _act_step(
+        self, parts: tuple[Params, ...], observation: Any, key: jax.Array, t: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(key), t)
+        action, (raw_action, _, _) = self.algorithm.act(merge(*parts), observation, key)
+        return action, raw_action
+
+    def _learn_step(
+        self, constants: Params, state: PPOState, rollout: Rollout
+    ) -> tuple[PPOState, dict[str, jax.Array]]:
+        # The distributions acted with are computed again in one batch, which is cheaper than to
+        # bring them home at each step.
+        functions = self.algorithm.functions
+        params = self.algorithm.all_params(constants, state)
+        seen = functions.preprocess(params, rollout.observations)
+        parameters, _ = functions.parameters(params, seen)
+        log_probs = functions.family.log_prob(parameters, rollout.raw_actions)
+        rollout = rollout._replace(parameters=parameters, log_probs=log_probs)
+        return self.algorithm.learn(constants, state, rollout)
+
+    def iterate(self, iterations: int) -> dict[str, float]:
+        """Run whole iterations, each acting first and learning then."""
+        if self._observation is None:
+            self._observation = self._episodes.start()
+        sums: dict[str, float] = {}
+        made, finite = 0, True
+        while made < iterations and finite:
+            rollout, counted = self._collect()
+            self.state, logged = self._learn(self.constants, self.state, rollout)
+            values = {name: float(value) for name, value in jax.device_get(logged).items()}
+            finite = bool(values["finite"])
+            for name, value in {**values, **counted}.items():
+                sums[name] = value if name in LAST_VALUES else sums.get(name, 0.0) + value
+            made += 1
+        return means({**sums, "iterations": made, "finite": finite})
+
+    def _collect(self) -> tuple[Rollout, dict[str, float]]:
+        num_steps, num_envs = self.algorithm.config.num_steps, self.algorithm.config.num_envs
+        parts = (self.constants, self.state.params, self.state.statistics)
+        key = self._action_key(self.state)
+        observations, raw_actions = [], []
+        rewards = np.zeros((num_steps, num_envs), np.float32)
+        terminated = np.zeros((num_steps, num_envs), bool)
+        truncated = np.zeros((num_steps, num_envs), bool)
+        final_values = np.zeros((num_steps, num_envs), np.float32)
+        counted = {"episodes": 0.0, "episode_returns": 0.0, "episode_lengths": 0.0}
+        observation = self._observation
+        for t in range(num_steps):
+            action, raw_action = self._act(parts, observation, key, np.uint32(t))
+            # A copy: an environment may show the next observation in the same array.
+            observations.append(jax.tree.map(np.array, observation))
+            raw_actions.append(np.asarray(raw_action))
+            result = self._episodes.step(np.asarray(action))
+            rewards[t], terminated[t], truncated[t] = (
+                result.reward,
+                result.terminated,
+                result.truncated,
+            )
+            observation = result.observation
+            ended = terminated[t] | truncated[t]
+            if ended.any():
+                if truncated[t].any():
+                    values = np.asarray(self._value(parts, observation))
+                    final_values[t] = np.where(truncated[t], values, 0.0)
+                counted["episodes"] += float(ended.sum())
+                counted["episode_returns"] += float(self._episodes.episode_returns[ended].sum())
+                counted["episode_lengths"] += float(self._episodes.episode_lengths[ended].sum())
+                observation = self._episodes.reset_finished(ended)
+        self._observation = observation
+        described_by_learn = np.zeros(0, np.float32)
+        fields = (
+            jax.tree.map(lambda *steps: np.stack(steps), *observations),
+            np.stack(raw_actions),
+            described_by_learn,
+            described_by_learn,
+            rewards,
+            terminated,
+            truncated,
+            final_values,
+            observation,
+        )
+        return Rollout(*jax.device_put(fields)), counted
+
+    def save(self) -> dict[str, np.ndarray]:
+        """The state, and the seeds and actions of the running episodes."""
+        if self._observation is None:
+            self._observation = self._episodes.start()
+        episodes = {self.EPISODES + name: leaf for name, leaf in self._episodes.save().items()}
+        return {**super().save(), **episodes}
+
+    def load(
+        self, policy: dict[str, np.ndarray], state: dict[str, np.ndarray], attempt: int | None
+    ) -> Exactness:
+        """Go on from a saved state; the running episodes are replayed."""
+        episodes = {n: leaf for n, leaf in state.items() if n.startswith(self.EPISODES)}
+        rest = {name: leaf for name, leaf in state.items() if name not in episodes}
+        self._load_state(policy, rest, attempt)
+        exactness = self._episodes.restore(
+            {name.removeprefix(self.EPISODES): leaf for name, leaf in episodes.items()}
+        )
+        self._observation = self._episodes.observation
+        return exactness
