@@ -16,7 +16,7 @@ from heredity.environments import HostEnvironment
 from heredity.training.events import Event
 
 PROBE = "probe/constant-reward"
-SMALL = {"num_envs": 2, "num_steps": 8, "num_minibatches": 2, "actor_hidden": (4,)}
+SMALL = {"num_envs": 2, "num_steps": 8, "num_minibatches": 2, "network": {"hidden": (4,)}}
 
 
 def test_a_start_that_was_refused_can_be_tried_again(tmp_path: Path):
@@ -174,14 +174,14 @@ def test_settings_as_others_call_them():
         "gamma": "it is 'discount' here",
         "batch_size": "num_minibatches",
         "verbose": "progress_bar=True",
-        "policy": "actor_hidden",
+        "policy": "network=dict",
         "snapshot_every": r"given to learn\(\) or run\(\)",
         "discont": "did you mean 'discount'.*known:",
     }
     for name, message in told.items():
         with pytest.raises(UnknownNameError, match=f"unknown PPO setting '{name}': .*{message}"):
             hd.PPO(PROBE, **{name: 1})
-    with pytest.raises(UsageError, match=r"the environment alone was expected.*actor_hidden"):
+    with pytest.raises(UsageError, match=r"the environment alone was expected.*network=dict"):
         hd.PPO("MlpPolicy", "gym/CartPole-v1")
     with pytest.raises(UnknownNameError, match=r"PPO\(env, learning_rate=\.\.\.\)"):
         hd.PPO(PROBE).learn(16, learning_rate=0.1)

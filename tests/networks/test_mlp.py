@@ -154,7 +154,7 @@ def test_a_specification_survives_json():
         ({"hiden": [4]}, UnknownNameError, "hidden"),
         ({"hidden": [0]}, UsageError, ">= 1"),
         ({"hidden": [2.5]}, UsageError, ">= 1"),
-        ({"hidden": None}, RefusedError, "does not describe an mlp"),
+        ({"hidden": None}, RefusedError, "does not describe a network of the kind 'mlp'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )

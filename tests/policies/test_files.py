@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from small_policy import build
 
-from heredity.common.errors import RefusedError, StorageError
+from heredity.common.errors import RefusedError, StorageError, UntrustedError
 from heredity.common.files import dump_json, seal_json
 from heredity.common.reading import sha256_file
 from heredity.common.tensors import read_tensors, tensor_bytes
@@ -231,10 +231,10 @@ def test_no_folder_and_a_checkpoint_folder_are_told(saved: Path, tmp_path: Path)
 @pytest.mark.parametrize("name", ["config.json", "lineage.json"])
 @pytest.mark.parametrize("sealed", [True, False])
 def test_the_future_is_refused(saved: Path, name: str, sealed: bool):
-    value = {**read(saved / name), "schema_version": 2}
+    value = {**read(saved / name), "schema_version": 3}
     (saved / name).write_text(seal_json(value) if sealed else dump_json(value))
     told = refused(saved, name)
-    assert "schema_version 2" in told and "Upgrade heredity" in told
+    assert "schema_version 3" in told and "Upgrade heredity" in told
 
 
 # --- made to look whole ---------------------------------------------------------------------------
@@ -261,7 +261,6 @@ CONFIGS = {
     "no actor": lambda record: record.pop("actor"),
     "actor is a list": put("actor", value=[]),
     "unknown network": put("actor", "kind", value="os.system"),
-    "network by import path": put("actor", "kind", value="os:system"),
     "unknown activation": put("actor", "activation", value="relu7"),
     "activation is a list": put("actor", "activation", value=["relu"]),
     "unknown option": put("actor", "command", value="rm -rf /"),
@@ -321,6 +320,12 @@ CONFIGS = {
 def test_a_forged_config_is_refused(saved: Path, name: str):
     reseal(saved, "config.json", CONFIGS[name])
     refused(saved, "config.json")
+
+
+def test_a_network_by_import_path_is_not_imported(saved: Path):
+    reseal(saved, "config.json", put("actor", "kind", value="os:system"))
+    with pytest.raises(UntrustedError, match="--trust os:system"):
+        Policy.from_pretrained(saved)
 
 
 LINEAGES = {

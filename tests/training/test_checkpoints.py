@@ -159,7 +159,7 @@ def test_what_is_no_step_is_no_checkpoint(run: Path):
 def test_a_state_of_another_configuration_is_refused(run: Path):
     config = json.loads((run / "config.json").read_text())
     for change, told in (
-        ({"actor_hidden": [9]}, "another than config.json describes"),
+        ({"network": {"hidden": [9]}}, "another than config.json describes"),
         ({"num_envs": 8, "num_steps": 8}, "does not fit"),
     ):
         settings = {**config["settings"], **change}

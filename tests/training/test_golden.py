@@ -36,7 +36,7 @@ def test_every_file_is_of_the_first_schema():
 def test_the_run_is_read(golden: RunFolder):
     record = golden.read_config(sealed=True)
     config, settings = read_settings(golden, record)
-    assert (config.num_envs, config.actor_hidden, settings.total_timesteps) == (4, (8,), 128)
+    assert (config.num_envs, config.network.hidden, settings.total_timesteps) == (4, (8,), 128)
     assert record["environment"] == {"id": ENVIRONMENT, "options": {"host": False, "length": 5}}
     assert metrics_steps(golden.root) == [0, 64, 128]
     assert golden.read_evaluations()["timesteps"].tolist() == [0, 128]

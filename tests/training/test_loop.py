@@ -330,8 +330,8 @@ def test_memory_does_not_grow_with_the_number_of_snapshots(
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # not what is asked here
     # A policy of 36 kilobytes, so that a thousand kept ones could not be overlooked.
     config = dataclasses.replace(
-        CONFIG, num_envs=2, num_steps=2, num_minibatches=1, actor_hidden=(64, 64),
-        critic_hidden=(64, 64),
+        CONFIG, num_envs=2, num_steps=2, num_minibatches=1,
+        network={"hidden": (64, 64)},
     )  # fmt: skip
     kept = RunSettings(
         total_timesteps=4 * 1000, snapshot_every=4, evaluation_episodes=1, checkpoint_every=1000,

@@ -55,7 +55,9 @@ def test_an_older_run_is_resumed(run: Path, place: Path, monkeypatch: pytest.Mon
     rewrite(place, lambda record: record.update(schema_version=0, seconds=record.pop("elapsed")))
     config = json.loads((run / "config.json").read_text())
     del config["sha256"]
-    config.update(schema_version=0, ppo=config.pop("settings"))
+    settings = config.pop("settings")
+    settings["actor_hidden"] = settings.pop("network")["hidden"]  # as of schema 1
+    config.update(schema_version=0, ppo=settings)
     (run / "config.json").write_text(seal_json(config))
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
 

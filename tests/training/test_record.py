@@ -32,7 +32,7 @@ def test_what_was_recorded_is_made_again():
     [
         ("settings", "num_envs", 10**30),
         ("settings", "num_epochs", 10**30),
-        ("settings", "actor_hidden", [8, 10**30]),
+        ("settings", "network", {"hidden": [8, 10**30]}),
         ("settings", "learning_rate", 10**400),
         ("settings", "observation_clip", 10**400),
         ("run", "evaluation_episodes", 10**30),

@@ -32,8 +32,7 @@ CONFIG = PPOConfig(
     num_epochs=1,
     num_minibatches=2,
     learning_rate=1e-2,
-    actor_hidden=(8,),
-    critic_hidden=(8,),
+    network={"hidden": (8,)},
     normalize_observations=True,
     normalize_rewards=True,
 )

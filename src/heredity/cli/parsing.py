@@ -78,6 +78,9 @@ def arguments_like(
             continue
         if each_optional:
             fields.append((field.name, Annotated[hint | None, shown], None))
+        elif field.default_factory is not dataclasses.MISSING:
+            default = dataclasses.field(default_factory=field.default_factory)
+            fields.append((field.name, hint, default))
         elif field.default is dataclasses.MISSING:
             fields.append((field.name, hint))
         else:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.network_config import NetworkConfig
 from heredity.algorithms.ppo.presets import preset_config, presets
 from heredity.cli.parsing import (
     arguments_like,
@@ -77,7 +78,8 @@ def main(arguments: Sequence[str]) -> int:
         raise UnknownNameError("algorithm", algorithm, ALGORITHMS, hint)
     given = _parse(rest)
     require(given.env, "--env", "which environment; heredity envs lists them")
-    config = PPOConfig(**options_given(given.ppo))
+    network = NetworkConfig(**options_given(given.network))
+    config = PPOConfig(**options_given(given.ppo), network=network)
     settings = RunSettings(**options_given(given.run))
 
     from heredity.environments import make
@@ -127,7 +129,9 @@ def _parse(arguments: Sequence[str]) -> Any:
     run = arguments_like(RunSettings, "optional")
     told = run.__doc__ or ""
     run.__doc__ = f"How the run is kept. {FREQUENCIES}\n\n{told[told.index('Args:') :]}"
-    ppo = arguments_like(PPOConfig, "default: none")
+    ppo = arguments_like(PPOConfig, "default: none", without={"network"})
+    network = arguments_like(NetworkConfig, "default: by kind")
+    of_ppo = {n: v for n, v in options_given(config).items() if n != "network"}
     fields: list[Any] = [
         *environment_fields(
             environment_id, "Such as gymnax/CartPole-v1; heredity envs lists all.", "required"
@@ -135,7 +139,8 @@ def _parse(arguments: Sequence[str]) -> Any:
         # The names stand above the groups of --help.
         ("run", wide[run]),
         ("output", wide[_Output], _Output()),
-        ("ppo", wide[ppo], ppo(**options_given(config))),
+        ("ppo", wide[ppo], ppo(**of_ppo)),
+        ("network", network, network(**options_given(config.network))),
     ]
     fields.sort(key=len)  # those without a default come first
     kind = dataclasses.make_dataclass("Train", fields, frozen=True)

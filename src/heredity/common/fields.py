@@ -12,6 +12,9 @@ from typing import Any, Literal
 
 from heredity.common.errors import UsageError
 
+Scalar: typing.TypeAlias = bool | int | float | str
+"""What a keyword handed through to foreign code may be: it has to survive JSON."""
+
 _hints = functools.cache(typing.get_type_hints)
 
 

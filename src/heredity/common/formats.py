@@ -124,11 +124,31 @@ class Format:
         return value
 
 
-RUN = Format("a run")  # config.json of a run folder
+def _networks_of_their_own(run: dict[str, Any]) -> dict[str, Any]:
+    """Until schema 1 of a run, settings of networks stood among those of the algorithm."""
+    settings = dict(run["settings"])
+    names = {"actor_hidden": "hidden"}
+    network = {
+        names.get(name, name): settings.pop(name)
+        for name in (
+            "actor_hidden",
+            "critic_hidden",
+            "activation",
+            "kernel_init",
+            "actor_output_scale",
+        )
+        if name in settings
+    }
+    return {**run, "settings": {**settings, "network": {"kind": "mlp", **network}}}
+
+
+RUN = Format("a run", 2, migrations={1: _networks_of_their_own})  # config.json of a run folder
 CHECKPOINT = Format("a checkpoint")  # training_state/manifest.json
 TRAINING_STATE = Format("a training state", name="heredity.training_state")  # state.safetensors
 EVALUATION = Format("an evaluation")  # evaluation.json of a snapshot
 RECORDING = Format("a recording")  # recording.json, which speaks for recording.safetensors too
-POLICY = Format("a policy")  # config.json of a policy folder
+POLICY = Format(  # config.json of a policy folder
+    "a policy", 2, migrations={1: lambda policy: {**policy, "trunk": None}}
+)
 WEIGHTS = Format("the weights of a policy", name="heredity.policy")  # model.safetensors
 LINEAGE = Format("a lineage")  # lineage.json

@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from heredity.common.errors import UnknownNameError, UsageError
+from heredity.common.fields import Scalar as Scalar
 from heredity.common.fields import accept, describe_type
 
 Options = TypeVar("Options")
-
-Scalar: typing.TypeAlias = bool | int | float | str
-"""What a keyword handed through to a foreign constructor may be: it has to survive JSON."""
 
 
 def build_options(kind: type[Options], given: Mapping[str, Any], owner: str) -> Options:

@@ -19,7 +19,7 @@ from heredity.common.errors import UsageError
 from heredity.environments.adapters import Adapter
 from heredity.environments.contract import Environment, JaxEnvironment, TimeStep
 from heredity.environments.hosted import HostedEnvironment
-from heredity.spaces import Box, Discrete, MultiDiscrete, Space
+from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 
 
 class ProbeState(NamedTuple):
@@ -66,8 +66,8 @@ class Probe(JaxEnvironment):
         reward = jnp.asarray(self.reward(state, action), jnp.float32)
         return after, TimeStep(self.observe(after), reward, terminated, truncated, {})
 
-    def observe(self, state: ProbeState) -> jax.Array:
-        """What is seen in a state, shape (1,)."""
+    def observe(self, state: ProbeState) -> Any:
+        """What is seen in a state, here always 0, shape (1,)."""
         return jnp.zeros((1,), jnp.float32)
 
     def reward(self, state: ProbeState, action: Any) -> Any:
@@ -208,6 +208,49 @@ class MultiDiscreteAction(Probe):
         return 1.0
 
 
+class Recall(Probe):
+    """-1 or 1 is seen at first and 0 from then on; the last action has to be the one for it.
+
+    Without memory nothing is better than a guess, whose value is 0.
+    """
+
+    default_length = 6
+
+    def observe(self, state: ProbeState) -> jax.Array:
+        return jnp.where(state.time == 0, state.sign, 0.0)[None]
+
+    def reward(self, state: ProbeState, action: Any) -> Any:
+        right = jnp.where((action == 1) == (state.sign > 0), 1.0, -1.0)
+        return jnp.where(state.time == self.length - 1, right, 0.0)
+
+    def true_value(self, observation: np.ndarray, discount: float) -> float:
+        """Of the first observation, for one who remembers it."""
+        return discount ** (self.length - 1)
+
+
+class Luck(Probe):
+    """One step; action 1 gives 1, action 0 gives -1, and luck, 30 or -30, is added.
+
+    ``luck`` is seen beside ``state``, which is 0. A critic that reads it knows what the action
+    added; an actor needs none of it, and one that cannot see it should act as well.
+    """
+
+    observation_space: Space = Dict({"luck": Box((1,), -1.0, 1.0), "state": Box((1,), -1.0, 1.0)})
+    size: ClassVar[float] = 30.0
+
+    def observe(self, state: ProbeState) -> Any:
+        return {"luck": state.sign[None], "state": jnp.zeros((1,), jnp.float32)}
+
+    def reward(self, state: ProbeState, action: Any) -> Any:
+        return jnp.where(action == 1, 1.0, -1.0) + self.size * state.sign
+
+    def true_value(self, observation: Any, discount: float) -> float:
+        return 1.0 + self.size * float(observation["luck"][0])
+
+
+PUZZLES: dict[str, type[Probe]] = {"luck": Luck, "recall": Recall}
+"""Probes for networks that have something special: memory, or a critic that sees more."""
+
 PROBES: dict[str, type[Probe]] = {
     "constant-reward": ConstantReward,
     "observation-reward": ObservationReward,
@@ -233,7 +276,7 @@ class ProbeOptions:
 
 
 def _make(name: str, num_envs: int, options: ProbeOptions) -> Environment:
-    env = PROBES[name](options.length)
+    env = {**PROBES, **PUZZLES}[name](options.length)
     return HostedEnvironment(env, num_envs) if options.host else env
 
 
@@ -241,7 +284,7 @@ ADAPTER = Adapter(
     name="probe",
     options=ProbeOptions,
     make=_make,
-    names=lambda: tuple(PROBES),
+    names=lambda: (*PROBES, *PUZZLES),
     missing=lambda: None,
     summary="tiny environments whose value is known, for testing learners",
     default_num_envs=32,

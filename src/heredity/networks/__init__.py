@@ -1,9 +1,11 @@
 """Functions with weights."""
 
+from heredity.networks.cnn import Cnn, CnnOptions, picture_spaces
 from heredity.networks.contract import (
     Network,
     NetworkSpec,
     build_network,
+    known_networks,
     register_network,
 )
 from heredity.networks.distributions import (
@@ -12,17 +14,29 @@ from heredity.networks.distributions import (
     build_distribution,
     default_kind,
 )
+from heredity.networks.gru import Gru, GruOptions
 from heredity.networks.mlp import Mlp, MlpOptions
+from heredity.networks.observations import chosen_entries
+from heredity.networks.own import LinenNetwork, trust_network
 
 __all__ = [
+    "Cnn",
+    "CnnOptions",
     "Distribution",
     "DistributionSpec",
+    "Gru",
+    "GruOptions",
+    "LinenNetwork",
     "Mlp",
     "MlpOptions",
     "Network",
     "NetworkSpec",
     "build_distribution",
     "build_network",
+    "chosen_entries",
     "default_kind",
+    "known_networks",
+    "picture_spaces",
     "register_network",
+    "trust_network",
 ]

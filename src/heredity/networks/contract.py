@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 
 import jax
 
-from heredity.common.errors import RefusedError, UnknownNameError
+from heredity.common.errors import RefusedError, UnknownNameError, UntrustedError
+from heredity.networks.observations import chosen_entries
 from heredity.spaces import Space
 from heredity.weights import Params
 
@@ -23,23 +24,30 @@ class NetworkSpec:
     """A network as data: which kind, and the options that kind takes.
 
     Args:
-        kind: A name from the registry, such as ``mlp``.
+        kind: A name from the registry, such as ``mlp``; or ``package.module:name``.
         options: JSON values; checked by the kind when it is built.
+        reads: Patterns of the entries of a `Dict` observation that it reads; () for all of them.
     """
 
     kind: str
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    reads: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The specification as a JSON object."""
-        return {"kind": self.kind, **self.options}
+        reads = {"reads": list(self.reads)} if self.reads else {}
+        return {"kind": self.kind, **reads, **self.options}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any], path: str = "network") -> NetworkSpec:
         """The specification that `to_json` wrote."""
         if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
             raise RefusedError(path, f"does not describe a network: {value!r}")
-        return cls(value["kind"], {k: v for k, v in value.items() if k != "kind"})
+        reads = value.get("reads", ())
+        if isinstance(reads, str) or not all(isinstance(name, str) for name in reads):
+            raise RefusedError(path, f"has reads {reads!r}: a list of names was expected")
+        options = {k: v for k, v in value.items() if k not in ("kind", "reads")}
+        return cls(value["kind"], options, tuple(reads))
 
 
 class Network(abc.ABC):
@@ -47,9 +55,16 @@ class Network(abc.ABC):
 
     Attributes:
         spec: What it was built from.
+        output_size: How many numbers it puts out.
     """
 
     spec: NetworkSpec
+    output_size: int
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether what it puts out depends on moments before."""
+        return bool(jax.tree.leaves(jax.eval_shape(lambda: self.initial_carry(()))))
 
     @abc.abstractmethod
     def init(self, key: jax.Array) -> Params:
@@ -119,21 +134,41 @@ class Network(abc.ABC):
         """What each axis of each leaf means, by path: ``("observation", "hidden_0")``."""
 
 
-Builder: TypeAlias = Callable[[NetworkSpec, Space, int], Network]
+Builder: TypeAlias = Callable[[NetworkSpec, Space, int | None], Network]
 _BUILDERS: dict[str, Builder] = {}
 
 
 def register_network(kind: str, builder: Builder) -> None:
-    """Make a kind of network known: ``builder(spec, observation_space, output_size)``."""
+    """Make a kind of network known: ``builder(spec, observation_space, output_size)``.
+
+    The size is None for a trunk, whose outputs other networks read: it ends in its last hidden
+    layer.
+    """
     _BUILDERS[kind] = builder
 
 
-def build_network(spec: NetworkSpec, observation_space: Space, output_size: int) -> Network:
+def known_networks() -> tuple[str, ...]:
+    """The kinds that can be built."""
+    return tuple(sorted(_BUILDERS))
+
+
+def build_network(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Network:
     """The network that a specification describes.
 
+    Args:
+        spec: Kind, options, and which entries it reads.
+        observation_space: Of which it reads all entries, or those it names.
+        output_size: How many numbers it puts out; None for a trunk, which decides itself.
+
     Raises:
-        UnknownNameError: for an unknown kind or option.
+        UnknownNameError: for an unknown kind, option or entry.
+        UntrustedError: for ``package.module:name`` that nobody has vouched for.
     """
     if spec.kind not in _BUILDERS:
+        if ":" in spec.kind:
+            raise UntrustedError(
+                f"the network is {spec.kind!r}, code that is not part of heredity: vouch for it "
+                f"with --trust {spec.kind} (in Python trust=[{spec.kind!r}]) to have it imported"
+            )
         raise UnknownNameError("network kind", spec.kind, _BUILDERS)
-    return _BUILDERS[spec.kind](spec, observation_space, output_size)
+    return _BUILDERS[spec.kind](spec, chosen_entries(observation_space, spec.reads), output_size)

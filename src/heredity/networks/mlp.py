@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import numpy as np
 
-from heredity.common.errors import RefusedError, UnknownNameError, UsageError
+from heredity.common.errors import UnknownNameError
 from heredity.networks.contract import (
     Carry,
     Network,
@@ -21,83 +21,45 @@ from heredity.networks.contract import (
     Taps,
     register_network,
 )
+from heredity.networks.layers import ACTIVATIONS, NUMPY_ACTIVATIONS, LayerOptions, read_options
 from heredity.networks.observations import feature_size, features, features_in_numpy
 from heredity.spaces import Space
 from heredity.weights import Params
 
-ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
-    "elu": nn.elu,
-    "gelu": nn.gelu,
-    "relu": nn.relu,
-    "swish": nn.swish,
-    "tanh": nn.tanh,
-}
-
-_GELU_SCALE = np.float32((2 / np.pi) ** 0.5)  # of the tanh approximation, which Flax uses
-
-NUMPY_ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
-    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-    "gelu": lambda x: 0.5 * x * (1 + np.tanh(_GELU_SCALE * (x + 0.044715 * x * x * x))),
-    "relu": lambda x: np.maximum(x, 0),
-    "swish": lambda x: x * (0.5 + 0.5 * np.tanh(0.5 * x)),
-    "tanh": np.tanh,
-}
-
-INITIALIZERS: Mapping[str, Callable[[float], Any]] = {
-    # Scales multiply the gain that each scheme gives a layer by itself.
-    "orthogonal": nn.initializers.orthogonal,
-    "lecun_uniform": lambda scale: nn.initializers.variance_scaling(scale**2, "fan_in", "uniform"),
-}
-
 
 @dataclasses.dataclass(frozen=True)
-class MlpOptions:
-    """Options of the kind ``mlp``.
-
-    Args:
-        hidden: Widths of the hidden layers.
-        activation: After each hidden layer: elu, gelu, relu, swish or tanh.
-        kernel_init: orthogonal, or lecun_uniform.
-        hidden_scale: Gain of the hidden kernels at the start.
-        output_scale: Gain of the output kernel; small ones make the first policy near uniform.
-    """
-
-    hidden: tuple[int, ...] = (64, 64)
-    activation: str = "tanh"
-    kernel_init: str = "orthogonal"
-    hidden_scale: float = 2.0**0.5
-    output_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "hidden", tuple(self.hidden))
-        if any(not isinstance(width, int) or width < 1 for width in self.hidden):
-            raise UsageError(f"mlp hidden {self.hidden}: whole numbers >= 1 were expected")
-        if self.activation not in ACTIVATIONS:
-            raise UnknownNameError("activation", self.activation, ACTIVATIONS)
-        if self.kernel_init not in INITIALIZERS:
-            raise UnknownNameError("kernel_init", self.kernel_init, INITIALIZERS)
+class MlpOptions(LayerOptions):
+    """Options of the kind ``mlp``: those of `LayerOptions`."""
 
     def spec(self) -> NetworkSpec:
         """These options as a specification."""
-        return NetworkSpec("mlp", {**dataclasses.asdict(self), "hidden": list(self.hidden)})
+        return NetworkSpec("mlp", self.to_json())
 
 
-class _Module(nn.Module):
-    options: MlpOptions
-    output_size: int
+class HiddenLayers(nn.Module):
+    """Layers ``hidden_0``, ``hidden_1``, … and, if there is an output size, ``output``.
+
+    Args:
+        options: Sizes and functions.
+        output_size: Of the last layer; None for none.
+    """
+
+    options: LayerOptions
+    output_size: int | None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, Taps]:
-        initializer = INITIALIZERS[self.options.kernel_init]
-        activation = ACTIVATIONS[self.options.activation]
+        """Outputs ``(..., output_size)`` in float32, and what each hidden layer gave."""
+        options = self.options
+        activation = ACTIVATIONS[options.activation]
         taps: Taps = {}
-        for index, width in enumerate(self.options.hidden):
+        for index, width in enumerate(options.hidden):
             name = f"hidden_{index}"
-            kernel_init = initializer(self.options.hidden_scale)
-            x = activation(nn.Dense(width, kernel_init=kernel_init, name=name)(x))
+            x = activation(options.dense(width, name, options.hidden_scale)(x))
             taps[name] = x
-        kernel_init = initializer(self.options.output_scale)
-        return nn.Dense(self.output_size, kernel_init=kernel_init, name="output")(x), taps
+        if self.output_size is not None:
+            x = options.dense(self.output_size, "output", options.output_scale)(x)
+        return x.astype(jax.numpy.float32), taps
 
 
 class Mlp(Network):
@@ -106,20 +68,26 @@ class Mlp(Network):
     Args:
         options: Sizes and functions.
         observation_space: What it reads; boxes are flattened and joined.
-        output_size: How many numbers it puts out.
+        output_size: How many numbers it puts out; None for as many as its last hidden layer.
     """
 
-    def __init__(self, options: MlpOptions, observation_space: Space, output_size: int) -> None:
+    def __init__(
+        self, options: MlpOptions, observation_space: Space, output_size: int | None
+    ) -> None:
         self.spec = options.spec()
         self._options = options
         self._space = observation_space
         self._input_size = feature_size(observation_space)
-        self._module = _Module(options, output_size)
+        self._sizes = {f"hidden_{index}": width for index, width in enumerate(options.hidden)}
+        if output_size is not None:
+            self._sizes["output"] = output_size
+        self.output_size = list(self._sizes.values())[-1] if self._sizes else self._input_size
+        self._module = HiddenLayers(options, output_size)
 
     def init(self, key: jax.Array) -> Params:
         example = jax.numpy.zeros((1, self._input_size), jax.numpy.float32)
         variables: Any = self._module.init(key, example)
-        return variables["params"]
+        return variables.get("params", {})
 
     def apply(
         self,
@@ -135,53 +103,53 @@ class Mlp(Network):
         seen = features(self._space, observation)
         applied: Any = self._module.apply({"params": params}, seen)
         output, tapped = applied
-        for name in taps:
-            if name not in tapped:
-                raise UnknownNameError("tap", name, tapped)
-        return output, carry, {name: tapped[name] for name in taps}
+        return output, carry, chosen_taps(tapped, taps)
 
     def in_numpy(self, params: Params) -> NumpyFunction | None:
+        if self._options.dtype != "float32":
+            return None
         seen_by = features_in_numpy(self._space)
         activation = NUMPY_ACTIVATIONS[self._options.activation]
-        names = [f"hidden_{index}" for index in range(len(self._options.hidden))]
-        hidden = [(params[name]["kernel"], params[name]["bias"]) for name in names]
-        kernel, bias = params["output"]["kernel"], params["output"]["bias"]
+        layers = [
+            (params[name]["kernel"], params[name]["bias"], name != "output") for name in self._sizes
+        ]
 
         def function(seen: Any) -> np.ndarray | None:
             x = seen_by(seen)
             # Beyond 1e19 sums may overflow, and their order decides what comes of it.
             if not math.isfinite(x.dot(x)):
                 return None
-            for hidden_kernel, hidden_bias in hidden:
-                x = x.dot(hidden_kernel)
-                x += hidden_bias
-                x = activation(x)
-            x = x.dot(kernel)
-            x += bias
+            for kernel, bias, is_hidden in layers:
+                x = x.dot(kernel)
+                x += bias
+                if is_hidden:
+                    x = activation(x)
             return x
 
         return function
 
     def axes(self) -> Mapping[str, tuple[str, ...]]:
-        names = ["observation", *(f"hidden_{i}" for i in range(len(self._options.hidden)))]
-        names.append("output")
         axes: dict[str, tuple[str, ...]] = {}
-        for source, target in itertools.pairwise(names):
+        for source, target in itertools.pairwise(["observation", *self._sizes]):
             axes[f"{target}/kernel"] = (source, target)
             axes[f"{target}/bias"] = (target,)
         return axes
 
 
-def _build(spec: NetworkSpec, observation_space: Space, output_size: int) -> Mlp:
-    known = [field.name for field in dataclasses.fields(MlpOptions)]
-    for name in spec.options:
-        if name not in known:
-            raise UnknownNameError("option of the network kind 'mlp'", name, known)
-    try:
-        options = MlpOptions(**spec.options)
-    except TypeError as error:
-        raise RefusedError("network", f"does not describe an mlp ({error})") from None
-    return Mlp(options, observation_space, output_size)
+def chosen_taps(tapped: Taps, names: Sequence[str]) -> Taps:
+    """The inner activations that were asked for.
+
+    Raises:
+        UnknownNameError: for one that there is not.
+    """
+    for name in names:
+        if name not in tapped:
+            raise UnknownNameError("tap", name, tapped)
+    return {name: tapped[name] for name in names}
+
+
+def _build(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Mlp:
+    return Mlp(read_options(MlpOptions, spec), observation_space, output_size)
 
 
 register_network("mlp", _build)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heredity.common.errors import UsageError
+from heredity.common.errors import UnknownNameError, UsageError
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from heredity.weights import select
 
 
 def leaf_spaces(space: Space, prefix: str = "observation") -> dict[str, Space]:
@@ -40,6 +41,54 @@ def leaf_observations(
             leaves.update(leaf_observations(part, observation[name], path))
         return leaves
     return {prefix: observation}
+
+
+def chosen_entries(space: Space, patterns: Sequence[str]) -> Space:
+    """A `Dict` with those entries alone that the patterns choose; () chooses all.
+
+    A name stands for everything below it.
+
+    Raises:
+        UnknownNameError: when a pattern matches no entry, or names entries of what has none.
+
+    Example:
+        >>> space = Dict({"state": Box((3,)), "camera": Dict({"left": Box((8, 8, 3))})})
+        >>> list(leaf_spaces(chosen_entries(space, ["camera"]), ""))
+        ['camera/left']
+    """
+    if not patterns:
+        return space
+    if not isinstance(space, Dict):
+        told = f"the observation is one {type(space).__name__}, without entries to choose from"
+        raise UnknownNameError("entry of the observation", patterns[0], (), f"({told})", brief=True)
+    paths = leaf_spaces(space, "")
+    folders = {path.rsplit("/", n)[0] for path in paths for n in range(1, path.count("/") + 1)}
+    known = {*paths, *folders}
+    for pattern in patterns:
+        if not pattern.startswith("!") and not set("*?") & set(pattern) and pattern not in known:
+            raise UnknownNameError("entry of the observation", pattern, known)
+    whole = [f"{pattern}/**" if pattern.lstrip("!") in known else pattern for pattern in patterns]
+    chosen = select(paths, whole)
+
+    def walk(part: Dict, prefix: str) -> dict[str, Space]:
+        kept: dict[str, Space] = {}
+        for name, inner in part.entries:
+            path = f"{prefix}{name}"
+            if isinstance(inner, Dict):
+                below = walk(inner, f"{path}/")
+                if below:
+                    kept[name] = Dict(below)
+            elif path in chosen:
+                kept[name] = inner
+        return kept
+
+    return Dict(walk(space, ""))
+
+
+def example_batch(space: Space) -> Any:
+    """A batch of one observation, for the shapes and dtypes of its arrays."""
+    value = space.sample(np.random.default_rng(0))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], value)
 
 
 def feature_size(space: Space) -> int:

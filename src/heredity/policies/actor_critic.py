@@ -8,7 +8,7 @@ import jax
 
 from heredity.common.errors import MismatchError, UsageError
 from heredity.common.streams import stream
-from heredity.networks import build_distribution, build_network
+from heredity.networks import Network, build_distribution, build_network
 from heredity.networks.contract import Carry, NumpyFunction
 from heredity.networks.normalizer import (
     init_observation_statistics,
@@ -17,14 +17,16 @@ from heredity.networks.normalizer import (
     normalizer_in_numpy,
 )
 from heredity.policies.specification import PolicySpec
+from heredity.spaces import Box, Space
 from heredity.weights import Params, flatten
 
 
 class ActorCritic:
     """Functions over the weights of one `PolicySpec`; holds no weights.
 
-    The weights are ``actor/…`` (with ``actor/log_std`` for the normal family), ``critic/…`` and
-    ``normalizer/observation/…``.
+    The weights are ``actor/…`` (with ``actor/log_std`` for the normal family), ``critic/…``,
+    ``trunk/…`` where both share one, and ``normalizer/observation/…``. A carry is a dict with the
+    memory of each of these networks that has one.
 
     Args:
         spec: What to build.
@@ -33,17 +35,31 @@ class ActorCritic:
     def __init__(self, spec: PolicySpec) -> None:
         self.spec = spec
         self.family = build_distribution(spec.distribution, spec.action_space)
-        self.actor = build_network(spec.actor, spec.observation_space, self.family.output_size)
-        self.critic = (
-            None if spec.critic is None else build_network(spec.critic, spec.observation_space, 1)
-        )
+        self.trunk = None
+        read: Space = spec.observation_space
+        if spec.trunk is not None:
+            self.trunk = build_network(spec.trunk, read, None)
+            read = Box((self.trunk.output_size,))
+        self.actor = build_network(spec.actor, read, self.family.output_size)
+        self.critic = None if spec.critic is None else build_network(spec.critic, read, 1)
+
+    @property
+    def _networks(self) -> dict[str, Network]:
+        parts = {"trunk": self.trunk, "actor": self.actor, "critic": self.critic}
+        return {name: network for name, network in parts.items() if network is not None}
+
+    @property
+    def has_memory(self) -> bool:
+        """Whether acting, or judging what is seen, depends on moments before."""
+        return any(network.has_memory for network in self._networks.values())
 
     def init(self, seed: jax.Array | int) -> Params:
         """Fresh weights, statistics among them."""
-        actor = self.actor.init(stream(seed, "init/actor"))
-        params: Params = {"actor": {**actor, **self.family.init()}}
-        if self.critic is not None:
-            params["critic"] = self.critic.init(stream(seed, "init/critic"))
+        params: Params = {
+            name: network.init(stream(seed, f"init/{name}"))
+            for name, network in self._networks.items()
+        }
+        params["actor"] = {**params["actor"], **self.family.init()}
         statistics: Params = {}
         if self.spec.normalize_observations:
             statistics |= init_observation_statistics(self.spec.observation_space)
@@ -51,16 +67,55 @@ class ActorCritic:
             statistics["reward"] = init_statistics(())
         return {**params, "normalizer": statistics} if statistics else params
 
-    def preprocess(self, params: Params, observation: Any) -> Any:
-        """The observation as the networks see it; ``(...,)`` batch axes stay."""
+    def initial_carry(self, batch_shape: tuple[int, ...], *, acting: bool = False) -> Carry:
+        """The memory at the start of an episode; {} where no network has one.
+
+        Args:
+            batch_shape: Of what is seen.
+            acting: Whether to leave out what acting alone does not need, the critic's.
+        """
+        return {
+            name: network.initial_carry(batch_shape)
+            for name, network in self._networks.items()
+            if network.has_memory and not (acting and name == "critic")
+        }
+
+    def preprocess(self, params: Params, observation: Any, space: Space | None = None) -> Any:
+        """The observation as the networks see it; ``(...,)`` batch axes stay.
+
+        Args:
+            params: All weights.
+            observation: Of the policy's space.
+            space: The entries of it that are there; default: all.
+        """
         if not self.spec.normalize_observations:
             return observation
         return normalize_observation(
-            self.spec.observation_space,
+            self.spec.observation_space if space is None else space,
             params.get("normalizer", {}),  # absent where nothing of a space can be normalised
             observation,
             self.spec.observation_clip,
         )
+
+    # --- one moment -------------------------------------------------------------------------------
+
+    def _apply(
+        self, name: str, params: Params, seen: Any, carry: Carry, is_first: Any, key: Any = None
+    ) -> tuple[Any, Carry]:
+        """One network, and the carry with its new memory."""
+        network = self._networks[name]
+        memory = _of(carry, name)
+        found, memory, _ = network.apply(
+            params.get(name, {}), seen, memory, is_first=is_first, key=key
+        )
+        return found, {**carry, name: memory} if name in carry else carry
+
+    def _read(
+        self, params: Params, seen: Any, carry: Carry, is_first: Any, key: Any = None
+    ) -> tuple[Any, Carry]:
+        if self.trunk is None:
+            return seen, carry
+        return self._apply("trunk", params, seen, carry, is_first, key)
 
     def parameters(
         self,
@@ -76,14 +131,74 @@ class ActorCritic:
         Args:
             params: All weights.
             seen: What `preprocess` gave.
-            carry: Memory.
+            carry: Memory. A critic's, if it is there, takes in what is seen as well.
             is_first: Where episodes begin, ``(...,)``.
             key: For networks that draw.
         """
-        outputs, carry, _ = self.actor.apply(
-            params["actor"], seen, carry, is_first=is_first, key=key
-        )
+        read, carry = self._read(params, seen, carry, is_first, key)
+        outputs, carry = self._apply("actor", params, read, carry, is_first, key)
+        if "critic" in carry:
+            _, carry = self._apply("critic", params, read, carry, is_first)
         return self.family.parameters(params["actor"], outputs), carry
+
+    def value(
+        self,
+        params: Params,
+        seen: Any,
+        carry: Carry = (),
+        *,
+        is_first: jax.Array | None = None,
+    ) -> jax.Array:
+        """Estimated discounted return, ``(...,)``, of what `preprocess` gave.
+
+        Args:
+            params: All weights.
+            seen: What `preprocess` gave.
+            carry: Memory from the moment before.
+            is_first: Where episodes begin, ``(...,)``.
+
+        Raises:
+            UsageError: for a policy without a critic.
+        """
+        if self.critic is None:
+            raise UsageError("this policy has no critic: its specification says so")
+        read, carry = self._read(params, seen, carry, is_first)
+        return self._apply("critic", params, read, carry, is_first)[0][..., 0]
+
+    # --- many moments -----------------------------------------------------------------------------
+
+    def unroll(
+        self, params: Params, seen: Any, carry: Carry, is_first: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Parameters and values of whole sequences.
+
+        Without memory any leading axes will do.
+
+        Args:
+            params: All weights.
+            seen: What `preprocess` gave, ``(T, B, ...)``.
+            carry: Memory before the first moment, with leading axis ``(B,)``.
+            is_first: Where episodes begin, ``(T, B)``.
+
+        Returns:
+            Parameters ``(T, B, P)`` and values ``(T, B)``.
+
+        Raises:
+            UsageError: for a policy without a critic.
+        """
+        if self.critic is None:
+            raise UsageError("this policy has no critic: its specification says so")
+
+        def over_time(name: str, read: Any) -> Any:
+            memory = _of(carry, name)
+            weights = params.get(name, {})
+            return self._networks[name].scan(weights, read, memory, is_first=is_first)[0]
+
+        read = seen if self.trunk is None else over_time("trunk", seen)
+        parameters = self.family.parameters(params["actor"], over_time("actor", read))
+        return parameters, over_time("critic", read)[..., 0]
+
+    # --- numpy ------------------------------------------------------------------------------------
 
     def mode_in_numpy(self, params: Params) -> NumpyFunction | None:
         """From one observation to the most likely action, in numpy; None where it is not written.
@@ -93,29 +208,25 @@ class ActorCritic:
         Args:
             params: All weights, as numpy arrays.
         """
-        outputs = self.actor.in_numpy(params["actor"])
-        if outputs is None:
-            return None
-        see = None
+        steps: list[Any] = []
         if self.spec.normalize_observations:
             statistics, clip = params.get("normalizer", {}), self.spec.observation_clip
-            see = normalizer_in_numpy(self.spec.observation_space, statistics, clip)
+            steps.append(normalizer_in_numpy(self.spec.acting_space, statistics, clip))
+        for name in ("trunk", "actor"):
+            if name in self._networks:
+                steps.append(self._networks[name].in_numpy(params.get(name, {})))
+        if None in steps:
+            return None
 
         def mode(observation: Any) -> Any:
-            found = outputs(observation if see is None else see(observation))
-            return None if found is None else self.family.mode_in_numpy(found)
+            found = observation
+            for step in steps:
+                found = step(found)
+                if found is None:
+                    return None
+            return self.family.mode_in_numpy(found)
 
         return mode
-
-    def value(self, params: Params, seen: Any) -> jax.Array:
-        """Estimated discounted return, ``(...,)``, of what `preprocess` gave.
-
-        Raises:
-            UsageError: for a policy without a critic.
-        """
-        if self.critic is None:
-            raise UsageError("this policy has no critic: its specification says so")
-        return self.critic.apply(params["critic"], seen)[0][..., 0]
 
     def check(self, params: Params, path: str = "") -> None:
         """See that the weights are those of this specification: paths, shapes and dtypes.
@@ -141,3 +252,8 @@ class ActorCritic:
                 "Weights and specification have to come from the same policy",
                 path,
             )
+
+
+def _of(carry: Carry, name: str) -> Carry:
+    """The memory of one network; () where it, or every network, has none."""
+    return carry[name] if name in carry else ()  # noqa: SIM401 - no memory at all may be a ()

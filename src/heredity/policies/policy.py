@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from heredity.common.errors import MismatchError, RefusedError, UsageError
+from heredity.common.errors import MismatchError, RefusedError, UntrustedError, UsageError
 from heredity.common.streams import stream
+from heredity.networks import trust_network
 from heredity.networks.contract import Carry
 from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.files import CONFIG, load_policy, save_policy
+from heredity.policies.given import checked_observation, without_unneeded, without_unread
 from heredity.policies.lineage import Lineage
 from heredity.policies.specification import PolicySpec
-from heredity.spaces import Box, Dict, Discrete, Space, space_difference
+from heredity.spaces import Discrete, Space, space_difference
 from heredity.weights import Params, content_hash, count, flatten, unflatten
 
 
@@ -58,10 +60,14 @@ class Policy:
             leaf.flags.writeable = False
         self.functions.check(unflatten(leaves))
         self.params: Params = unflatten(leaves)
+        self._acting_space = spec.acting_space
         self._draws = 0
         self._hash: str | None = None
         self._on_device: Params | None = None
-        self._mode_of_one = self.functions.mode_in_numpy(self.params)
+        self._carry_of_one = self.functions.initial_carry((), acting=True) or None
+        self._mode_of_one = None
+        if self._carry_of_one is None:
+            self._mode_of_one = self.functions.mode_in_numpy(self.params)
         self._mode = jax.jit(self._mode_actions)
         self._drawn = jax.jit(self._drawn_actions)
 
@@ -93,14 +99,14 @@ class Policy:
         Args:
             params: Weights of this specification (not necessarily this policy's own).
             observation: With batch axes ``(...,)``.
-            carry: Memory.
+            carry: Memory: what the call before gave, or `functions.initial_carry`.
             is_first: Where episodes begin, ``(...,)``.
             key: For networks that draw.
 
         Returns:
             Shape ``(..., P)``, and the new carry.
         """
-        seen = self.functions.preprocess(params, observation)
+        seen = self.functions.preprocess(params, observation, self.spec.acting_space)
         return self.functions.parameters(params, seen, carry, is_first=is_first, key=key)
 
     def act(
@@ -128,11 +134,16 @@ class Policy:
 
     # --- numpy in, numpy out ----------------------------------------------------------------------
 
-    def _mode_actions(self, params: Params, observation: Any) -> jax.Array:
-        return self.act(params, observation, deterministic=True)[0]
+    def _mode_actions(
+        self, params: Params, observation: Any, carry: Carry, is_first: Any
+    ) -> tuple[jax.Array, Carry]:
+        return self.act(params, observation, carry, is_first=is_first, deterministic=True)
 
-    def _drawn_actions(self, params: Params, observation: Any, seed: Any, draw: Any) -> jax.Array:
-        return self.act(params, observation, key=stream(seed, "predict", draw))[0]
+    def _drawn_actions(
+        self, params: Params, observation: Any, carry: Carry, is_first: Any, draw: Any
+    ) -> tuple[jax.Array, Carry]:
+        key = stream(0, "predict", draw)
+        return self.act(params, observation, carry, key, is_first=is_first)
 
     def predict(
         self,
@@ -147,8 +158,10 @@ class Policy:
 
         Args:
             observation: One observation of the policy's space, or several with one leading axis.
-            state: Memory from the last call, for policies that have one.
-            episode_start: Shape ``(B,)``, where an episode begins; for policies with memory.
+                What the critic alone reads may be left out.
+            state: Memory from the last call, for policies that have one; None at the start.
+            episode_start: Shape ``(B,)``, or one bool for one observation: where an episode begins,
+                and what was remembered is forgotten; for policies with memory.
             deterministic: Whether to take the most likely action rather than to draw one.
             key: A whole number that decides the draw; without it, calls are numbered.
 
@@ -157,10 +170,10 @@ class Policy:
             none).
 
         Raises:
-            MismatchError: when the observation is not of the policy's space, or has NaN.
+            MismatchError: when the observation is not of the policy's space, or has NaN; when the
+                memory is not this policy's, or of another batch.
             UsageError: when `key` is not a whole number of 32 bits.
         """
-        del episode_start
         observation, batched = self._checked(observation)
         if deterministic and not batched and self._mode_of_one is not None:
             with np.errstate(all="ignore"):  # what overflows on the way is left to JAX
@@ -170,33 +183,61 @@ class Policy:
         params = self._on_device
         if params is None:
             params = self._on_device = jax.device_put(self.params)
+        carry, is_first = self._remembered(observation, batched, state, episode_start)
         if deterministic:
-            action = np.asarray(self._mode(params, observation))
+            action, carry = self._mode(params, observation, carry, is_first)
         else:
             draw = self._draws if key is None else _checked_key(key)
             self._draws += key is None
-            action = np.asarray(self._drawn(params, observation, np.uint32(0), np.uint32(draw)))
+            action, carry = self._drawn(params, observation, carry, is_first, np.uint32(draw))
+        if carry:
+            state = jax.tree.map(np.asarray, carry)
         if isinstance(self.spec.action_space, Discrete) and not batched:
             return np.int64(action), state
         # The array is JAX's own and read-only; people scale and clip actions in place.
-        return action.copy(), state
+        return np.array(action), state
+
+    def _remembered(
+        self, observation: Any, batched: bool, state: Any, episode_start: Any
+    ) -> tuple[Carry, Any]:
+        """What the networks remember, and where they forget it."""
+        if self._carry_of_one is None:
+            return (), None
+        batch = (len(jax.tree.leaves(observation)[0]),) if batched else ()
+        expected = jax.tree.map(lambda leaf: np.zeros((*batch, *leaf.shape)), self._carry_of_one)
+        if state is None:
+            state = jax.tree.map(lambda leaf: leaf.astype(np.float32), expected)
+        found = jax.tree.map(np.shape, state)
+        if found != (wanted := jax.tree.map(np.shape, expected)):
+            raise MismatchError(
+                f"state has the shapes {found}, {wanted} were expected",
+                "Give what the last call of this policy returned for as many observations, or None",
+            )
+        if episode_start is None:
+            return state, np.zeros(batch, bool)
+        is_first = np.asarray(episode_start, bool)
+        if is_first.shape not in (batch, (*batch, 1), (1,)[: 1 - len(batch)]):
+            raise MismatchError(f"episode_start has shape {is_first.shape}, {batch} was expected")
+        return state, is_first.reshape(batch)
 
     def _checked(self, observation: Any) -> tuple[Any, bool]:
-        space = self.spec.observation_space
-        if isinstance(space, Box):
-            return _checked_leaf(space, observation, "observation")
-        return _checked_tree(space, observation, "observation")
+        whole, needed = self.spec.observation_space, self._acting_space
+        return checked_observation(needed, without_unread(whole, needed, observation))
 
     def check_spaces(self, observation_space: Space, action_space: Space) -> None:
         """See that an environment shows what the policy sees and takes what it does.
 
-        Bounds may differ; shapes, dtypes, keys and given names may not.
+        Bounds may differ; shapes, dtypes, keys and given names may not. What the critic alone reads
+        need not be there.
 
         Raises:
             MismatchError: naming the first difference.
         """
+        acting, shown = self._acting_space, observation_space
+        if acting != self.spec.observation_space:
+            shown = without_unneeded(acting, shown)
         for what, own, other in (
-            ("observations", self.spec.observation_space, observation_space),
+            ("observations", acting, shown),
             ("actions", self.spec.action_space, action_space),
         ):
             difference = space_difference(own, other)
@@ -209,17 +250,21 @@ class Policy:
     # --- files ------------------------------------------------------------------------------------
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, *, revision: str | None = None) -> Policy:
+    def from_pretrained(
+        cls, path: str | Path, *, revision: str | None = None, trust: Sequence[str] = ()
+    ) -> Policy:
         """Load a policy from a folder, or from the Hugging Face hub (extra ``hub``).
 
-        Every hash is checked. No code from the file is run.
+        Every hash is checked. No code that the file names is run, unless `trust` names it too.
 
         Args:
             path: A folder; or ``hf://owner/name`` on the hub.
             revision: Branch, tag or commit on the hub.
+            trust: Networks ``package.module:name`` that may be imported if the file names them.
 
         Raises:
             RefusedError: naming the file that is missing, torn, altered or from the future.
+            UntrustedError: when it names a network that is not part of heredity, nor trusted.
         """
         if str(path).startswith("hf://"):
             from heredity.policies.hub import download
@@ -228,8 +273,12 @@ class Policy:
         else:
             folder = Path(path)
         spec, leaves, lineage, policy_hash = load_policy(folder)
+        for kind in spec.network_kinds & set(trust):
+            trust_network(kind)
         try:
             policy = cls(spec, unflatten(leaves), lineage)
+        except UntrustedError:
+            raise  # not the file's fault: the person vouches for it, or does not
         except Exception as error:  # sizes and names from a file can fail in any layer below
             raise RefusedError(folder / CONFIG, f"cannot be built: {error}") from error
         policy._hash = policy_hash
@@ -259,89 +308,3 @@ def _checked_key(key: Any) -> int:
     if not isinstance(key, int | np.integer) or not 0 <= key < 2**32:
         raise UsageError(f"key {key!r}: a whole number from 0 to 2**32 - 1 was expected")
     return int(key)
-
-
-def _checked_leaf(space: Space, value: Any, path: str) -> tuple[np.ndarray, bool]:
-    """The array of one leaf space, and whether it has a leading batch axis."""
-    array = _as_array(space, value, path)
-    if isinstance(space, Box):
-        shape = space.shape
-    else:
-        shape = () if isinstance(space, Discrete) else (len(space.nvec),)  # pyright: ignore[reportAttributeAccessIssue]
-    batched = array.ndim == len(shape) + 1 and array.shape[1:] == shape
-    if array.shape != shape and not batched:
-        raise MismatchError(
-            f"{path} has shape {array.shape}, {shape} or (batch, {', '.join(map(str, shape))}) "
-            "was expected",
-            "The policy was trained on other observations",
-        )
-    if isinstance(space, Box):
-        _refuse_nan(space, array, path)
-    else:
-        _refuse_unknown_choices(space, array, path)
-    return array, batched
-
-
-def _as_array(space: Space, value: Any, path: str) -> np.ndarray:
-    """The value in the space's dtype; whole numbers stay what they are."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise MismatchError(f"{path} is not an array ({error})") from None
-    whole = not isinstance(space, Box) or np.dtype(space.dtype).kind in "iu"
-    if array.dtype.kind not in ("iu" if whole else "iufb"):
-        expected = "whole numbers were" if whole else "numbers were"
-        raise MismatchError(f"{path} has dtype {array.dtype}, {expected} expected")
-    if not isinstance(space, Box) or array.dtype == space.dtype:
-        return array
-    if whole and array.size:
-        limits = np.iinfo(space.dtype)
-        if array.min() < limits.min or array.max() > limits.max:
-            raise MismatchError(f"{path} does not fit {space.dtype}: {array.min()} … {array.max()}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, as in training
-        return array.astype(space.dtype)
-
-
-def _refuse_nan(space: Box, array: np.ndarray, path: str) -> None:
-    if array.dtype.kind != "f":
-        return
-    # A sum is finite unless something in it is not (or it overflows: then look closely).
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(array.sum()):
-            return
-    missing = np.isnan(array)
-    if missing.any():
-        columns = np.unique(np.nonzero(missing)[-1])[:5] if space.shape else [0]
-        names = [space.columns[i] if space.columns else str(i) for i in columns]
-        raise MismatchError(
-            f"{path} has NaN in column {', '.join(names)}",
-            "A policy cannot act on what was not measured: fix or replace the sensor",
-        )
-
-
-def _refuse_unknown_choices(space: Space, array: np.ndarray, path: str) -> None:
-    first = space.start if isinstance(space, Discrete) else 0
-    size = np.asarray(space.size if isinstance(space, Discrete) else space.nvec)  # pyright: ignore[reportAttributeAccessIssue]
-    if np.any((array < first) | (array >= first + size)):
-        raise MismatchError(
-            f"{path} is {array.tolist()}, choices from {first} to below {(first + size).tolist()} "
-            "were expected"
-        )
-
-
-def _checked_tree(space: Space, value: Any, path: str) -> tuple[Any, bool]:
-    if not isinstance(space, Dict):
-        return _checked_leaf(space, value, path)
-    if not isinstance(value, Mapping) or set(value) != set(space):
-        given = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
-        raise MismatchError(f"{path} has the keys {given}, {list(space)} were expected")
-    checked = {
-        name: _checked_tree(part, value[name], f"{path}/{name}") for name, part in space.entries
-    }
-    values = {name: array for name, (array, _) in checked.items()}
-    batched = any(flag for _, flag in checked.values())
-    if batched and len({len(leaf) for leaf in jax.tree.leaves(values) if leaf.ndim}) != 1:
-        raise MismatchError(f"{path} mixes batches of different sizes")
-    if not all(flag is batched for _, flag in checked.values()):
-        raise MismatchError(f"{path} mixes single and batched entries")
-    return values, batched

@@ -11,6 +11,7 @@ from heredity.common.errors import RefusedError
 from heredity.common.formats import POLICY
 from heredity.networks.contract import NetworkSpec
 from heredity.networks.distributions import DistributionSpec
+from heredity.networks.observations import chosen_entries
 from heredity.spaces import Space, space_from_json, space_to_json
 
 
@@ -22,6 +23,8 @@ class PolicySpec:
         observation_space: Of one environment.
         action_space: Of one environment.
         actor: The network whose outputs parametrise the distribution over actions.
+        trunk: A network whose outputs actor and critic read instead of the observation; None when
+            each reads for itself.
         distribution: The family of that distribution.
         critic: The network that estimates values; None for a policy that only acts.
         normalize_observations: Whether float observations are normalised by ``normalizer/``.
@@ -37,11 +40,30 @@ class PolicySpec:
     actor: NetworkSpec
     distribution: DistributionSpec
     critic: NetworkSpec | None = None
+    trunk: NetworkSpec | None = None
     normalize_observations: bool = False
     normalize_rewards: bool = False
     observation_clip: float = 10.0
     environment: Mapping[str, Any] | None = None
     algorithm: str = ""
+
+    @property
+    def acting_space(self) -> Space:
+        """What has to be seen to act: the observation without what the critic alone reads."""
+        reading = self.actor if self.trunk is None else self.trunk
+        return chosen_entries(self.observation_space, reading.reads)
+
+    @property
+    def network_kinds(self) -> frozenset[str]:
+        """Kinds of all networks, encoders within others among them."""
+        kinds: set[str] = set()
+        waiting: list[Any] = [n.to_json() for n in (self.actor, self.critic, self.trunk) if n]
+        while waiting:
+            part = waiting.pop()
+            if isinstance(part, Mapping):
+                kinds |= {part["kind"]} if isinstance(part.get("kind"), str) else set()
+                waiting += part.values()
+        return frozenset(kinds)
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``config.json``."""
@@ -52,6 +74,7 @@ class PolicySpec:
             "action_space": space_to_json(self.action_space),
             "actor": self.actor.to_json(),
             "critic": self.critic.to_json() if self.critic else None,
+            "trunk": self.trunk.to_json() if self.trunk else None,
             "distribution": self.distribution.to_json(),
             "preprocessing": {
                 "normalize_observations": self.normalize_observations,
@@ -83,7 +106,7 @@ class PolicySpec:
             for name in ("normalize_observations", "normalize_rewards"):
                 if not isinstance(preprocessing[name], bool):
                     raise ValueError(f"{name} {preprocessing[name]!r}: true or false was expected")
-            critic = value["critic"]
+            critic, trunk = value["critic"], value["trunk"]
             environment = value["environment"]
             if environment is not None and not (
                 isinstance(environment.get("id"), str)
@@ -95,6 +118,7 @@ class PolicySpec:
                 action_space=space_from_json(value["action_space"], path),
                 actor=NetworkSpec.from_json(value["actor"], path),
                 critic=None if critic is None else NetworkSpec.from_json(critic, path),
+                trunk=None if trunk is None else NetworkSpec.from_json(trunk, path),
                 distribution=distribution,
                 normalize_observations=preprocessing["normalize_observations"],
                 normalize_rewards=preprocessing["normalize_rewards"],

@@ -30,7 +30,7 @@ class DeviceRunner(BaseRunner):
     def __init__(self, algorithm: PPO, environment: JaxEnvironment, seed: int) -> None:
         super().__init__(algorithm)
         self._environment = environment
-        self._first = jax.jit(lambda seed: begin(environment, algorithm.config.num_envs, seed))
+        self._first = jax.jit(lambda seed: begin(algorithm, environment, seed))
         self._advance = jax.jit(self._many_iterations, donate_argnums=1)
         self.begin(seed)
 

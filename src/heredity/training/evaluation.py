@@ -137,12 +137,15 @@ class Evaluator:
             return self._evaluate_jax(params, seed)
         return self._evaluate_host(self._environment, params, seed)
 
-    def _actions(self, params: Params, observation: Any, key: jax.Array) -> jax.Array:
+    def _actions(
+        self, params: Params, observation: Any, key: jax.Array, carry: Any, is_first: Any
+    ) -> tuple[jax.Array, Any]:
         functions = self._functions
-        parameters, _ = functions.parameters(params, functions.preprocess(params, observation))
+        seen = functions.preprocess(params, observation, functions.spec.acting_space)
+        parameters, carry = functions.parameters(params, seen, carry, is_first=is_first)
         family = functions.family
         raw = family.mode(parameters) if self._deterministic else family.sample(parameters, key)
-        return family.to_action(raw)
+        return family.to_action(raw), carry
 
     # --- JAX environments -------------------------------------------------------------------------
 
@@ -168,7 +171,7 @@ class Evaluator:
     def _shown(self, state: Any, observation: Any) -> dict[str, jax.Array]:
         """What is recorded of one moment of environment 0."""
         first = jax.tree.map(lambda leaf: leaf[0], (state, observation))
-        shown = {"observations": features(self._functions.spec.observation_space, first[1])}
+        shown = {"observations": features(self._functions.spec.acting_space, first[1])}
         environment = self._environment
         if isinstance(environment, JaxEnvironment) and self._scene is not None:
             pose = environment.pose(first[0])
@@ -202,8 +205,10 @@ class Evaluator:
             return (t < self._max_steps) & alive.any()
 
         def step(carry: tuple) -> tuple:
-            t, states, observation, alive, returns, lengths, records = carry
-            action = self._actions(params, observation, jax.random.fold_in(action_key, t))
+            t, states, observation, alive, returns, lengths, records, memory = carry
+            # An episode is played from its start to its end: there is nothing to forget.
+            key = jax.random.fold_in(action_key, t)
+            action, memory = self._actions(params, observation, key, memory, None)
             states, result = jax.vmap(environment.step)(states, action)
             reward = jnp.where(alive, result.reward.astype(jnp.float32), 0.0)
             if records:
@@ -220,7 +225,7 @@ class Evaluator:
                 )
             returns, lengths = returns + reward, lengths + alive
             alive = alive & ~(result.terminated | result.truncated)
-            return t + 1, states, result.observation, alive, returns, lengths, records
+            return t + 1, states, result.observation, alive, returns, lengths, records, memory
 
         start = (
             jnp.int32(0),
@@ -230,8 +235,9 @@ class Evaluator:
             jnp.zeros(size, jnp.float32),
             jnp.zeros(size, jnp.int32),
             records,
+            self._functions.initial_carry((size,), acting=True),
         )
-        _, _, _, alive, returns, lengths, records = jax.lax.while_loop(go_on, step, start)
+        *_, alive, returns, lengths, records, _ = jax.lax.while_loop(go_on, step, start)
         return {"returns": returns, "lengths": lengths, "alive": alive, "records": records}
 
     def _recording(self, out: dict[str, Any]) -> Recording:
@@ -264,11 +270,14 @@ class Evaluator:
         key = stream(seed, "evaluate/action")
         params = jax.device_put(params)
         observation, t, cut = episodes.start(), 0, 0
+        carry = self._functions.initial_carry((host.num_envs,), acting=True)
         if recorder:
             recorder.see(observation)
         while any(len(done) < wanted for done, wanted in zip(returns, quota, strict=True)):
-            action = np.asarray(self._act(params, observation, jax.random.fold_in(key, t)))
-            result = episodes.step(action)
+            is_first = episodes.episode_lengths == 0 if carry else None
+            draw = jax.random.fold_in(key, t)
+            action, carry = self._act(params, observation, draw, carry, is_first)
+            result = episodes.step(np.asarray(action))
             t += 1
             over_long = episodes.episode_lengths >= self._max_steps
             ended = result.terminated | result.truncated | over_long
@@ -307,7 +316,7 @@ class _HostRecorder:
     def __init__(self, host: HostEnvironment, evaluator: Evaluator) -> None:
         self._host = host
         self._evaluator = evaluator
-        self._space = evaluator._functions.spec.observation_space
+        self._space = evaluator._functions.spec.acting_space
         self._columns = evaluator._columns
         self._on = True
         self._end = ""
@@ -371,7 +380,7 @@ class _HostRecorder:
 def _columns(spec: PolicySpec) -> tuple[str, ...]:
     """Names of the flattened observation's columns, where every leaf has names."""
     names: list[str] = []
-    for leaf in leaf_spaces(spec.observation_space).values():
+    for leaf in leaf_spaces(spec.acting_space).values():
         if not isinstance(leaf, Box) or not leaf.names or len(leaf.shape) != 1:
             return ()
         names += leaf.names

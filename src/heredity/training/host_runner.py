@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
@@ -29,23 +31,35 @@ class HostRunner(BaseRunner):
         super().__init__(algorithm)
         self._environment = environment
         self._act = jax.jit(self._act_step)
-        self._value = jax.jit(lambda parts, seen: algorithm.value(merge(*parts), seen))
+        self._value = jax.jit(lambda parts, *seen: algorithm.value(merge(*parts), *seen))
         self._action_key = jax.jit(lambda state: jax.random.key_data(state.key("action")))
         self._learn = jax.jit(self._learn_step, donate_argnums=1)
         self.begin(seed)
 
     def begin(self, seed: int) -> None:
         """Start anew from fresh weights; nothing is compiled again."""
-        self.constants, self.state = self.algorithm.init(seed)
+        self.constants, state = self.algorithm.init(seed)
+        # The environments stand in files of their own: here only what the networks remember.
+        num_envs = self.algorithm.config.num_envs
+        carry = self.algorithm.functions.initial_carry((num_envs,))
+        self.state = dataclasses.replace(state, experience=carry)
         self._episodes = SeededEpisodes(self._environment, seed)
         self._observation: Any = None
 
     def _act_step(
-        self, parts: tuple[Params, ...], observation: Any, key: jax.Array, t: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+        self,
+        parts: tuple[Params, ...],
+        observation: Any,
+        key: jax.Array,
+        t: jax.Array,
+        carry: Any,
+        is_first: Any,
+    ) -> tuple[jax.Array, jax.Array, Any]:
         key = jax.random.fold_in(jax.random.wrap_key_data(key), t)
-        action, (raw_action, _, _) = self.algorithm.act(merge(*parts), observation, key)
-        return action, raw_action
+        action, (raw_action, _, _), carry = self.algorithm.act(
+            merge(*parts), observation, key, carry, is_first
+        )
+        return action, raw_action, carry
 
     def _learn_step(
         self, constants: Params, state: PPOState, rollout: Rollout
@@ -55,7 +69,9 @@ class HostRunner(BaseRunner):
         functions = self.algorithm.functions
         params = self.algorithm.all_params(constants, state)
         seen = functions.preprocess(params, rollout.observations)
-        parameters, _ = functions.parameters(params, seen)
+        first_carry = jax.tree.map(lambda leaf: leaf[0], rollout.carries)
+        is_first = rollout.is_first if functions.has_memory else None
+        parameters, _ = functions.unroll(params, seen, first_carry, is_first)
         log_probs = functions.family.log_prob(parameters, rollout.raw_actions)
         rollout = rollout._replace(parameters=parameters, log_probs=log_probs)
         return self.algorithm.learn(constants, state, rollout)
@@ -87,8 +103,19 @@ class HostRunner(BaseRunner):
         final_values = np.zeros((num_steps, num_envs), np.float32)
         counted = {"episodes": 0.0, "episode_returns": 0.0, "episode_lengths": 0.0}
         observation = self._observation
+        has_memory = self.algorithm.functions.has_memory
+        carry, is_first = self.state.experience, None
+        length = self.algorithm.config.sequence_length or num_steps
+        firsts, carries = [], []
         for t in range(num_steps):
-            action, raw_action = self._act(parts, observation, key, np.uint32(t))
+            if has_memory:
+                is_first = self._episodes.episode_lengths == 0
+                firsts.append(is_first)
+                if t % length == 0:
+                    carries.append(carry)
+            action, raw_action, carry = self._act(
+                parts, observation, key, np.uint32(t), carry, is_first
+            )
             # A copy: an environment may show the next observation in the same array.
             observations.append(jax.tree.map(np.array, observation))
             raw_actions.append(np.asarray(raw_action))
@@ -102,7 +129,7 @@ class HostRunner(BaseRunner):
             ended = terminated[t] | truncated[t]
             if ended.any():
                 if truncated[t].any():
-                    values = np.asarray(self._value(parts, observation))
+                    values = np.asarray(self._value(parts, observation, carry))
                     final_values[t] = np.where(truncated[t], values, 0.0)
                 counted["episodes"] += float(ended.sum())
                 counted["episode_returns"] += float(self._episodes.episode_returns[ended].sum())
@@ -121,7 +148,16 @@ class HostRunner(BaseRunner):
             final_values,
             observation,
         )
-        return Rollout(*jax.device_put(fields)), counted
+        rollout = Rollout(*jax.device_put(fields))
+        if has_memory:
+            rollout = rollout._replace(
+                is_first=jnp.asarray(np.stack(firsts)),
+                carries=jax.tree.map(lambda *parts: jnp.stack(parts), *carries),
+                last_carry=carry,
+                last_is_first=jnp.asarray(self._episodes.episode_lengths == 0),
+            )
+            self.state = dataclasses.replace(self.state, experience=carry)
+        return rollout, counted
 
     def save(self) -> dict[str, np.ndarray]:
         """The state, and the seeds and actions of the running episodes."""

@@ -49,7 +49,9 @@ def read_settings(folder: RunFolder, record: dict[str, Any]) -> tuple[PPOConfig,
         config, settings = PPOConfig(**record["settings"]), RunSettings(**record["run"])
     except (AttributeError, ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise RefusedError(folder.config, f"does not describe a run ({error})") from None
-    sizes = {**dataclasses.asdict(config), "evaluation_episodes": settings.evaluation_episodes}
+    of_ppo = dataclasses.asdict(config)
+    kept = settings.evaluation_episodes
+    sizes = {**of_ppo, **of_ppo["network"], "evaluation_episodes": kept}
     for name, value in sizes.items():
         parts = value if isinstance(value, tuple) else (value,)
         if any(isinstance(part, int) and part >= 2**31 for part in parts):

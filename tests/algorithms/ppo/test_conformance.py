@@ -111,8 +111,7 @@ class Sb3Case:
             value_coefficient=self.settings["vf_coef"],
             max_grad_norm=self.settings["max_grad_norm"],
             target_kl=self.settings.get("target_kl"),
-            actor_hidden=(16, 16),
-            critic_hidden=(16, 16),
+            network={"hidden": (16, 16)},
         )
         self.algorithm = self.build(self.config)
         self.initial = first_state(self.algorithm, under(self.tensors, "initial/"))
@@ -190,9 +189,9 @@ class Order:
 
     now: Any = None
 
-    def __call__(self, config: PPOConfig, key: jax.Array) -> jax.Array:
+    def __call__(self, config: PPOConfig, key: jax.Array, items: int) -> jax.Array:
         del key
-        assert np.size(self.now) == config.num_epochs * config.num_transitions
+        assert np.size(self.now) == config.num_epochs * items
         return jnp.reshape(jnp.asarray(self.now), (-1, config.minibatch_size))
 
 
@@ -440,9 +439,7 @@ def brax_case(name: str) -> tuple[PPO, PPOState, dict[str, np.ndarray], dict[str
         adam_epsilon=1e-8,
         reward_scale=settings["reward_scaling"],
         distribution="tanh_normal",
-        actor_hidden=(16, 16),
-        critic_hidden=(16, 16),
-        activation="swish",
+        network={"hidden": (16, 16), "activation": "swish"},
     )
     actions = Box((tensors["raw_actions"].shape[-1],), -1.0, 1.0)
     observations = Box((tensors["observations"].shape[-1],))

@@ -26,8 +26,7 @@ CONFIG = PPOConfig(
     learning_rate=3e-3,
     discount=DISCOUNT,
     entropy_coefficient=0.0,
-    actor_hidden=(16,),
-    critic_hidden=(16,),
+    network={"hidden": (16,)},
 )
 ITERATIONS = 60
 

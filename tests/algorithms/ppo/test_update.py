@@ -34,10 +34,7 @@ SMALL = PPOConfig(
     num_steps=STEPS,
     num_epochs=2,
     num_minibatches=2,
-    actor_hidden=(8,),
-    critic_hidden=(8,),
-    actor_output_scale=1.0,
-    kernel_init="lecun_uniform",
+    network={"hidden": (8,), "actor_output_scale": 1.0, "kernel_init": "lecun_uniform"},
 )
 ACTIONS: dict[str, Space] = {
     "discrete": Discrete(3),
@@ -58,7 +55,7 @@ def rollout_of(ppo: PPO, params: Any, seed: int = 0) -> Rollout:
     """Noise acted on by the policy itself."""
     draw = np.random.default_rng(seed)
     observations = jnp.asarray(draw.normal(size=(STEPS, ENVS, 3)).astype(np.float32))
-    _, kept = ppo.act(params, observations, jax.random.key(seed))
+    _, kept, _ = ppo.act(params, observations, jax.random.key(seed))
     ends = draw.random((STEPS, ENVS))
     return Rollout(
         observations,
@@ -128,13 +125,13 @@ def minibatch(ppo: PPO, params: Any, seed: int = 0) -> Minibatch:
 @pytest.mark.usefixtures("strict_numerics")
 def test_every_epoch_reads_every_transition_once_in_an_order_of_its_own(key: jax.Array):
     config = dataclasses.replace(SMALL, num_epochs=3)
-    indices = np.asarray(minibatch_indices(config, key))
+    indices = np.asarray(minibatch_indices(config, key, config.num_transitions))
     assert indices.shape == (3 * 2, STEPS * ENVS // 2)
     epochs = indices.reshape(3, -1)
     np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(np.arange(STEPS * ENVS), (3, 1)))
     assert len({tuple(epoch) for epoch in epochs.tolist()}) == 3
-    np.testing.assert_array_equal(indices, minibatch_indices(config, key))
-    other = minibatch_indices(config, jax.random.key(1))
+    np.testing.assert_array_equal(indices, minibatch_indices(config, key, config.num_transitions))
+    other = minibatch_indices(config, jax.random.key(1), config.num_transitions)
     assert (indices != other).any()
 
 

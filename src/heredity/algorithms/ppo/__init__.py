@@ -1,5 +1,6 @@
 """Proximal policy optimisation."""
 
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.network_config import NetworkConfig
 
-__all__ = ["PPOConfig"]
+__all__ = ["NetworkConfig", "PPOConfig"]

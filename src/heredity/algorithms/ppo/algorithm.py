@@ -10,16 +10,19 @@ import jax.numpy as jnp
 
 from heredity.algorithms.ppo.advantages import explained_variance, generalized_advantages
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.networks import network_specs
 from heredity.algorithms.ppo.update import (
     Minibatch,
     UpdateState,
+    as_sequences,
     gradient_transformation,
     update,
 )
 from heredity.common import counters
 from heredity.common.errors import UsageError
 from heredity.common.streams import stream
-from heredity.networks import DistributionSpec, MlpOptions, default_kind
+from heredity.networks import DistributionSpec, default_kind
+from heredity.networks.contract import Carry
 from heredity.networks.normalizer import (
     EPSILON,
     update_observation_statistics,
@@ -81,6 +84,10 @@ class Rollout(NamedTuple):
         truncated: (T, B), bool.
         final_values: (T, B); where truncated, the value of the true last observation, else 0.
         last_observation: After the last step (of the next episode where one ended), (B, ...).
+        is_first: Where episodes begin, (T, B); () without memory.
+        carries: Memory before the first moment of each sequence, (T / L, B, ...).
+        last_carry: Memory after the last step, (B, ...).
+        last_is_first: Whether an episode begins after the last step, (B,).
     """
 
     observations: Any
@@ -92,6 +99,10 @@ class Rollout(NamedTuple):
     truncated: jax.Array
     final_values: jax.Array
     last_observation: Any
+    is_first: Any = ()
+    carries: Any = ()
+    last_carry: Any = ()
+    last_is_first: Any = None
 
 
 class PPO:
@@ -121,6 +132,12 @@ class PPO:
         self.steps_per_iteration = config.num_transitions * action_repeat
         self.spec = policy_spec(config, observation_space, action_space, environment)
         self.functions = ActorCritic(self.spec)
+        if self.functions.has_memory and config.num_sequences % config.num_minibatches:
+            raise UsageError(
+                f"num_minibatches {config.num_minibatches} does not divide the sequences that a "
+                f"network with memory learns from: num_envs * num_steps / sequence_length = "
+                f"{config.num_sequences}"
+            )
 
     # --- weights ----------------------------------------------------------------------------------
 
@@ -156,24 +173,36 @@ class PPO:
     # --- acting -----------------------------------------------------------------------------------
 
     def act(
-        self, params: Params, observation: Any, key: jax.Array
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
+        self,
+        params: Params,
+        observation: Any,
+        key: jax.Array,
+        carry: Carry = (),
+        is_first: jax.Array | None = None,
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array], Carry]:
         """Draw actions for observations ``(B, ...)``.
 
         Returns:
-            What the environments receive; and what a `Rollout` keeps: raw actions, their
-            log-probabilities, and the parameters of the distributions.
+            What the environments receive; what a `Rollout` keeps: raw actions, their
+            log-probabilities, and the parameters of the distributions; and the new carry.
         """
         seen = self.functions.preprocess(params, observation)
-        parameters, _ = self.functions.parameters(params, seen)
+        parameters, carry = self.functions.parameters(params, seen, carry, is_first=is_first)
         family = self.functions.family
         raw_action = family.sample(parameters, key)
         log_prob = family.log_prob(parameters, raw_action)
-        return family.to_action(raw_action), (raw_action, log_prob, parameters)
+        return family.to_action(raw_action), (raw_action, log_prob, parameters), carry
 
-    def value(self, params: Params, observation: Any) -> jax.Array:
+    def value(
+        self,
+        params: Params,
+        observation: Any,
+        carry: Carry = (),
+        is_first: jax.Array | None = None,
+    ) -> jax.Array:
         """Values of observations ``(..., *observation)``."""
-        return self.functions.value(params, self.functions.preprocess(params, observation))
+        seen = self.functions.preprocess(params, observation)
+        return self.functions.value(params, seen, carry, is_first=is_first)
 
     # --- learning ---------------------------------------------------------------------------------
 
@@ -194,8 +223,12 @@ class PPO:
 
         statistics, discounted_returns, rewards = self._scaled_rewards(state, params, rollout)
         seen = self.functions.preprocess(params, rollout.observations)
-        values = self.functions.value(params, seen)
-        last_value = self.value(params, rollout.last_observation)
+        first_carry = jax.tree.map(lambda leaf: leaf[0], rollout.carries)
+        is_first = rollout.is_first if self.functions.has_memory else None
+        _, values = self.functions.unroll(params, seen, first_carry, is_first)
+        last_value = self.value(
+            params, rollout.last_observation, rollout.last_carry, rollout.last_is_first
+        )
         advantages, targets = generalized_advantages(
             rewards,
             values,
@@ -214,14 +247,18 @@ class PPO:
             values,
             advantages,
             targets,
+            rollout.is_first,
         )
-        flat = jax.tree.map(lambda a: a.reshape((-1, *a.shape[2:])), transitions)
+        if self.functions.has_memory:
+            items = as_sequences(transitions, rollout.carries)
+        else:
+            items = jax.tree.map(lambda a: a.reshape((-1, *a.shape[2:])), transitions)
         updated, logged = update(
             config,
             self.functions,
             merge(constants, state.statistics),
             UpdateState(state.params, state.optimizer, learning_rate),
-            flat,
+            items,
             clip_range,
             state.key("update"),
         )
@@ -291,18 +328,13 @@ def policy_spec(
 ) -> PolicySpec:
     """The specification of the policies that these settings train."""
     kind = config.distribution if config.distribution != "auto" else default_kind(action_space)
-    actor = MlpOptions(
-        hidden=config.actor_hidden,
-        activation=config.activation,
-        kernel_init=config.kernel_init,
-        output_scale=config.actor_output_scale,
-    )
-    critic = dataclasses.replace(actor, hidden=config.critic_hidden, output_scale=1.0)
+    trunk, actor, critic = network_specs(config.network, observation_space)
     return PolicySpec(
         observation_space=observation_space,
         action_space=action_space,
-        actor=actor.spec(),
-        critic=critic.spec(),
+        actor=actor,
+        critic=critic,
+        trunk=trunk,
         distribution=DistributionSpec(kind, config.initial_std),
         normalize_observations=config.normalize_observations,
         normalize_rewards=config.normalize_rewards,

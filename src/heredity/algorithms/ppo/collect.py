@@ -22,20 +22,24 @@ class Experience(NamedTuple):
         observation: What they show now.
         episode_return: Sum of rewards since the episode began, (B,).
         episode_length: Decisions since the episode began, (B,) int32.
+        carry: Memory of the networks, (B, ...); {} without.
     """
 
     environment: Any
     observation: Any
     episode_return: jax.Array
     episode_length: jax.Array
+    carry: Any = ()
 
 
-def begin(environment: JaxEnvironment, num_envs: int, seed: int) -> Experience:
+def begin(algorithm: PPO, environment: JaxEnvironment, seed: int) -> Experience:
     """First states of all environments."""
+    num_envs = algorithm.config.num_envs
     keys = jax.random.split(stream(jnp.uint32(seed), "begin"), num_envs)
     states, observation = jax.vmap(environment.reset)(keys)
     zeros = jnp.zeros(num_envs, jnp.float32)
-    return Experience(states, observation, zeros, zeros.astype(jnp.int32))
+    carry = algorithm.functions.initial_carry((num_envs,))
+    return Experience(states, observation, zeros, zeros.astype(jnp.int32), carry)
 
 
 def _where(mask: jax.Array, yes: Any, no: Any) -> Any:
@@ -58,7 +62,7 @@ def collect(
         ended (``episodes``, ``episode_returns``, ``episode_lengths``), and means over all steps of
         what the environment tells beside the reward (``environment/<name>``).
     """
-    num_envs = algorithm.config.num_envs
+    num_envs, has_memory = algorithm.config.num_envs, algorithm.functions.has_memory
     reset = jax.vmap(environment.reset)
     reset_key, action_key = state.key("reset"), state.key("action")
     pool = None
@@ -68,12 +72,15 @@ def collect(
     def step(carry: tuple, t: jax.Array) -> tuple[tuple, tuple]:
         now, sums = carry
         key = jax.random.fold_in(action_key, t)
-        action, kept = algorithm.act(params, now.observation, key)
+        is_first = now.episode_length == 0 if has_memory else None
+        action, kept, carry = algorithm.act(params, now.observation, key, now.carry, is_first)
         env_state, result = jax.vmap(environment.step)(now.environment, action)
         ended = result.terminated | result.truncated
         final_values = jax.lax.cond(
             result.truncated.any(),
-            lambda: jnp.where(result.truncated, algorithm.value(params, result.observation), 0.0),
+            lambda: jnp.where(
+                result.truncated, algorithm.value(params, result.observation, carry), 0.0
+            ),
             lambda: jnp.zeros(num_envs, jnp.float32),
         )
         rewards = result.reward.astype(jnp.float32)
@@ -95,6 +102,7 @@ def collect(
             observation,
             jnp.where(ended, 0.0, returns),
             jnp.where(ended, 0, lengths),
+            carry,
         )
         output = (
             now.observation,
@@ -104,14 +112,23 @@ def collect(
             result.truncated,
             final_values,
         )
+        remembered = (is_first, now.carry) if has_memory else ((), ())
         told = {f"environment/{name}": jnp.mean(value) for name, value in result.info.items()}
-        return (following, sums), (output, told)
+        return (following, sums), (output, remembered, told)
 
     names = ("episodes", "episode_returns", "episode_lengths")
     start = (state.experience, {name: jnp.float32(0.0) for name in names})
     steps = jnp.arange(algorithm.config.num_steps)
-    (experience, sums), (outputs, told) = jax.lax.scan(step, start, steps)
+    (experience, sums), (outputs, (is_first, carries), told) = jax.lax.scan(step, start, steps)
     rollout = Rollout(*outputs, last_observation=experience.observation)
+    if has_memory:
+        length = algorithm.config.sequence_length or algorithm.config.num_steps
+        rollout = rollout._replace(
+            is_first=is_first,
+            carries=jax.tree.map(lambda leaf: leaf[::length], carries),
+            last_carry=experience.carry,
+            last_is_first=experience.episode_length == 0,
+        )
     return experience, rollout, {**sums, **jax.tree.map(jnp.mean, told)}
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from heredity.common.errors import UsageError
+from heredity.algorithms.ppo.network_config import NetworkConfig
+from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.fields import check_fields
 
 
@@ -75,7 +77,6 @@ _BOUNDS = {
     "observation_clip": _ANY_POSITIVE,
     "reward_scale": _Bound(without=0),
     "initial_std": _ANY_POSITIVE,
-    "actor_output_scale": _NOT_NEGATIVE,
 }
 
 
@@ -114,11 +115,9 @@ class PPOConfig:
         reward_scale: Factor applied to every reward first.
         distribution: auto (by the action space), normal, or tanh_normal.
         initial_std: Standard deviation of the normal distribution at the start.
-        actor_hidden: Widths of the actor's hidden layers.
-        critic_hidden: Widths of the critic's hidden layers.
-        activation: elu, gelu, relu, swish or tanh.
-        kernel_init: orthogonal or lecun_uniform.
-        actor_output_scale: Gain of the actor's last layer at the start.
+        sequence_length: Of networks with memory: decisions through which a gradient flows back;
+            must divide num_steps; default: num_steps.
+        network: Which networks, see `NetworkConfig`; a mapping will do.
         freeze: Patterns of weights that stay as they are, for example ``actor/hidden_0/**``.
     """
 
@@ -149,16 +148,15 @@ class PPOConfig:
     reward_scale: float = 1.0
     distribution: Literal["auto", "normal", "tanh_normal"] = "auto"
     initial_std: float = 1.0
-    actor_hidden: tuple[int, ...] = (64, 64)
-    critic_hidden: tuple[int, ...] = (64, 64)
-    activation: str = "tanh"
-    kernel_init: str = "orthogonal"
-    actor_output_scale: float = 0.01
+    sequence_length: int | None = None
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     freeze: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, bound in _BOUNDS.items():
             bound.check(name, getattr(self, name))
+        if isinstance(self.network, Mapping):
+            object.__setattr__(self, "network", _network_of(self.network))
         check_fields(self)
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
             value = getattr(self, name)
@@ -185,12 +183,32 @@ class PPOConfig:
                 f"{self.learning_rate_max!r} was expected"
             )
 
+        length = self.sequence_length
+        if length is not None and (length < 1 or self.num_steps % length):
+            raise UsageError(
+                f"sequence_length {length!r} does not divide num_steps {self.num_steps}"
+            )
+
     @property
     def num_transitions(self) -> int:
         """Decisions between two updates, all environments together."""
         return self.num_envs * self.num_steps
 
     @property
+    def num_sequences(self) -> int:
+        """Sequences that a network with memory learns from in one update."""
+        return self.num_transitions // (self.sequence_length or self.num_steps)
+
+    @property
     def minibatch_size(self) -> int:
         """Transitions in one gradient step."""
         return self.num_transitions // self.num_minibatches
+
+
+def _network_of(given: Mapping[str, Any]) -> NetworkConfig:
+    """Settings of networks from a mapping of some of them."""
+    known = [field.name for field in dataclasses.fields(NetworkConfig)]
+    for name in given:
+        if name not in known:
+            raise UnknownNameError("setting of the network", name, known)
+    return NetworkConfig(**given)

@@ -26,9 +26,15 @@ RENAMED = {
 }
 """Names in Stable-Baselines3 and brax whose meaning is that of one field of `PPOConfig`."""
 
-_NETWORKS = "networks are shaped by actor_hidden, critic_hidden and activation"
+_NETWORKS = "networks are shaped by network=dict(kind=..., hidden=..., activation=...)"
 
 _OTHERWISE = {
+    "activation": "it is a part of network: network=dict(activation=...)",
+    "activation_fn": "it is a part of network: network=dict(activation=...)",
+    "actor_hidden": "it is a part of network: network=dict(hidden=...)",
+    "critic_hidden": "it is a part of network: network=dict(critic_hidden=...)",
+    "kernel_init": "it is a part of network: network=dict(kernel_init=...)",
+    "net_arch": "it is a part of network: network=dict(hidden=..., critic_hidden=...)",
     "action_repeat": "it is an option of brax environments: hd.make(id, action_repeat=...)",
     "batch_size": (
         "give num_minibatches = num_envs * num_steps / transitions in a minibatch, which is what "

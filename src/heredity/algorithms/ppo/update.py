@@ -16,6 +16,8 @@ from heredity.weights import Params, merge
 class Minibatch(NamedTuple):
     """Transitions for one gradient step; every array has the leading axis (M,).
 
+    For networks with memory they are sequences, with leading axes (L, M).
+
     Args:
         seen: Observations after preprocessing.
         raw_actions: What was drawn.
@@ -24,6 +26,8 @@ class Minibatch(NamedTuple):
         values: Of the acting critic.
         advantages: Not normalised.
         targets: What the critic should have said.
+        is_first: Where episodes begin, (L, M); () without memory.
+        carry: Memory before the sequences, (M, ...); () without.
     """
 
     seen: Any
@@ -33,6 +37,35 @@ class Minibatch(NamedTuple):
     values: jax.Array
     advantages: jax.Array
     targets: jax.Array
+    is_first: Any = ()
+    carry: Any = ()
+
+
+def as_sequences(transitions: Minibatch, carries: Any) -> Minibatch:
+    """Transitions ``(T, B, ...)`` cut into sequences ``(L, N, ...)``, N = T / L * B.
+
+    Args:
+        transitions: Of a rollout.
+        carries: Memory before the first moment of each sequence, ``(T / L, B, ...)``.
+    """
+    chunks = jax.tree.leaves(carries)[0].shape[0]
+
+    def cut(array: jax.Array) -> jax.Array:
+        steps, envs, *rest = array.shape
+        parts = array.reshape((chunks, steps // chunks, envs, *rest))
+        return parts.swapaxes(0, 1).reshape((steps // chunks, chunks * envs, *rest))
+
+    carry = jax.tree.map(lambda leaf: leaf.reshape((-1, *leaf.shape[2:])), carries)
+    return jax.tree.map(cut, transitions)._replace(carry=carry)
+
+
+def chosen_items(transitions: Minibatch, indices: jax.Array) -> Minibatch:
+    """The transitions ``(N, ...)``, or sequences ``(L, N, ...)``, of one gradient step."""
+    if isinstance(transitions.is_first, tuple):
+        return jax.tree.map(lambda array: array[indices], transitions)
+    carry = jax.tree.map(lambda array: array[indices], transitions.carry)
+    rest = transitions._replace(carry=())
+    return jax.tree.map(lambda array: array[:, indices], rest)._replace(carry=carry)
 
 
 class UpdateState(NamedTuple):
@@ -78,7 +111,8 @@ def ppo_loss(
     Returns:
         The loss, and what is logged of it.
     """
-    parameters, _ = functions.parameters(params, batch.seen)
+    is_first = batch.is_first if functions.has_memory else None
+    parameters, values = functions.unroll(params, batch.seen, batch.carry, is_first)
     log_ratio = functions.family.log_prob(parameters, batch.raw_actions) - batch.log_probs
     ratio = jnp.exp(log_ratio)
 
@@ -89,7 +123,6 @@ def ppo_loss(
     clipped = jnp.clip(ratio, 1 - clip_range, 1 + clip_range)
     policy_loss = -jnp.minimum(advantages * ratio, advantages * clipped).mean()
 
-    values = functions.value(params, batch.seen)
     if config.clip_range_value is not None:
         moved = jnp.clip(values - batch.values, -config.clip_range_value, config.clip_range_value)
         values = batch.values + moved
@@ -119,16 +152,21 @@ def _adapted(config: PPOConfig, learning_rate: jax.Array, kl: jax.Array) -> jax.
     return jnp.where(kl < config.desired_kl / 2, faster, learning_rate)
 
 
-def minibatch_indices(config: PPOConfig, key: jax.Array) -> jax.Array:
-    """Which transitions each gradient step reads: every epoch cuts a shuffle of all of them.
+def minibatch_indices(config: PPOConfig, key: jax.Array, items: int) -> jax.Array:
+    """Which items each gradient step reads: every epoch cuts a shuffle of all of them.
+
+    Args:
+        config: Settings.
+        key: Decides the shuffling.
+        items: How many transitions, or sequences, there are.
 
     Returns:
-        Shape (num_epochs * num_minibatches, minibatch_size), int32.
+        Shape (num_epochs * num_minibatches, items / num_minibatches), int32.
     """
-    shuffled = jax.vmap(lambda k: jax.random.permutation(k, config.num_transitions))(
+    shuffled = jax.vmap(lambda k: jax.random.permutation(k, items))(
         jax.random.split(key, config.num_epochs)
     )
-    return shuffled.reshape(-1, config.minibatch_size)
+    return shuffled.reshape(-1, items // config.num_minibatches)
 
 
 def update(
@@ -147,7 +185,7 @@ def update(
         functions: Of the policy.
         frozen: Weights that get no gradient and no optimiser slot.
         state: What changes.
-        transitions: All of them, leading axis (T * B,).
+        transitions: All of them, leading axis (T * B,); sequences (L, N) with memory.
         clip_range: At this moment of its schedule.
         key: Decides the shuffling.
 
@@ -163,7 +201,7 @@ def update(
     def gradient_step(
         state: UpdateState, indices: jax.Array, key: jax.Array
     ) -> tuple[UpdateState, dict[str, jax.Array], jax.Array]:
-        batch = jax.tree.map(lambda array: array[indices], transitions)
+        batch = chosen_items(transitions, indices)
         (_, logged), gradients = jax.value_and_grad(loss, has_aux=True)(state.params, batch, key)
         too_far = jnp.asarray(False)
         if config.target_kl is not None:
@@ -194,7 +232,9 @@ def update(
         return jax.lax.cond(stopped, lambda _: carry, step, None), None
 
     shuffle_key, loss_key = jax.random.split(key)
-    indices = minibatch_indices(config, shuffle_key)
+    has_memory = functions.has_memory
+    items = config.num_sequences if has_memory else config.num_transitions
+    indices = minibatch_indices(config, shuffle_key, items)
     count = config.num_epochs * config.num_minibatches
     logged_shapes = jax.eval_shape(gradient_step, state, indices[0], loss_key)[1]
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), logged_shapes)

@@ -1,0 +1,92 @@
+"""From settings of networks to the specifications of trunk, actor and critic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from heredity.algorithms.ppo.network_config import NetworkConfig
+from heredity.common.errors import UnknownNameError
+from heredity.networks import (
+    CnnOptions,
+    GruOptions,
+    MlpOptions,
+    NetworkSpec,
+    chosen_entries,
+    known_networks,
+    picture_spaces,
+    trust_network,
+)
+from heredity.networks.cnn import uses_small_pictures
+from heredity.spaces import Space
+
+_SMALL_HIDDEN = (128,)  # as in MinAtar
+
+
+def network_specs(
+    config: NetworkConfig, observation_space: Space
+) -> tuple[NetworkSpec | None, NetworkSpec, NetworkSpec]:
+    """Trunk (None unless shared), actor and critic.
+
+    Raises:
+        UnknownNameError: for an unknown kind, activation or entry.
+        UsageError: when a network of one's own cannot be imported.
+    """
+    if ":" in config.kind:
+        trust_network(config.kind)  # a person named it
+    elif config.kind not in ("auto", *known_networks()):
+        known = ("auto", *known_networks(), "package.module:name")
+        raise UnknownNameError("network kind", config.kind, known)
+    hidden = config.hidden
+    if config.shared:
+        trunk = _spec(config, observation_space, hidden, config.actor_reads, 2.0**0.5)
+        head = _layers(config, ())
+        actor = MlpOptions(**head, output_scale=config.actor_output_scale)
+        return trunk, actor.spec(), MlpOptions(**head).spec()
+    critic_hidden = hidden if config.critic_hidden is None else config.critic_hidden
+    actor = _spec(config, observation_space, hidden, config.actor_reads, config.actor_output_scale)
+    critic = _spec(config, observation_space, critic_hidden, config.critic_reads, 1.0)
+    return None, actor, critic
+
+
+def _layers(config: NetworkConfig, hidden: tuple[int, ...] | None) -> dict[str, Any]:
+    """What is the same for layers of every kind; what is not given is the kind's own."""
+    given = {"hidden": hidden, "activation": config.activation}
+    return {
+        **{name: value for name, value in given.items() if value is not None},
+        "kernel_init": config.kernel_init,
+        "dtype": config.dtype,
+    }
+
+
+def _spec(
+    config: NetworkConfig,
+    space: Space,
+    hidden: tuple[int, ...] | None,
+    reads: tuple[str, ...],
+    output_scale: float,
+) -> NetworkSpec:
+    """One network that reads observations."""
+    seen = chosen_entries(space, reads)
+    if ":" in config.kind:
+        return NetworkSpec(config.kind, config.options, reads)
+    kind = config.kind
+    if kind in ("auto", "gru"):
+        kind = "cnn" if picture_spaces(seen) else "mlp"
+    layers = _layers(config, hidden)
+    if kind == "cnn":
+        if hidden is None and not config.convolutions and uses_small_pictures(seen):
+            layers["hidden"] = _SMALL_HIDDEN
+        encoder = CnnOptions(
+            **layers, output_scale=output_scale, convolutions=config.convolutions
+        ).spec()
+    else:
+        encoder = MlpOptions(**layers, output_scale=output_scale).spec()
+    if config.kind != "gru":
+        return NetworkSpec(encoder.kind, encoder.options, reads)
+    memory = GruOptions(
+        **{**_layers(config, ()), "hidden": ()},
+        output_scale=output_scale,
+        size=config.memory_size,
+        encoder=encoder.to_json(),
+    )
+    return NetworkSpec("gru", memory.spec().options, reads)

@@ -1,0 +1,256 @@
+"""Convolutions over pictures, joined with whatever else is seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from heredity.common.errors import UsageError
+from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
+from heredity.networks.layers import ACTIVATIONS, DTYPES, INITIALIZERS, LayerOptions, read_options
+from heredity.networks.mlp import HiddenLayers, chosen_taps
+from heredity.networks.observations import (
+    example_batch,
+    feature_size,
+    features,
+    leaf_observations,
+    leaf_spaces,
+)
+from heredity.spaces import Box, Dict, Space
+from heredity.weights import Params
+
+NATURE = ("32x8/4", "64x4/2", "64x3/1")  # Mnih et al. 2015
+SMALL = ("16x3/1",)  # the network of MinAtar (Young, Tian 2019), for pictures of a few cells
+_NATURE_SIDE = 36  # the smallest picture that those layers leave something of
+_LAYER = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,2})/([1-9]\d{0,2})")
+
+
+@dataclasses.dataclass(frozen=True)
+class CnnOptions(LayerOptions):
+    """Options of the kind ``cnn``.
+
+    Args:
+        hidden: Widths of the layers after the convolutions.
+        activation: After each convolution and hidden layer.
+        convolutions: Each as ``features x side of the kernel / stride``, such as ``32x8/4``,
+            without padding; () for those of Mnih et al. 2015, or of MinAtar for small pictures.
+    """
+
+    hidden: tuple[int, ...] = (512,)
+    activation: str = "relu"
+    convolutions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "convolutions", tuple(self.convolutions))
+        self.layers()
+
+    def layers(self) -> list[tuple[int, int, int]]:
+        """Features, side of the kernel and stride of each convolution."""
+        found = []
+        for text in self.convolutions:
+            match = _LAYER.fullmatch(text) if isinstance(text, str) else None
+            if match is None:
+                raise UsageError(
+                    f"convolutions {text!r}: features x kernel / stride such as '32x8/4' expected"
+                )
+            found.append(tuple(int(part) for part in match.groups()))
+        return found
+
+    def spec(self) -> NetworkSpec:
+        """These options as a specification."""
+        return NetworkSpec("cnn", self.to_json())
+
+
+def picture_spaces(space: Space) -> dict[str, Box]:
+    """The entries that are pictures ``(height, width, channels)``, by path.
+
+    Example:
+        >>> list(picture_spaces(Dict({"camera": Box((64, 64, 3), 0, 255, "uint8")})))
+        ['observation/camera']
+    """
+    return {
+        path: leaf
+        for path, leaf in leaf_spaces(space).items()
+        if isinstance(leaf, Box) and len(leaf.shape) == 3
+    }
+
+
+def uses_small_pictures(space: Space) -> bool:
+    """Whether a picture is too small for the convolutions of Mnih et al. 2015."""
+    sides = [min(box.concrete_shape[:2]) for box in picture_spaces(space).values()]
+    return bool(sides) and min(sides) < _NATURE_SIDE
+
+
+class _Convolutions(nn.Module):
+    options: CnnOptions
+
+    @nn.compact
+    def __call__(self, picture: jax.Array) -> jax.Array:
+        """``(N, height, width, channels)`` to ``(N, features)``."""
+        options = self.options
+        x = picture
+        for index, (channels, side, stride) in enumerate(options.layers()):
+            layer = nn.Conv(
+                channels,
+                (side, side),
+                (stride, stride),
+                padding="VALID",
+                kernel_init=INITIALIZERS[options.kernel_init](options.hidden_scale),
+                dtype=DTYPES[options.dtype],
+                name=f"convolution_{index}",
+            )
+            x = ACTIVATIONS[options.activation](layer(x))
+        # Not -1, which cannot be inferred for an empty batch.
+        return x.reshape((x.shape[0], math.prod(x.shape[1:])))
+
+
+class _Module(nn.Module):
+    options: CnnOptions
+    output_size: int | None
+
+    @nn.compact
+    def __call__(self, pictures: dict[str, jax.Array], vector: jax.Array | None) -> Any:
+        batch = next(iter(pictures.values())).shape[:-3]
+        parts = []
+        for name, picture in pictures.items():
+            if jnp.issubdtype(picture.dtype, jnp.integer):
+                picture = picture.astype(jnp.float32) / 255.0
+            flat = picture.astype(jnp.float32).reshape((math.prod(batch), *picture.shape[-3:]))
+            seen = _Convolutions(self.options, name=name)(flat)
+            parts.append(seen.reshape((*batch, seen.shape[-1])))
+        taps = dict(zip(pictures, parts, strict=True))
+        if vector is not None:
+            parts.append(vector.astype(parts[0].dtype))
+        joined = jnp.concatenate(parts, axis=-1)
+        output, tapped = HiddenLayers(self.options, self.output_size, name="joined")(joined)
+        return output, {**taps, **tapped}
+
+
+class Cnn(Network):
+    """Convolutions ``<picture>/convolution_0``, …, then ``joined/hidden_0``, …, ``joined/output``.
+
+    Whole numbers are divided by 255. Entries that are no pictures are joined after the
+    convolutions.
+
+    Args:
+        options: Sizes and functions.
+        observation_space: What it reads; at least one entry of three axes.
+        output_size: How many numbers it puts out; None for as many as its last hidden layer.
+
+    Raises:
+        UsageError: when nothing is a picture, or one is too small.
+    """
+
+    def __init__(
+        self, options: CnnOptions, observation_space: Space, output_size: int | None
+    ) -> None:
+        pictures = picture_spaces(observation_space)
+        if not pictures:
+            raise UsageError(
+                f"a cnn reads pictures, boxes of shape (height, width, channels): "
+                f"{observation_space} has none; choose the network kind mlp"
+            )
+        if not options.convolutions:
+            small = uses_small_pictures(observation_space)
+            options = dataclasses.replace(options, convolutions=SMALL if small else NATURE)
+        self.spec = options.spec()
+        self._space = observation_space
+        self._names = {path: _name(path) for path in pictures}
+        others = leaf_spaces(observation_space).items()
+        self._others = Dict({_flat(path): leaf for path, leaf in others if path not in pictures})
+        joined = feature_size(self._others) if self._others.entries else 0
+        for path, box in pictures.items():
+            joined += _size_after(options, box, path)
+        widths = [joined, *options.hidden]
+        self._has_output = output_size is not None
+        self.output_size = widths[-1] if output_size is None else output_size
+        self._module = _Module(options, output_size)
+
+    def _inputs(self, observation: Any) -> tuple[dict[str, jax.Array], jax.Array | None]:
+        values = leaf_observations(self._space, observation)
+        pictures = {name: jnp.asarray(values[path]) for path, name in self._names.items()}
+        if not self._others.entries:
+            return pictures, None
+        others = {_flat(path): v for path, v in values.items() if path not in self._names}
+        return pictures, features(self._others, others)
+
+    def init(self, key: jax.Array) -> Params:
+        pictures, vector = self._inputs(example_batch(self._space))
+        variables: Any = self._module.init(key, pictures, vector)
+        return variables["params"]
+
+    def apply(
+        self,
+        params: Params,
+        observation: Any,
+        carry: Carry = (),
+        *,
+        is_first: jax.Array | None = None,
+        key: jax.Array | None = None,
+        taps: Sequence[str] = (),
+    ) -> tuple[jax.Array, Carry, Taps]:
+        del is_first, key
+        pictures, vector = self._inputs(observation)
+        applied: Any = self._module.apply({"params": params}, pictures, vector)
+        output, tapped = applied
+        return output, carry, chosen_taps(tapped, taps)
+
+    def axes(self) -> Mapping[str, tuple[str, ...]]:
+        axes: dict[str, tuple[str, ...]] = {}
+        for path, name in self._names.items():
+            source = f"{path}/channels"
+            for index in range(len(self.spec.options["convolutions"])):
+                target = f"{name}/convolution_{index}"
+                axes[f"{target}/kernel"] = ("height", "width", source, target)
+                axes[f"{target}/bias"] = (target,)
+                source = target
+        source = "joined"
+        layers = [f"hidden_{index}" for index in range(len(self.spec.options["hidden"]))]
+        if self._has_output:
+            layers.append("output")
+        for layer in layers:
+            target = f"joined/{layer}"
+            axes[f"{target}/kernel"] = (source, target)
+            axes[f"{target}/bias"] = (target,)
+            source = target
+        return axes
+
+
+def _flat(path: str) -> str:
+    return path.replace("/", ".")
+
+
+def _name(path: str) -> str:
+    """A module's name for a picture: ``image``, or ``image_<entry>``."""
+    return "_".join(["image", *path.split("/")[1:]]).replace(".", "_")
+
+
+def _size_after(options: CnnOptions, box: Box, path: str) -> int:
+    """How many numbers the convolutions leave of a picture."""
+    height, width, channels = box.concrete_shape
+    for after, side, stride in options.layers():
+        if min(height, width) < side:
+            raise UsageError(
+                f"{path} of shape {box.shape} is too small for the convolutions "
+                f"{' '.join(options.convolutions)}: at {after}x{side}/{stride} "
+                f"{height} x {width} are left; give others with convolutions (--network."
+                "convolutions), for example 16x3/1"
+            )
+        height, width = ((size - side) // stride + 1 for size in (height, width))
+        channels = after
+    return height * width * channels
+
+
+def _build(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Cnn:
+    return Cnn(read_options(CnnOptions, spec), observation_space, output_size)
+
+
+register_network("cnn", _build)

@@ -1,0 +1,96 @@
+"""Networks of one's own: named by a person, refused from a file that nobody vouches for."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import heredity as hd
+from heredity.common.errors import UnknownNameError, UntrustedError, UsageError
+from heredity.networks import contract
+
+MODULE = """
+import flax.linen as nn
+import jax.numpy as jnp
+
+class Residual(nn.Module):
+    width: int = 4
+    output_size: int = 8
+
+    @nn.compact
+    def __call__(self, x):
+        x = nn.Dense(self.width)(x)
+        x = x + nn.relu(nn.Dense(self.width)(x))
+        return nn.Dense(self.output_size)(x)
+
+class Counts(nn.Module):
+    output_size: int = 1
+
+    @nn.compact
+    def __call__(self, x):
+        self.variable("batch_stats", "mean", jnp.zeros, (1,))
+        return nn.Dense(self.output_size)(x)
+
+def wrong(spec, observation_space, output_size):
+    return 3
+
+number = 5
+"""
+
+
+@pytest.fixture(autouse=True)
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "my_networks.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(contract, "_BUILDERS", dict(contract._BUILDERS))
+    yield
+    sys.modules.pop("my_networks", None)
+
+
+def model(kind: str, **options) -> hd.PPO:
+    network = {"kind": kind, "options": options}
+    return hd.PPO("probe/observation-action-reward", num_envs=4, num_steps=8, network=network)
+
+
+def test_a_module_of_ones_own_is_trained_saved_and_needs_trust_when_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kind = "my_networks:Residual"
+    policy = model(kind, width=6).learn(64).policy
+    assert policy.spec.actor.to_json() == {"kind": kind, "width": 6}
+    assert policy.params["actor"]["Dense_0"]["kernel"].shape == (1, 6)
+    policy.save_pretrained(tmp_path / "policy")
+    # Another process has not imported it.
+    monkeypatch.delitem(contract._BUILDERS, kind)
+    sys.modules.pop("my_networks")
+    with pytest.raises(UntrustedError, match="--trust my_networks:Residual"):
+        hd.Policy.from_pretrained(tmp_path / "policy")
+    assert "my_networks" not in sys.modules
+    again = hd.Policy.from_pretrained(tmp_path / "policy", trust=[kind])
+    seen = np.ones((3, 1), np.float32)
+    np.testing.assert_array_equal(again.predict(seen)[0], policy.predict(seen)[0])
+    assert again.policy_hash == policy.policy_hash
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "error", "told"),
+    [
+        ("my_networks:Residul", {}, UnknownNameError, "did you mean 'Residual'"),
+        ("my_network:Residual", {}, UsageError, "my_network cannot be imported"),
+        ("my_networks:Residual", {"widht": 3}, UnknownNameError, "did you mean 'width'"),
+        ("my_networks:wrong", {}, UsageError, "gave a int"),
+        ("my_networks:number", {}, UsageError, "is a int"),
+        ("my_networks:Counts", {}, UsageError, "collections batch_stats"),
+    ],
+)
+def test_what_is_wrong_with_it_is_said(kind, options, error, told):
+    with pytest.raises(error, match=told):
+        model(kind, **options).learn(64)
+
+
+def test_options_without_a_kind_of_ones_own_are_refused():
+    with pytest.raises(UsageError, match="are for a kind of your own"):
+        hd.PPO("probe/constant-reward", network={"options": {"width": 3}})
+    with pytest.raises(UnknownNameError, match="'actvation': did you mean 'activation'"):
+        hd.PPO("probe/constant-reward", network={"actvation": "relu"})
