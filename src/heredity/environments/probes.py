@@ -229,14 +229,14 @@ class Recall(Probe):
 
 
 class Luck(Probe):
-    """One step; action 1 gives 1, action 0 gives -1, and luck, 30 or -30, is added.
+    """One step; action 1 gives 1, action 0 gives -1, and luck, 100 or -100, is added.
 
     ``luck`` is seen beside ``state``, which is 0. A critic that reads it knows what the action
     added; an actor needs none of it, and one that cannot see it should act as well.
     """
 
     observation_space: Space = Dict({"luck": Box((1,), -1.0, 1.0), "state": Box((1,), -1.0, 1.0)})
-    size: ClassVar[float] = 30.0
+    size: ClassVar[float] = 100.0
 
     def observe(self, state: ProbeState) -> Any:
         return {"luck": state.sign[None], "state": jnp.zeros((1,), jnp.float32)}
@@ -248,8 +248,24 @@ class Luck(Probe):
         return 1.0 + self.size * float(observation["luck"][0])
 
 
-PUZZLES: dict[str, type[Probe]] = {"luck": Luck, "recall": Recall}
-"""Probes for networks that have something special: memory, or a critic that sees more."""
+class Picture(Probe):
+    """One step; one of two bars is lit in a small picture, and the action has to name it."""
+
+    observation_space: Space = Box((6, 6, 1), 0, 255, "uint8")
+
+    def observe(self, state: ProbeState) -> Any:
+        lit = jnp.arange(6) // 3 == (state.sign > 0)
+        return jnp.broadcast_to(lit[None, :, None] * jnp.uint8(255), (6, 6, 1)).astype(jnp.uint8)
+
+    def reward(self, state: ProbeState, action: Any) -> Any:
+        return jnp.where((action == 1) == (state.sign > 0), 1.0, -1.0)
+
+    def true_value(self, observation: np.ndarray, discount: float) -> float:
+        return 1.0
+
+
+PUZZLES: dict[str, type[Probe]] = {"luck": Luck, "picture": Picture, "recall": Recall}
+"""Probes for networks that have something special: memory, pictures, a critic that sees more."""
 
 PROBES: dict[str, type[Probe]] = {
     "constant-reward": ConstantReward,

@@ -74,7 +74,8 @@ class HostRunner(BaseRunner):
         parameters, _ = functions.unroll(params, seen, first_carry, is_first)
         log_probs = functions.family.log_prob(parameters, rollout.raw_actions)
         rollout = rollout._replace(parameters=parameters, log_probs=log_probs)
-        return self.algorithm.learn(constants, state, rollout)
+        state, logged = self.algorithm.learn(constants, state, rollout)
+        return dataclasses.replace(state, experience=rollout.last_carry), logged
 
     def iterate(self, iterations: int) -> dict[str, float]:
         """Run whole iterations, each acting first and learning then."""
@@ -148,15 +149,13 @@ class HostRunner(BaseRunner):
             final_values,
             observation,
         )
-        rollout = Rollout(*jax.device_put(fields))
+        rollout = Rollout(*jax.device_put(fields), last_carry=carry)
         if has_memory:
             rollout = rollout._replace(
                 is_first=jnp.asarray(np.stack(firsts)),
                 carries=jax.tree.map(lambda *parts: jnp.stack(parts), *carries),
-                last_carry=carry,
                 last_is_first=jnp.asarray(self._episodes.episode_lengths == 0),
             )
-            self.state = dataclasses.replace(self.state, experience=carry)
         return rollout, counted
 
     def save(self) -> dict[str, np.ndarray]:
