@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.elsewhere import our_way
+from heredity.algorithms.ppo.networks import import_network
 from heredity.algorithms.ppo.presets import preset_config
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.run_folder import RunFolder
@@ -243,7 +244,8 @@ def resume(
     Args:
         directory: Of the run.
         env: Instead of the environment that the run names: an id or an environment.
-        trust: Ids of environments that the run may name although they are not built in.
+        trust: Ids of environments, and networks, that the run may name although they are not built
+            in.
 
     Raises:
         RefusedError: when this is not the folder of a run.
@@ -261,6 +263,7 @@ def resume(
     folder = RunFolder(_checked_directory(directory))
     record = folder.read_config(sealed=True)
     config, settings = read_settings(folder, record)
+    import_network(config.network, trust)
     if env is None:
         environment = recorded_environment(folder, record, config.num_envs, trust)
     elif isinstance(env, str):

@@ -10,8 +10,8 @@ from heredity.cli.main import main
 
 TINY = (
     "ppo", "--env", "probe/observation-action-reward", "--env.length", "5", "--num-envs", "4",
-    "--num-steps", "16", "--num-epochs", "1", "--num-minibatches", "2", "--actor-hidden", "8",
-    "--critic-hidden", "8", "--evaluation-episodes", "2", "--no-progress", "--no-report",
+    "--num-steps", "16", "--num-epochs", "1", "--num-minibatches", "2", "--network.hidden", "8",
+    "--evaluation-episodes", "2", "--no-progress", "--no-report",
 )  # fmt: skip
 
 

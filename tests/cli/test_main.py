@@ -55,7 +55,7 @@ def test_help_reads_well(heredity, monkeypatch: pytest.MonkeyPatch, words: tuple
 
 
 def test_help_says_what_leaving_an_option_out_means(heredity, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("COLUMNS", "120")  # on wider ones the groups stand side by side
     train, resume = (
         " ".join(heredity(*words, "--help").out.replace("│", " ").split())
         for words in (("train", "ppo"), ("resume",))
@@ -64,7 +64,7 @@ def test_help_says_what_leaving_an_option_out_means(heredity, monkeypatch: pytes
         "--total-timesteps INT Where the run ends; rounded up to a whole iteration. (required)",
         "--directory PATH Where everything is written. (default: a new folder such as "
         "runs/gymnax-CartPole-v1)",
-        "--actor-hidden [INT ...] Widths of the actor's hidden layers. (default: 64 64)",
+        "--network.convolutions [STR ...] Each as features x kernel / stride",
     ):
         assert told in train
     assert "for no limit. (default: none)" in train and "if not given. (optional)" in train

@@ -33,7 +33,7 @@ def test_peeking_takes_the_last_value():
         (["--total-timesteps", "64", "--learning-rate", "nan"], "learning_rate nan"),
         (["--total-timesteps", "64", "--learning-rate", "fast"], "fast"),
         (["--total-timesteps", "64", "--discount", "1.1"], "discount 1.1"),
-        (["--total-timesteps", "64", "--activation", "relux"], "did you mean 'relu'"),
+        (["--total-timesteps", "64", "--network.activation", "relux"], "did you mean 'relu'"),
         (["--total-timesteps", "64", "--distribution", "norml"], "norml"),
         (["--total-timesteps", "64", "--on-divergence", "rolback"], "rolback"),
         (["--total-timesteps", "64", "--freeze", "actor/hiden_0/**"], "did you mean"),

@@ -143,7 +143,7 @@ def test_wrong_use_of_resume_is_answered(trained: Path, heredity, words: list[st
 
 @pytest.mark.parametrize("settings", [None, {}, {"num_envs": "4"}, {"num_envs": 0}])
 def test_a_run_that_does_not_say_its_copies_is_refused(tmp_path: Path, heredity, settings: object):
-    record = {"schema_version": 1, "algorithm": "ppo", "settings": settings}
+    record = {"schema_version": 2, "algorithm": "ppo", "settings": settings}
     (tmp_path / "config.json").write_text(json.dumps(record))
     done = heredity("resume", tmp_path, "--env", "probe/constant-reward")
     assert done.code == 3 and "num_envs" in done.err

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import heredity as hd
+from heredity.cli.main import run_command
 from heredity.common.errors import UnknownNameError, UntrustedError, UsageError
 from heredity.networks import contract
 
@@ -94,3 +95,18 @@ def test_options_without_a_kind_of_ones_own_are_refused():
         hd.PPO("probe/constant-reward", network={"options": {"width": 3}})
     with pytest.raises(UnknownNameError, match="'actvation': did you mean 'activation'"):
         hd.PPO("probe/constant-reward", network={"actvation": "relu"})
+
+
+def test_a_run_names_it_and_imports_nothing_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kind = "my_networks:Residual"
+    model(kind).learn(64, directory=tmp_path / "run")
+    monkeypatch.delitem(contract._BUILDERS, kind)
+    sys.modules.pop("my_networks")
+    with pytest.raises(UntrustedError, match="--trust my_networks:Residual"):
+        hd.resume(tmp_path / "run").learn(128)
+    assert "my_networks" not in sys.modules
+    assert run_command(["inspect", str(tmp_path / "run/checkpoints/last/policy")]) == 0
+    assert "my_networks" not in sys.modules
+    assert hd.resume(tmp_path / "run", trust=[kind]).learn(128).policy.spec.actor.kind == kind

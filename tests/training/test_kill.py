@@ -23,7 +23,7 @@ COMMON = [
     *("--total-timesteps", str(TOTAL), "--seed", "7", "--num-envs", "4", "--num-steps", "64"),
     *("--num-epochs", "2", "--num-minibatches", "2", "--normalize-observations"),
     *("--normalize-rewards", "--clip-range-schedule", "linear", "--preset", "none"),
-    *("--actor-hidden", "16", "--critic-hidden", "16", "--evaluation-episodes", "2"),
+    *("--network.hidden", "16", "--evaluation-episodes", "2"),
     *("--no-progress", "--no-report"),
 ]
 

@@ -23,7 +23,7 @@ from heredity.training.signals import ECHO_SECONDS, StopSignals, TrainingInterru
 TRAIN = (
     "train", "ppo", "--env", "probe/observation-action-reward", "--env.length", "5",
     "--num-envs", "4", "--num-steps", "16", "--num-epochs", "1", "--num-minibatches", "2",
-    "--actor-hidden", "8", "--critic-hidden", "8", "--learning-rate", "1e-2",
+    "--network.hidden", "8", "--learning-rate", "1e-2",
     "--normalize-observations", "--normalize-rewards", "--evaluation-episodes", "2",
     "--no-progress", "--no-report", "--total-timesteps", "100_000_000",
     "--checkpoint-every", "100_000_000", "--evaluate-every", "100_000_000",

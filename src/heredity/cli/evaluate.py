@@ -26,7 +26,8 @@ class _Evaluate:
         episodes: How many episodes to play.
         seed: Decides the first states, and the actions drawn.
         stochastic: Draw actions instead of taking the most likely ones.
-        trust: Ids of environments that the policy's file may name although they are not built in.
+        trust: Ids of environments, and networks, that the policy's file may name although they are
+            not built in.
         json: Print one JSON object.
     """
 
@@ -76,7 +77,7 @@ def _evaluate(
     from heredity.policies import Policy
 
     place = policy_folder(how.policy)
-    policy = Policy.from_pretrained(place)
+    policy = Policy.from_pretrained(place, trust=how.trust)
     evaluation = evaluate_policy(
         policy,
         env,

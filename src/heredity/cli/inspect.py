@@ -74,29 +74,33 @@ def _of_the_manifest(notes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _inspect_policy(path: Path) -> dict[str, Any]:
+    from heredity.policies.files import load_policy
     from heredity.policies.policy import Policy
     from heredity.spaces import space_to_json
-    from heredity.weights import flatten
+    from heredity.weights import count, unflatten
 
-    policy = Policy.from_pretrained(path)
-    spec, lineage = policy.spec, policy.lineage
+    spec, leaves, lineage, policy_hash = load_policy(path)
+    if not any(":" in kind for kind in spec.network_kinds):
+        # Whether they fit each other; code that the file names is not run for a look at it.
+        Policy.from_pretrained(path)
     last = lineage.entries[-1] if lineage.entries else None
     return {
         "step": last.step if last else None,
-        "policy_hash": policy.policy_hash,
-        "parameters": policy.parameter_count,
+        "policy_hash": policy_hash,
+        "parameters": count(unflatten(leaves)),
         "observation_space": space_to_json(spec.observation_space),
         "action_space": space_to_json(spec.action_space),
         "actor": spec.actor.to_json(),
         "critic": spec.critic.to_json() if spec.critic else None,
+        "trunk": spec.trunk.to_json() if spec.trunk else None,
         "distribution": spec.distribution.to_json(),
         "normalize_observations": spec.normalize_observations,
         "environment": spec.environment,
         "algorithm": spec.algorithm,
-        "score": lineage.score_of(policy.policy_hash),
+        "score": lineage.score_of(policy_hash),
         "weights": {
             name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name}
-            for name, leaf in flatten(policy.params).items()
+            for name, leaf in leaves.items()
         },
         "lineage": [
             {"operation": e.operation, "step": e.step, "hash": e.hash} for e in lineage.entries

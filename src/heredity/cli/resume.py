@@ -32,7 +32,8 @@ class _Resume:
 
     Args:
         directory: Folder of the run.
-        trust: Ids of environments that the run may name although they are not built in.
+        trust: Ids of environments, and networks, that the run may name although they are not
+            built in.
         wandb: Project on Weights & Biases to send metrics to.
         progress: Show the progress bar and a line for each evaluation.
         report: Write report.html at the end if there are snapshots.

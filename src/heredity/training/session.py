@@ -14,6 +14,7 @@ from typing import Any
 
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.networks import import_network
 from heredity.common.errors import UsageError
 from heredity.common.files import (
     FolderLock,
@@ -64,6 +65,7 @@ def begin_run(
     Raises:
         UsageError: when the directory holds a run already, or somebody else is using it.
     """
+    import_network(config.network)
     callbacks = as_callbacks(callback)
     for one in with_children(callbacks):
         settings = one.configure(settings)
@@ -157,7 +159,8 @@ def resume_run(
             ``{"total_timesteps": 10_000_000}``. Schedules keep their length.
         callback: One or several callbacks.
         environment: Instead of the one that the run names.
-        trust: Ids of environments in the file that may be made although they are not built in.
+        trust: Ids of environments, and networks, that the file may name although they are not
+            built in.
 
     Raises:
         RefusedError: when this is not a run, or its environment may not be made.
@@ -185,6 +188,7 @@ def _resume(
 ) -> Run:
     record = folder.read_config(sealed=True)
     config, recorded = read_settings(folder, record)
+    import_network(config.network, trust)
     known = {field.name for field in dataclasses.fields(RunSettings)}
     fixed = {"seed", "schedule_timesteps"}
     for name in changes:

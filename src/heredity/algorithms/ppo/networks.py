@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from heredity.algorithms.ppo.network_config import NetworkConfig
@@ -22,6 +23,20 @@ from heredity.spaces import Space
 _SMALL_HIDDEN = (128,)  # as in MinAtar
 
 
+def import_network(config: NetworkConfig, trust: Sequence[str] | None = None) -> None:
+    """Import the network of one's own that settings name, if they name one.
+
+    Args:
+        config: The settings.
+        trust: Kinds that a person vouches for, where a file named it; None where a person did.
+
+    Raises:
+        UsageError: when it cannot be imported.
+    """
+    if ":" in config.kind and (trust is None or config.kind in trust):
+        trust_network(config.kind)
+
+
 def network_specs(
     config: NetworkConfig, observation_space: Space
 ) -> tuple[NetworkSpec | None, NetworkSpec, NetworkSpec]:
@@ -29,11 +44,9 @@ def network_specs(
 
     Raises:
         UnknownNameError: for an unknown kind, activation or entry.
-        UsageError: when a network of one's own cannot be imported.
     """
-    if ":" in config.kind:
-        trust_network(config.kind)  # a person named it
-    elif config.kind not in ("auto", *known_networks()):
+    # One that is nobody's is refused when it is built.
+    if ":" not in config.kind and config.kind not in ("auto", *known_networks()):
         known = ("auto", *known_networks(), "package.module:name")
         raise UnknownNameError("network kind", config.kind, known)
     hidden = config.hidden
