@@ -16,6 +16,7 @@ from heredity.environments import Environment, HostEnvironment
 from heredity.policies import Lineage, LineageEntry
 from heredity.training.callbacks import Callback, with_children
 from heredity.training.checkpoints import Checkpoint
+from heredity.training.compilation import Compilations
 from heredity.training.continuity import check_policy, numeric_differences, other_company
 from heredity.training.evaluation import Evaluator, evaluation_copy
 from heredity.training.group import Seat
@@ -44,6 +45,7 @@ class Plan:
         callbacks: Of the user.
         record: ``config.json`` of the whole run.
         made: Closed when the run ends; environments that are made for it are added.
+        compiled: Counts the programs of the run.
     """
 
     driver: Driver
@@ -54,6 +56,7 @@ class Plan:
     callbacks: list[Callback]
     record: dict[str, Any]
     made: contextlib.ExitStack
+    compiled: Compilations
 
 
 def driver_of(config: PPOConfig, environment: Environment, settings: RunSettings) -> Driver:
@@ -194,6 +197,7 @@ def _run(
         sinks=common,
         saved_at=resume_at,
         held=plan.made,
+        compiled=plan.compiled,
     )
 
 

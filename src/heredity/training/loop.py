@@ -19,6 +19,7 @@ from heredity.common.run_folder import RunFolder
 from heredity.training.boundaries import Boundaries, Due
 from heredity.training.callbacks import Callback, tell, with_children
 from heredity.training.checkpoints import retire_checkpoints, write_checkpoint
+from heredity.training.compilation import Compilations
 from heredity.training.evaluation import Evaluation, Evaluator
 from heredity.training.events import Event
 from heredity.training.member import Member, over_seeds
@@ -57,6 +58,7 @@ class Run:
             again.
         held: What is closed when the run ends, after everything else: the environments that were
             made for it, the locks of the folders.
+        compiled: Counts programs since the run was put together; default: from here on.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Run:
         sinks: Sequence[MetricsSink] = (),
         saved_at: int | None = None,
         held: contextlib.ExitStack | None = None,
+        compiled: Compilations | None = None,
     ) -> None:
         self.driver = driver
         self.members = members
@@ -79,6 +82,7 @@ class Run:
         self.callbacks = callbacks
         self.sinks = sinks
         self._held = contextlib.ExitStack() if held is None else held
+        self._programs = compiled or Compilations()
         self._hooked = with_children(callbacks)
         further = [callback.every for callback in self._hooked if callback.every]
         self._boundaries = Boundaries(settings, further)
@@ -121,6 +125,7 @@ class Run:
         with contextlib.ExitStack() as ending:
             # Left in the opposite order, all of it, whatever fails on the way.
             ending.enter_context(self._held)
+            ending.callback(lambda: log.info("%s", self._programs))
             for sink in [*self.sinks, *(sink for member in self.members for sink in member.sinks)]:
                 ending.callback(sink.close)
             started = ending.enter_context(contextlib.ExitStack())
@@ -255,6 +260,7 @@ class Run:
         for row in rows:
             row["time/fps"] = steps / max(self._train_seconds, 1e-9)
             row["time/time_elapsed"] = time.monotonic() - self._began
+            row |= self._programs.row()
         self._gather_anew()
         return rows
 

@@ -28,6 +28,7 @@ from heredity.environments import (
 from heredity.training.assembly import Plan, driver_of, fresh_run, resumed_run
 from heredity.training.callbacks import CallbackLike, as_callbacks, with_children
 from heredity.training.checkpoints import point_links
+from heredity.training.compilation import Compilations
 from heredity.training.continuity import changed_settings
 from heredity.training.events import Event
 from heredity.training.group import Seat, lock_members, newest_common_checkpoint, seats_of
@@ -68,10 +69,11 @@ def begin_run(
         _check_unused(folder)
     run_id = uuid.uuid4().hex[:12]
     record = config_record(run_id, config, environment, settings)
+    compiled = Compilations()
     driver = driver_of(config, environment, settings)
     seats = seats_of(record, settings, folder)
     made = contextlib.ExitStack()
-    plan = Plan(driver, environment, settings, seats, folder, callbacks, record, made)
+    plan = Plan(driver, environment, settings, seats, folder, callbacks, record, made, compiled)
     try:
         if folder is not None:
             made.callback(FolderLock(folder.root).close)
@@ -192,8 +194,9 @@ def _resume(
         given = environment.spec and environment.spec.to_json()
         record = {**record, "environment": json.loads(json.dumps(given))}  # as the file has it
     _warn_of_idle_end(config, settings)
+    compiled = Compilations()
     driver = driver_of(config, environment, settings)
-    plan = Plan(driver, environment, settings, seats, folder, callbacks, record, made)
+    plan = Plan(driver, environment, settings, seats, folder, callbacks, record, made, compiled)
     if checkpoints:
         run = resumed_run(plan, checkpoints, changed_settings(before, record, recorded, settings))
     else:

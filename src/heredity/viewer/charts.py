@@ -19,7 +19,17 @@ MOST_LAYERS = 16
 SERIES_COLORS = 8
 SMALL = 0.01
 # Progress of the clock and of counters: straight lines that teach nothing.
-NOT_DRAWN = frozenset({STEPS, "time/iterations", "time/time_elapsed", "train/n_updates"})
+NOT_DRAWN = frozenset(
+    {
+        STEPS,
+        "time/iterations",
+        "time/time_elapsed",
+        "time/compilations",
+        "time/compilations_from_cache",
+        "time/compile_seconds",
+        "train/n_updates",
+    }
+)
 TITLES = {
     "time/fps": ("Throughput", "steps per second"),
     "train/value_loss": ("Value loss", ""),
