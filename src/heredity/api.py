@@ -372,6 +372,31 @@ def evaluate_policy(
         raise UsageError(
             f"policy {policy!r}: a Policy was expected; hd.Policy.from_pretrained(path) loads one"
         )
+    return evaluate_policies(
+        [policy], env, n_eval_episodes, deterministic, seed=seed, trust=trust, options=options
+    )[0]
+
+
+def evaluate_policies(
+    policies: Sequence[Policy],
+    env: str | Environment | None = None,
+    n_eval_episodes: int = 10,
+    deterministic: bool = True,
+    *,
+    seed: int = 0,
+    trust: Sequence[str] = (),
+    options: dict[str, Any] | None = None,
+) -> list[Evaluation]:
+    """Play whole episodes with each of several policies of one kind, such as those of many seeds.
+
+    What they have in common is compiled once. For the arguments see `evaluate_policy`.
+
+    Raises:
+        UsageError: when they are of different kinds; and as `evaluate_policy`.
+    """
+    spec = policies[0].spec
+    if any(policy.spec.to_json() != spec.to_json() for policy in policies):
+        raise UsageError("the policies have different specifications: evaluate each by itself")
     if not isinstance(n_eval_episodes, int) or n_eval_episodes < 1:
         raise UsageError(f"n_eval_episodes {n_eval_episodes!r}: a whole number >= 1 was expected")
     if env is not None:
@@ -382,17 +407,15 @@ def evaluate_policy(
     elif env is not None:
         environment = env
     else:
-        named = policy.spec.environment
+        named = spec.environment
         if named is None:
             raise UsageError("the policy names no environment: give one with env")
         source = Path("config.json")  # of the policy, wherever it was loaded from
         environment = made = make_named(named, min(n_eval_episodes, 8), trust, source)
-    policy.check_spaces(environment.observation_space, environment.action_space)
+    policies[0].check_spaces(environment.observation_space, environment.action_space)
     try:
-        evaluator = Evaluator(
-            policy.spec, environment, n_eval_episodes, deterministic=deterministic
-        )
-        return evaluator.evaluate(policy.params, seed)
+        evaluator = Evaluator(spec, environment, n_eval_episodes, deterministic=deterministic)
+        return [evaluator.evaluate(policy.params, seed) for policy in policies]
     finally:
         if isinstance(made, HostEnvironment):
             made.close()

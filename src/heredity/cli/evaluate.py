@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     several = kind_of(how.policy) == "group"
     with only_json(how.json):
         places = [folder.root for folder in runs_in(how.policy)] if several else [how.policy]
-        results = [_evaluate(p, how, given.env, given.options, arguments) for p in places]
+        results = _evaluate(places, how, given.env, given.options, arguments)
         found = _over_seeds(how.policy, places, results) if several else results[0]
     if how.json:
         print_json(found)
@@ -105,37 +105,42 @@ def _over_seeds(
 
 
 def _evaluate(
-    path: Path, how: _Evaluate, env: str | None, options: Any, arguments: Sequence[str]
-) -> dict[str, Any]:
-    from heredity.api import evaluate_policy
+    places: Sequence[Path], how: _Evaluate, env: str | None, options: Any, arguments: Sequence[str]
+) -> list[dict[str, Any]]:
+    from heredity.api import evaluate_policies
     from heredity.policies import Policy
 
-    place = policy_folder(path)
-    policy = Policy.from_pretrained(place)
-    evaluation = evaluate_policy(
-        policy,
+    folders = [policy_folder(place) for place in places]
+    policies = [Policy.from_pretrained(folder) for folder in folders]
+    recorded = policies[0].spec.environment
+    evaluations = evaluate_policies(
+        policies,
         env,
         how.episodes,
         not how.stochastic,
         seed=how.seed,
         trust=how.trust,
-        options=options_told(options, arguments, env, policy.spec.environment) if env else None,
+        options=options_told(options, arguments, env, recorded) if env else None,
     )
-    if not evaluation.is_finite:
-        raise DivergedError(
-            f"the return over {evaluation.episodes} episodes is not finite: the environment gave "
-            "rewards that are not, or the policy acts on observations that are not"
+    results = []
+    for folder, policy, evaluation in zip(folders, policies, evaluations, strict=True):
+        if not evaluation.is_finite:
+            raise DivergedError(
+                f"the return over {evaluation.episodes} episodes is not finite: the environment "
+                "gave rewards that are not, or the policy acts on observations that are not"
+            )
+        results.append(
+            {
+                "mean_return": evaluation.mean,
+                "std_return": evaluation.std,
+                "episodes": evaluation.episodes,
+                "policy_hash": policy.policy_hash,
+                "environment": env or (recorded or {}).get("id"),
+                "mean_length": float(evaluation.lengths.mean()),
+                "deterministic": evaluation.deterministic,
+                "seed": how.seed,
+                "cut": evaluation.cut,
+                "path": str(folder),
+            }
         )
-    named = env or (policy.spec.environment or {}).get("id")
-    return {
-        "mean_return": evaluation.mean,
-        "std_return": evaluation.std,
-        "episodes": evaluation.episodes,
-        "policy_hash": policy.policy_hash,
-        "environment": named,
-        "mean_length": float(evaluation.lengths.mean()),
-        "deterministic": evaluation.deterministic,
-        "seed": how.seed,
-        "cut": evaluation.cut,
-        "path": str(place),
-    }
+    return results

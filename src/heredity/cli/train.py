@@ -158,10 +158,10 @@ def conclude(directory: Path, report: bool) -> None:
 
     several = is_group(directory)
     runs = runs_in(directory)
-    best = [folder.checkpoints / "best" for folder in runs]
-    policies = [(b if b.exists() else b.with_name("last")) / "policy" for b in best]
-    lines = [f"run      {directory}"]
-    lines += [f"policy   {policy}" for policy in policies]
+    best = all((folder.checkpoints / "best").exists() for folder in runs)
+    place = directory / "seed-*" if several else directory
+    policy = place / "checkpoints" / ("best" if best else "last") / "policy"
+    lines = [f"run      {directory}", f"policy   {policy}"]
     lines.append(f"look     heredity view {shlex.quote(str(directory))}")
     if report and (several or runs[0].snapshot_steps()):
         from heredity.common.errors import MissingExtraError

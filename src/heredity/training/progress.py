@@ -100,7 +100,7 @@ class ProgressBarCallback(Callback):
             parts.append("[dim]snapshot[/]" if event.seeds == 1 else "[dim]snapshots[/]")
         best = [str(one.seed) for one in events if one.is_best]
         if best:
-            whose = f" of seed {', '.join(best)}" if event.seeds > 1 else ""
+            whose = f" of {', '.join(best)}" if event.seeds > 1 else ""
             parts.append(f"[green]best{whose}[/]")
         if parts:
             line = f"[dim]{event.step:>13,}[/]  {' · '.join(parts)}"
@@ -113,13 +113,13 @@ class ProgressBarCallback(Callback):
 
 
 def return_over_seeds(interval: Interval) -> str:
-    """A mean return over seeds as people read it.
+    """A mean return over seeds as people read it, short enough for a line.
 
     Example:
         >>> return_over_seeds(mean_interval([480.0, 500.0, 460.0, 500.0]))
-        'return 485.0 (95 % interval of the mean of 4 seeds: 454.5 to 515.5)'
+        'return 485.0, 95 % 454.5 to 515.5 of 4 seeds'
     """
-    told = f"95 % interval of the mean of {interval.size} seeds"
     if interval.size < 2:
-        return f"return {interval.mean:,.1f} ({interval.size} seeds with a finite return)"
-    return f"return {interval.mean:,.1f} ({told}: {interval.low:,.1f} to {interval.high:,.1f})"
+        return f"return {interval.mean:,.1f} of {interval.size} seeds with a finite one"
+    span = f"{interval.low:,.1f} to {interval.high:,.1f}"
+    return f"return {interval.mean:,.1f}, 95 % {span} of {interval.size} seeds"
