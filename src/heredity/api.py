@@ -26,9 +26,9 @@ from heredity.environments import (
 )
 from heredity.policies import Policy
 from heredity.training.callbacks import CallbackLike, as_callbacks
-from heredity.training.checkpoints import newest_whole_checkpoint
 from heredity.training.evaluation import Evaluation, Evaluator
 from heredity.training.events import Event
+from heredity.training.group import newest_common_checkpoint, seats_of
 from heredity.training.progress import ProgressBarCallback
 from heredity.training.record import make_named, read_settings, recorded_environment
 from heredity.training.session import begin_run, resume_run
@@ -90,7 +90,7 @@ class PPO:
         self._environment = None if isinstance(env, str) else env
         # What is made here is closed here, after each run, and made again for the next.
         self._made_from = EnvironmentSpec(env) if isinstance(env, str) else None
-        self._newest: Event | None = None
+        self._newest: dict[int, Event] = {}  # by seed
         self._begun = False
         self._folder: RunFolder | None = None
 
@@ -122,10 +122,12 @@ class PPO:
                 that has one keeps it.
             callback: One or several callbacks, or functions ``(event) -> bool | None``.
             kept: Fields of `RunSettings`: ``snapshot_every``, ``evaluate_every``, …. When going on,
-                those that are to be others from now on.
+                those that are to be others from now on. With ``seeds=8`` eight seeds are trained
+                side by side in one program, that of the model and those after it.
 
         Yields:
-            Events with step, metrics, policy and evaluation together.
+            Events with step, metrics, policy and evaluation together; of several seeds one event
+            for each of them, in their order.
 
         Raises:
             UsageError: when it has learnt before and nothing was kept, or nothing is left to do.
@@ -142,7 +144,7 @@ class PPO:
             events = self._start(directory, callback, given)
             ending.enter_context(contextlib.closing(events))  # first, so that a break here saves
             for event in events:
-                self._newest = event
+                self._newest[event.seed] = event
                 yield event
 
     def _start(
@@ -206,23 +208,55 @@ class PPO:
         """The policy as the last event had it; before, as the newest whole checkpoint has it.
 
         Raises:
-            UsageError: when there is neither.
+            UsageError: when there is neither; and for several seeds, whose `policies` are to be
+                chosen from.
         """
-        return self._saved_policy if self._newest is None else self._newest.policy
+        policies = self.policies
+        if len(policies) > 1 or any(event.seeds > 1 for event in self._newest.values()):
+            seeds = ", ".join(map(str, policies))
+            raise UsageError(
+                f"this model has a policy for each seed, {seeds}: choose one, such as "
+                f"model.policies[{next(iter(policies))}]"
+            )
+        return next(iter(policies.values()))
+
+    @property
+    def policies(self) -> dict[int, Policy]:
+        """The policy of each seed, as `policy` is that of the only one.
+
+        Nothing here says which is the best: the evaluations of training, at which one of several
+        was ahead, are kind to it.
+
+        Raises:
+            UsageError: when nothing has been learnt.
+
+        Example:
+            >>> model = PPO("probe/constant-reward", num_envs=4, num_steps=32, seed=5)
+            >>> list(model.learn(512, seeds=2).policies)
+            [5, 6]
+        """
+        if self._newest:
+            return {seed: event.policy for seed, event in self._newest.items()}
+        return self._saved_policies
 
     @functools.cached_property
-    def _saved_policy(self) -> Policy:
+    def _saved_policies(self) -> dict[int, Policy]:
         if self._folder is None:
             raise UsageError("nothing has been learnt yet: call learn() or run() first")
-        run_id = self._folder.read_config(sealed=True)["run_id"]
-        checkpoint, refused = newest_whole_checkpoint(self._folder, run_id)
-        if checkpoint is None:
+        record = self._folder.read_config(sealed=True)
+        seats = seats_of(record, read_settings(self._folder, record)[1], self._folder)
+        checkpoints, refused = newest_common_checkpoint(seats)
+        if not checkpoints:
             told = "; ".join(str(error) for error in refused)
             raise UsageError(
                 f"{self._folder.root} has no whole checkpoint yet: call learn() or run() first"
                 + (f" ({told})" if told else "")
             )
-        return Policy.from_pretrained(self._folder.checkpoint(checkpoint.step) / "policy")
+        places = [seat.folder.checkpoint(checkpoints[0].step) for seat in seats if seat.folder]
+        return {
+            seat.seed: Policy.from_pretrained(place / "policy")
+            for seat, place in zip(seats, places, strict=True)
+        }
 
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """`Policy.predict` of the newest policy."""
@@ -239,7 +273,8 @@ def resume(
     """The model of a run, to go on with: `PPO.learn` and `PPO.run` do, bit for bit.
 
     Nothing is trained or written before one of them is called. Without ``total_timesteps`` they
-    train to where the run was to end.
+    train to where the run was to end. A run of several seeds goes on as one; the folder of one of
+    its seeds is a run of its own.
 
     Args:
         directory: Of the run.
@@ -340,6 +375,31 @@ def evaluate_policy(
         raise UsageError(
             f"policy {policy!r}: a Policy was expected; hd.Policy.from_pretrained(path) loads one"
         )
+    return evaluate_policies(
+        [policy], env, n_eval_episodes, deterministic, seed=seed, trust=trust, options=options
+    )[0]
+
+
+def evaluate_policies(
+    policies: Sequence[Policy],
+    env: str | Environment | None = None,
+    n_eval_episodes: int = 10,
+    deterministic: bool = True,
+    *,
+    seed: int = 0,
+    trust: Sequence[str] = (),
+    options: dict[str, Any] | None = None,
+) -> list[Evaluation]:
+    """Play whole episodes with each of several policies of one kind, such as those of many seeds.
+
+    What they have in common is compiled once. For the arguments see `evaluate_policy`.
+
+    Raises:
+        UsageError: when they are of different kinds; and as `evaluate_policy`.
+    """
+    spec = policies[0].spec
+    if any(policy.spec.to_json() != spec.to_json() for policy in policies):
+        raise UsageError("the policies have different specifications: evaluate each by itself")
     if not isinstance(n_eval_episodes, int) or n_eval_episodes < 1:
         raise UsageError(f"n_eval_episodes {n_eval_episodes!r}: a whole number >= 1 was expected")
     if env is not None:
@@ -350,17 +410,15 @@ def evaluate_policy(
     elif env is not None:
         environment = env
     else:
-        named = policy.spec.environment
+        named = spec.environment
         if named is None:
             raise UsageError("the policy names no environment: give one with env")
         source = Path("config.json")  # of the policy, wherever it was loaded from
         environment = made = make_named(named, min(n_eval_episodes, 8), trust, source)
-    policy.check_spaces(environment.observation_space, environment.action_space)
+    policies[0].check_spaces(environment.observation_space, environment.action_space)
     try:
-        evaluator = Evaluator(
-            policy.spec, environment, n_eval_episodes, deterministic=deterministic
-        )
-        return evaluator.evaluate(policy.params, seed)
+        evaluator = Evaluator(spec, environment, n_eval_episodes, deterministic=deterministic)
+        return [evaluator.evaluate(policy.params, seed) for policy in policies]
     finally:
         if isinstance(made, HostEnvironment):
             made.close()

@@ -12,8 +12,9 @@ from rich.markup import escape
 
 from heredity.cli.output import console, only_json, print_json
 from heredity.cli.parsing import environment_fields, options_told, parse, peek
-from heredity.cli.places import choice_told, policy_folder
+from heredity.cli.places import choice_told, kind_of, policy_folder
 from heredity.common.errors import DivergedError
+from heredity.common.group_folder import runs_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,7 @@ class _Evaluate:
 
     Args:
         policy: Folder of a policy, checkpoint, snapshot or run; of a run, the best checkpoint is
-            taken.
+            taken. Of several seeds each is played.
         episodes: How many episodes to play.
         seed: Decides the first states, and the actions drawn.
         stochastic: Draw actions instead of taking the most likely ones.
@@ -49,59 +50,98 @@ def main(arguments: Sequence[str]) -> int:
     kind = dataclasses.make_dataclass("Evaluate", fields, frozen=True)
     kind.__doc__ = "Play whole episodes with a policy and print the return."
     given: Any = parse(kind, arguments, "heredity evaluate")
-    with only_json(given.evaluation.json):
-        result = _evaluate(given.evaluation, given.env, given.options, arguments)
-    if given.evaluation.json:
-        print_json(result)
+    how = given.evaluation
+    several = kind_of(how.policy) == "group"
+    with only_json(how.json):
+        places = [folder.root for folder in runs_in(how.policy)] if several else [how.policy]
+        results = _evaluate(places, how, given.env, given.options, arguments)
+        found = _over_seeds(how.policy, places, results) if several else results[0]
+    if how.json:
+        print_json(found)
         return 0
-    note = f" ({result['cut']} of them cut off)" if result["cut"] else ""
     out = console()
-    told = choice_told(given.evaluation.policy)
+    told = "" if several else choice_told(how.policy)
     if told:
         out.print(escape(told), soft_wrap=True)
-    out.print(
-        f"return [bold]{result['mean_return']:.2f} ± {result['std_return']:.2f}[/] over "
-        f"{result['episodes']} episodes{note} of {escape(str(result['environment']))}, "
-        f"mean length {result['mean_length']:.1f}, "
-        f"{'deterministic' if result['deterministic'] else 'stochastic'}",
-        soft_wrap=True,
-    )
-    out.print(f"[dim]policy sha256:{result['policy_hash']}[/]")
+    for place, result in zip(places, results, strict=True):
+        whose = f"[bold]{escape(place.name)}[/]  " if several else ""
+        note = f" ({result['cut']} of them cut off)" if result["cut"] else ""
+        out.print(
+            f"{whose}return [bold]{result['mean_return']:.2f} ± {result['std_return']:.2f}[/] over "
+            f"{result['episodes']} episodes{note} of {escape(str(result['environment']))}, "
+            f"mean length {result['mean_length']:.1f}, "
+            f"{'deterministic' if result['deterministic'] else 'stochastic'}",
+            soft_wrap=True,
+        )
+        if not several:
+            out.print(f"[dim]policy sha256:{result['policy_hash']}[/]")
+    if several:
+        span = " to ".join(f"{end:.2f}" for end in found["interval"] or ()) or "unknown"
+        out.print(
+            f"mean of {len(places)} seeds [bold]{found['mean_return']:.2f}[/], "
+            f"{found['interval_told']}: [bold]{span}[/]",
+            soft_wrap=True,
+        )
     return 0
 
 
-def _evaluate(
-    how: _Evaluate, env: str | None, options: Any, arguments: Sequence[str]
+def _over_seeds(
+    path: Path, places: Sequence[Path], results: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
-    from heredity.api import evaluate_policy
+    """What several seeds reached together, as a JSON object."""
+    from heredity.common.intervals import mean_interval
+
+    interval = mean_interval(result["mean_return"] for result in results)
+    return {
+        "mean_return": interval.mean,
+        "interval": [interval.low, interval.high] if interval.size > 1 else None,
+        "interval_told": "95 % t interval of the mean over seeds",
+        "environment": results[0]["environment"],
+        "path": str(path),
+        "seeds": {
+            place.name.removeprefix("seed-"): result
+            for place, result in zip(places, results, strict=True)
+        },
+    }
+
+
+def _evaluate(
+    places: Sequence[Path], how: _Evaluate, env: str | None, options: Any, arguments: Sequence[str]
+) -> list[dict[str, Any]]:
+    from heredity.api import evaluate_policies
     from heredity.policies import Policy
 
-    place = policy_folder(how.policy)
-    policy = Policy.from_pretrained(place, trust=how.trust)
-    evaluation = evaluate_policy(
-        policy,
+    folders = [policy_folder(place) for place in places]
+    policies = [Policy.from_pretrained(folder, trust=how.trust) for folder in folders]
+    recorded = policies[0].spec.environment
+    evaluations = evaluate_policies(
+        policies,
         env,
         how.episodes,
         not how.stochastic,
         seed=how.seed,
         trust=how.trust,
-        options=options_told(options, arguments, env, policy.spec.environment) if env else None,
+        options=options_told(options, arguments, env, recorded) if env else None,
     )
-    if not evaluation.is_finite:
-        raise DivergedError(
-            f"the return over {evaluation.episodes} episodes is not finite: the environment gave "
-            "rewards that are not, or the policy acts on observations that are not"
+    results = []
+    for folder, policy, evaluation in zip(folders, policies, evaluations, strict=True):
+        if not evaluation.is_finite:
+            raise DivergedError(
+                f"the return over {evaluation.episodes} episodes is not finite: the environment "
+                "gave rewards that are not, or the policy acts on observations that are not"
+            )
+        results.append(
+            {
+                "mean_return": evaluation.mean,
+                "std_return": evaluation.std,
+                "episodes": evaluation.episodes,
+                "policy_hash": policy.policy_hash,
+                "environment": env or (recorded or {}).get("id"),
+                "mean_length": float(evaluation.lengths.mean()),
+                "deterministic": evaluation.deterministic,
+                "seed": how.seed,
+                "cut": evaluation.cut,
+                "path": str(folder),
+            }
         )
-    named = env or (policy.spec.environment or {}).get("id")
-    return {
-        "mean_return": evaluation.mean,
-        "std_return": evaluation.std,
-        "episodes": evaluation.episodes,
-        "policy_hash": policy.policy_hash,
-        "environment": named,
-        "mean_length": float(evaluation.lengths.mean()),
-        "deterministic": evaluation.deterministic,
-        "seed": how.seed,
-        "cut": evaluation.cut,
-        "path": str(place),
-    }
+    return results

@@ -14,6 +14,7 @@ from heredity.cli.output import SHORT_HASH, console, only_json, print_json
 from heredity.cli.parsing import parse
 from heredity.cli.places import kind_of
 from heredity.cli.words import environment_in_words, in_words, seconds_in_words, space_in_words
+from heredity.common.group_folder import runs_in
 from heredity.common.run_folder import RunFolder
 
 
@@ -23,7 +24,7 @@ class Inspect:
 
     Args:
         path: Folder of a policy, checkpoint, snapshot or run; of a run, the last whole checkpoint
-            is shown.
+            is shown, of several seeds what each has reached.
         json: Print one JSON object.
     """
 
@@ -50,6 +51,8 @@ def inspect(path: Path) -> dict[str, Any]:
         RefusedError: naming the file that is missing, torn, altered or from the future.
     """
     kind = kind_of(path)
+    if kind == "group":
+        return _inspect_group(path)
     if kind == "run":
         return _inspect_run(path)
     if kind == "policy":
@@ -136,7 +139,22 @@ def _inspect_run(path: Path) -> dict[str, Any]:
     return {**found, **_inspect_policy(shown / "policy")}
 
 
-_TOLD_ELSEWHERE = {"weights", "lineage", "files", "frozen"}
+def _inspect_group(path: Path) -> dict[str, Any]:
+    config = RunFolder(path).read_config()
+    members = {folder.root.name: _inspect_run(folder.root) for folder in runs_in(path)}
+    return {
+        "kind": "group",
+        "path": str(path),
+        "run": config.get("run_id"),
+        "algorithm": config.get("algorithm"),
+        "environment": config.get("environment"),
+        "seeds": config.get("seeds"),
+        "total_timesteps": config.get("total_timesteps"),
+        "members": members,
+    }
+
+
+_TOLD_ELSEWHERE = {"weights", "lineage", "files", "frozen", "members"}
 
 
 def _show(found: dict[str, Any]) -> None:
@@ -152,6 +170,18 @@ def _show(found: dict[str, Any]) -> None:
         label = _LABELS.get(name, name.replace("_", " "))
         table.add_row(f"[bold]{label}[/]", escape(_told(name, value, found)))
     out.print(table)
+    if found.get("members"):
+        members = Table("", "step", "best", "resume", "policy", box=None, padding=(0, 2, 0, 0))
+        for name, one in found["members"].items():
+            best, exact = one.get("best"), one.get("exactness")
+            members.add_row(
+                escape(name),
+                f"{one['step'] or 0:,}",
+                "–" if best is None else escape(_told("best", best, one)),
+                "–" if exact is None else "exact" if exact["exact"] else "not exact",
+                escape(str(one["policy_hash"] or "–")[:SHORT_HASH]),
+            )
+        out.print(members)
     if found.get("weights"):
         weights = Table("weights", "shape", "dtype", box=None, padding=(0, 2, 0, 0))
         for name, leaf in found["weights"].items():
@@ -173,6 +203,8 @@ def _told(name: str, value: Any, found: dict[str, Any]) -> str:
     match name, value:
         case "seed", int():
             return str(value)
+        case "seeds", list():
+            return f"{len(value)}: {value[0]} … {value[-1]}"
         case "policy_hash", str():
             return f"sha256:{value}"
         case "shown", str():

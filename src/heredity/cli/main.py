@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from heredity.cli import output
 from heredity.common.errors import HeredityError, UnknownNameError
 from heredity.common.interruption import remember_interrupts
+from heredity.training.compilation import keep_compiled
 
 # Verb, module, and the line of `heredity --help`.
 COMMANDS = {
@@ -27,6 +28,9 @@ COMMANDS = {
     "view": ("heredity.cli.view", "watch how a policy grew: live, or as one HTML file"),
     "envs": ("heredity.cli.envs", "which environments are available, and what others need"),
 }
+
+# Commands that compile programs, and keep them for the next time.
+COMPILING = ("train", "resume", "evaluate")
 
 NARROWEST = 40  # columns that help and tables are laid out for, at least
 
@@ -77,6 +81,8 @@ def run_command(arguments: Sequence[str]) -> int:
     name, *rest = arguments
     if name not in COMMANDS:
         raise UnknownNameError("command", name, COMMANDS, "see heredity --help")
+    if name in COMPILING:
+        keep_compiled()  # before the command imports JAX
     module = importlib.import_module(COMMANDS[name][0])
     return module.main(rest)
 

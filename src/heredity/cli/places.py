@@ -7,14 +7,15 @@ import re
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from heredity.common.errors import RefusedError, StorageError
+from heredity.common.errors import RefusedError, StorageError, UsageError
+from heredity.common.group_folder import GroupFolder, is_group
 from heredity.common.run_folder import RunFolder, step_name
 
-Kind: TypeAlias = Literal["run", "checkpoint", "snapshot", "policy"]
+Kind: TypeAlias = Literal["group", "run", "checkpoint", "snapshot", "policy"]
 
 
 def kind_of(path: Path) -> Kind:
-    """Which kind of folder a path is.
+    """Which kind of folder a path is; a run of several seeds is a ``group``.
 
     Raises:
         RefusedError: when it is none of them.
@@ -31,7 +32,7 @@ def kind_of(path: Path) -> Kind:
     if (path / "policy").exists():
         return "snapshot"
     if (path / "config.json").exists() and not (path / "README.md").exists():
-        return "run"
+        return "group" if is_group(path) else "run"
     raise RefusedError(
         path,
         "is not a policy, checkpoint, snapshot or run folder",
@@ -55,6 +56,7 @@ def policy_folder(path: Path) -> Path:
 
     Raises:
         RefusedError: when there is none, or the checkpoint around it is not whole.
+        UsageError: when it is a run of several seeds, each of which has one.
     """
     return _chosen(path)[0]
 
@@ -93,6 +95,12 @@ def _chosen(path: Path) -> tuple[Path, str]:
                 told = f"newest checkpoint of {path}, step {steps[-1]:,}"
                 return policy_folder(folder.checkpoint(steps[-1])), told
             raise RefusedError(path, "has no checkpoint yet")
+        case "group":
+            seeds = GroupFolder(path).seeds()
+            raise UsageError(
+                f"{path} holds a run of {len(seeds)} seeds, each with a policy of its own: give "
+                f"one of them, such as {GroupFolder(path).member(seeds[0]).root}"
+            )
 
 
 def claim_directory(environment_id: str, root: Path = Path("runs")) -> Path:

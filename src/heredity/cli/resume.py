@@ -23,7 +23,7 @@ from heredity.common.run_folder import RunFolder
 from heredity.training.settings import RunSettings
 
 # What a run cannot have changed and still be the same run.
-FIXED = ("seed", "schedule_timesteps")
+FIXED = ("seed", "seeds", "schedule_timesteps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class _Resume:
     """Which run, and what is shown.
 
     Args:
-        directory: Folder of the run.
+        directory: Folder of the run; several seeds go on together.
         trust: Ids of environments, and networks, that the run may name although they are not
             built in.
         wandb: Project on Weights & Biases to send metrics to.

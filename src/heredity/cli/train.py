@@ -159,14 +159,16 @@ def shown_callbacks(progress: bool, wandb: str | None) -> list[Any]:
 
 def conclude(directory: Path, report: bool) -> None:
     """Write the report if there is something to show, and say what to look at."""
-    from heredity.common.run_folder import RunFolder
+    from heredity.common.group_folder import is_group, runs_in
 
-    folder = RunFolder(directory)
-    best = folder.checkpoints / "best"
-    policy = (best if best.exists() else folder.checkpoints / "last") / "policy"
+    several = is_group(directory)
+    runs = runs_in(directory)
+    best = all((folder.checkpoints / "best").exists() for folder in runs)
+    place = directory / "seed-*" if several else directory
+    policy = place / "checkpoints" / ("best" if best else "last") / "policy"
     lines = [f"run      {directory}", f"policy   {policy}"]
     lines.append(f"look     heredity view {shlex.quote(str(directory))}")
-    if report and folder.snapshot_steps():
+    if report and (several or runs[0].snapshot_steps()):
         from heredity.common.errors import MissingExtraError
         from heredity.viewer import write_report
 

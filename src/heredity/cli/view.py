@@ -19,7 +19,8 @@ class View:
     """Watch a run: a live 3-D timeline in the browser, or one HTML file that opens offline.
 
     Args:
-        directory: Folder of the run.
+        directory: Folder of the run; of several seeds, the report over all of them is shown, with
+            the mean return and its interval.
         report: Write report.html and print its path, instead of serving a page.
         output: Where to write the report.
         port: Port that the live view listens on; the next free one if it is taken.

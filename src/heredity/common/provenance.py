@@ -50,7 +50,7 @@ def numerics() -> dict[str, str]:
     return {
         "backend": jax.default_backend(),
         "machine": platform.machine(),
-        "processor": _processor(),
+        "processor": processor(),
         "processors": str(_usable_processors()),
         "prng_implementation": str(config.jax_default_prng_impl),
         "threefry_partitionable": str(config.jax_threefry_partitionable),
@@ -62,7 +62,7 @@ def numerics() -> dict[str, str]:
 
 
 @functools.cache
-def _processor() -> str:
+def processor() -> str:
     """The model of the processor, whose vector units decide the order of sums."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()

@@ -56,6 +56,23 @@ def changed_settings(
     return changed
 
 
+def other_company(before: int, now: int) -> list[str]:
+    """Why a resume with another number of seeds in the program is not exact; empty if it is.
+
+    Sums are then made in another order.
+
+    Args:
+        before: With how many seeds the checkpoint was trained together, itself among them.
+        now: With how many it will be.
+    """
+    if before == now:
+        return []
+    words = [
+        "alone" if count == 1 else f"in one program of {count} seeds" for count in (before, now)
+    ]
+    return [f"it was trained {words[0]} and goes on {words[1]}"]
+
+
 def numeric_differences(notes: dict[str, Any]) -> list[str]:
     """What is other than when the checkpoint was written and may change bits."""
     differences = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -50,32 +51,10 @@ class DeviceRunner(BaseRunner):
     def _many_iterations(
         self, constants: Params, state: PPOState, iterations: jax.Array
     ) -> tuple[PPOState, dict[str, jax.Array]]:
-        """The number of iterations is data, so that one program serves every stretch."""
-
         def one(state: PPOState) -> tuple[PPOState, dict[str, jax.Array]]:
             return iteration(self.algorithm, self._environment, constants, state)
 
-        zeros = {
-            name: jnp.zeros(leaf.shape, jnp.float32)
-            for name, leaf in jax.eval_shape(one, state)[1].items()
-        }
-
-        def go_on(carry: tuple) -> jax.Array:
-            made, finite, _, _ = carry
-            return (made < iterations) & finite
-
-        def body(carry: tuple) -> tuple:
-            made, _, state, sums = carry
-            state, logged = one(state)
-            sums = {
-                name: value if name in LAST_VALUES else sums[name] + value
-                for name, value in logged.items()
-            }
-            return made + 1, logged["finite"], state, sums
-
-        start = (jnp.int32(0), jnp.asarray(True), state, zeros)
-        made, finite, state, sums = jax.lax.while_loop(go_on, body, start)
-        return state, {**sums, "iterations": made, "finite": finite}
+        return repeated(one, state, iterations)
 
     def iterate(self, iterations: int) -> dict[str, float]:
         """Run whole iterations without returning to the host in between."""
@@ -95,3 +74,42 @@ class DeviceRunner(BaseRunner):
         """The state, environments included, without the weights."""
         self._begin_experience()
         return super().save()
+
+
+def repeated(
+    one: Callable[[PPOState], tuple[PPOState, dict[str, jax.Array]]],
+    state: PPOState,
+    iterations: jax.Array,
+) -> tuple[PPOState, dict[str, jax.Array]]:
+    """Several iterations, until something is not finite.
+
+    The number of iterations is data, so that one program serves every stretch.
+
+    Args:
+        one: An iteration. What it logs has the shape () or, of several seeds, (K,).
+        state: To begin with.
+        iterations: How many.
+
+    Returns:
+        The state, and the sums of what was logged (of `LAST_VALUES` the last one), with
+        ``iterations`` made and ``finite``.
+    """
+    shapes = jax.eval_shape(one, state)[1]
+    zeros = {name: jnp.zeros(leaf.shape, jnp.float32) for name, leaf in shapes.items()}
+
+    def go_on(carry: tuple) -> jax.Array:
+        made, finite, _, _ = carry
+        return (made < iterations) & finite.all()
+
+    def body(carry: tuple) -> tuple:
+        made, _, state, sums = carry
+        state, logged = one(state)
+        sums = {
+            name: value if name in LAST_VALUES else sums[name] + value
+            for name, value in logged.items()
+        }
+        return made + 1, logged["finite"], state, sums
+
+    start = (jnp.int32(0), jnp.ones(shapes["finite"].shape, bool), state, zeros)
+    made, finite, state, sums = jax.lax.while_loop(go_on, body, start)
+    return state, {**sums, "iterations": made, "finite": finite}

@@ -33,6 +33,9 @@ class Event:
             frequency were passed.
         evaluations: How many the run has made, this one among them, in every process of it.
         evaluations_since_best: How many of them were made after the best one; 0 when this is it.
+        seed: Of this policy.
+        seeds: How many seeds are trained together. Each moment gives one event for each of them,
+            in the order of the seeds.
     """
 
     step: int
@@ -47,6 +50,8 @@ class Event:
     previous_step: int = 0
     evaluations: int = 0
     evaluations_since_best: int = 0
+    seed: int = 0
+    seeds: int = 1
 
     @functools.cached_property
     def policy(self) -> Policy:

@@ -13,26 +13,30 @@ import dataclasses
 import logging
 import shlex
 import time
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Sequence
 
 from heredity.common.run_folder import RunFolder
-from heredity.policies import Lineage, LineageEntry, PolicySpec
 from heredity.training.boundaries import Boundaries, Due
 from heredity.training.callbacks import Callback, tell, with_children
-from heredity.training.checkpoints import Checkpoint, retire_checkpoints, write_checkpoint
+from heredity.training.checkpoints import retire_checkpoints, write_checkpoint
+from heredity.training.compilation import Compilations
 from heredity.training.evaluation import Evaluation, Evaluator
 from heredity.training.events import Event
+from heredity.training.member import Member, over_seeds
 from heredity.training.memory import Memory
-from heredity.training.metrics import Accumulator, MetricsSink, append_evaluation
-from heredity.training.recovery import back_to, best_kept, last_good, set_aside_later
-from heredity.training.runners import Runner
+from heredity.training.metrics import Accumulator, MetricsSink
+from heredity.training.recovery import (
+    back_to,
+    best_kept,
+    diverged_together,
+    last_good,
+    set_aside_later,
+)
+from heredity.training.runner_base import Alone, Driver
 from heredity.training.settings import RunSettings
 from heredity.training.signals import StopSignals, TrainingInterrupted
-from heredity.training.snapshots import write_snapshot
 from heredity.training.writer import BackgroundWriter
 from heredity.weights import content_hash, unflatten
-from heredity.weights.frozen import FrozenProof
 
 log = logging.getLogger("heredity")
 
@@ -43,65 +47,61 @@ class Run:
     """One process's part of a run.
 
     Args:
-        run_id: Of the whole run.
-        runner: Drives the algorithm.
+        driver: Trains the policies.
+        members: The policies: most runs have one, a run of several seeds one for each.
         evaluator: Scores policies; None when the run does not evaluate.
         settings: How the run is kept.
-        spec: Of the policy.
-        lineage: Up to where this process begins; each rollback is added to it.
-        folder: Where everything is written; None to keep nothing.
+        folder: Of the whole run; None to keep nothing.
         callbacks: Of the user.
-        sinks: Where rows of metrics go.
-        memory: From the checkpoint this process begins at.
-        saved_at: Step of that checkpoint, which need not be written again.
+        sinks: Where rows go that tell of all members together.
+        saved_at: Step of the checkpoint that this process begins at, which need not be written
+            again.
         held: What is closed when the run ends, after everything else: the environments that were
-            made for it, the lock of the folder.
+            made for it, the locks of the folders.
+        compiled: Counts programs since the run was put together; default: from here on.
     """
 
     def __init__(
         self,
-        run_id: str,
-        runner: Runner,
+        driver: Driver,
+        members: Sequence[Member],
         evaluator: Evaluator | None,
         settings: RunSettings,
-        spec: PolicySpec,
-        lineage: Lineage,
         folder: RunFolder | None,
         callbacks: list[Callback],
-        sinks: list[MetricsSink],
-        memory: Memory,
+        sinks: Sequence[MetricsSink] = (),
         saved_at: int | None = None,
         held: contextlib.ExitStack | None = None,
+        compiled: Compilations | None = None,
     ) -> None:
-        self.run_id = run_id
-        self.runner = runner
+        self.driver = driver
+        self.members = members
         self.evaluator = evaluator
         self.settings = settings
-        self.spec = spec
-        self.lineage = lineage
         self.folder = folder
         self.callbacks = callbacks
         self.sinks = sinks
-        self.memory = memory
         self._held = contextlib.ExitStack() if held is None else held
-        self._proof = FrozenProof(memory.frozen)
+        self._programs = compiled or Compilations()
         self._hooked = with_children(callbacks)
         further = [callback.every for callback in self._hooked if callback.every]
         self._boundaries = Boundaries(settings, further)
-        self._row: dict[str, float] = {}
-        self._gathered = Accumulator()
         self._stretch = 1
         self._compiled = False
         self._saved_at = saved_at
-        self._finite = True
-        self._reached = runner.step
-        self._began = time.monotonic() - memory.elapsed
-        self._train_seconds, self._logged_at = 0.0, runner.step
+        self._diverged: list[Member] = []
+        self._reached = driver.step
+        self._began = time.monotonic() - members[0].memory.elapsed
+        self._train_seconds, self._logged_at = 0.0, driver.step
+
+    @property
+    def _owed(self) -> dict[str, bool] | None:
+        return self.members[0].memory.owed
 
     # --- the generator ----------------------------------------------------------------------------
 
     def events(self) -> Generator[Event]:
-        """Train; yield an event at each evaluation. Stop by breaking out of the loop.
+        """Train; yield an event of each policy at each evaluation. Break out of the loop to stop.
 
         Somebody who breaks out and keeps the generator until the program ends still finds what was
         learnt saved: it is closed before threads and modules are taken down.
@@ -125,14 +125,15 @@ class Run:
         with contextlib.ExitStack() as ending:
             # Left in the opposite order, all of it, whatever fails on the way.
             ending.enter_context(self._held)
-            for sink in self.sinks:
+            ending.callback(lambda: log.info("%s", self._programs))
+            for sink in [*self.sinks, *(sink for member in self.members for sink in member.sinks)]:
                 ending.callback(sink.close)
             started = ending.enter_context(contextlib.ExitStack())
             signals = ending.enter_context(StopSignals())
             writer = ending.enter_context(BackgroundWriter())
             for callback in self._hooked:
-                callback.on_training_start(self.runner.step, total)
-                # Not the runner's step: a device that failed may have lost even that.
+                callback.on_training_start(self.driver.step, total)
+                # Not the driver's step: a device that failed may have lost even that.
                 started.callback(lambda on=callback: on.on_training_end(self._reached))
             try:
                 yield from self._train(signals, writer)
@@ -143,49 +144,66 @@ class Run:
 
     def _train(self, signals: StopSignals, writer: BackgroundWriter) -> Generator[Event]:
         total = self.settings.total_timesteps
-        at_start = self.runner.step == 0 and self.settings.snapshot_every is not None
-        if at_start and self._saved_at is None and self.memory.owed is None:
-            event = self._evaluated(writer, Due(False, True, True, True), {})
-            self._checkpoint(writer, event)
-            with signals.released():
-                yield event
-            if not self._go_on(writer, event):
+        at_start = self.driver.step == 0 and self.settings.snapshot_every is not None
+        if at_start and self._saved_at is None and self._owed is None:
+            events = self._evaluated(writer, Due(False, True, True, True))
+            self._checkpoint(writer, events)
+            if not (yield from self._told(writer, signals, events)):
                 return
         if self.settings.on_divergence == "rollback":
             self._checkpoint(writer)
-        while self.runner.step < total or self.memory.owed is not None:
-            settling = self.memory.owed is not None
-            if self.memory.owed is not None:
-                due, self.memory.owed = Due(**self.memory.owed), None
+        while self.driver.step < total or self._owed is not None:
+            settling = self._owed is not None
+            if self._owed is not None:
+                due = Due(**self._owed)
+                for member in self.members:
+                    member.memory.owed = None
                 # The checkpoint of this step says that it is owed, until another one is written.
                 self._saved_at = None
             else:
-                before = self.runner.step
+                before = self.driver.step
                 self._advance(self._boundaries.next(before), signals, writer)
-                if not self._finite:
+                if self._diverged:
                     # Before anything is saved, also when a signal came meanwhile.
                     self._recover(writer)
                     continue
-                due = self._boundaries.due(before, self.runner.step)
+                due = self._boundaries.due(before, self.driver.step)
             if signals.requested is not None:
                 self._save_owing(writer, due)
                 writer.flush()
                 raise TrainingInterrupted(self._interrupted(signals.requested.name))
-            row = self._gathered_row() if due.log else {}
-            event = None
+            events: list[Event] = []
             if due.evaluation:
-                event = self._evaluated(writer, due, row)
-            elif row:
-                self._write_row(row)
-            if due.checkpoint or settling or (event is not None and event.is_best):
-                self._checkpoint(writer, event)
-            if event is not None:
-                with signals.released():
-                    yield event
-                if not self._go_on(writer, event):
-                    self._checkpoint(writer)
-                    return
+                events = self._evaluated(writer, due)
+            elif due.log:
+                self._write_rows(self._gathered_rows())
+            if due.checkpoint or settling or any(event.is_best for event in events):
+                self._checkpoint(writer, events)
+            if not (yield from self._told(writer, signals, events)):
+                self._checkpoint(writer)
+                return
         writer.flush()
+
+    def _told(
+        self, writer: BackgroundWriter, signals: StopSignals, events: Sequence[Event]
+    ) -> Generator[Event, None, bool]:
+        """Give the events to whoever runs the loop and to the callbacks.
+
+        Returns:
+            Whether to go on: False once each member was asked to stop, now or before.
+        """
+        asked = [member.memory.asked for member in self.members]
+        for member, event in zip(self.members, events, strict=False):
+            with signals.released():
+                yield event
+            if not self._go_on(writer, event):
+                member.memory.asked = True
+        now = [member.memory.asked for member in self.members]
+        if now != asked and not all(now):
+            # Whoever resumes from here knows it as well.
+            self._saved_at = None
+            self._checkpoint(writer, events)
+        return not all(now)
 
     def _go_on(self, writer: BackgroundWriter, event: Event) -> bool:
         try:
@@ -198,150 +216,121 @@ class Run:
     def _save_owing(self, writer: BackgroundWriter, due: Due) -> None:
         """Save before what is due here is done: who resumes does it first."""
         owed = dataclasses.replace(due, log=False)
-        self.memory.owed = dataclasses.asdict(owed) if due.evaluation else None
+        for member in self.members:
+            member.memory.owed = dataclasses.asdict(owed) if due.evaluation else None
         self._checkpoint(writer)
 
     # --- steps of the loop ------------------------------------------------------------------------
 
     def _advance(self, target: int, signals: StopSignals, writer: BackgroundWriter) -> None:
         """Iterate up to a boundary, in stretches short enough to notice a signal."""
-        size = self.runner.algorithm.steps_per_iteration
-        before = self.runner.step
-        self._finite = True
-        while self.runner.step < target and signals.requested is None and self._finite:
-            wanted = -(-(target - self.runner.step) // size)
+        size = self.driver.algorithm.steps_per_iteration
+        before = self.driver.step
+        self._diverged = []
+        while self.driver.step < target and signals.requested is None and not self._diverged:
+            wanted = -(-(target - self.driver.step) // size)
             iterations = min(wanted, self._stretch)
             began = time.monotonic()
-            metrics = self.runner.iterate(iterations)
+            metrics = self.driver.iterate(iterations)
             seconds = max(time.monotonic() - began, 1e-9)  # some clocks tick slowly
-            self._reached = self.runner.step
+            self._reached = self.driver.step
             self._train_seconds += seconds
             # How many iterations go into one call changes nothing but when somebody looks; the
             # first call compiles, and says nothing about the time of the next.
             if self._compiled:
-                self._stretch = max(1, int(STRETCH_SECONDS * metrics["iterations"] / seconds))
+                self._stretch = max(1, int(STRETCH_SECONDS * metrics[0]["iterations"] / seconds))
             self._compiled = True
-            self._finite = bool(metrics["finite"])
-            self._gathered.add(metrics)
-            row = self._gathered.row()
+            for member, logged in zip(self.members, metrics, strict=True):
+                member.gathered.add(logged)
+                if not logged["finite"]:
+                    self._diverged.append(member)
+            row = over_seeds([member.gathered.row() for member in self.members])
             try:
                 for callback in self._hooked:
                     callback.on_progress(self._reached, row)
             except BaseException:
-                if self._finite:
+                if not self._diverged:
                     self._save_owing(writer, self._boundaries.due(before, self._reached))
                 raise
 
-    def _gathered_row(self) -> dict[str, float]:
-        """The metrics since the last row; the gathering begins anew."""
-        row = self._gathered.row()
-        steps = self.runner.step - self._logged_at
-        row["time/fps"] = steps / max(self._train_seconds, 1e-9)
-        row["time/time_elapsed"] = time.monotonic() - self._began
-        self._gathered, self._train_seconds = Accumulator(), 0.0
-        self._logged_at = self.runner.step
-        return row
+    def _gathered_rows(self) -> list[dict[str, float]]:
+        """The metrics of each member since the last row; the gathering begins anew."""
+        rows = [member.gathered.row() for member in self.members]
+        steps = self.driver.step - self._logged_at
+        for row in rows:
+            row["time/fps"] = steps / max(self._train_seconds, 1e-9)
+            row["time/time_elapsed"] = time.monotonic() - self._began
+            row |= self._programs.row()
+        self._gather_anew()
+        return rows
 
-    def _write_row(self, row: dict[str, float]) -> None:
-        self._row = self._row | row
-        for sink in self.sinks:
-            sink.write(self.runner.step, row)
+    def _gather_anew(self) -> None:
+        for member in self.members:
+            member.gathered = Accumulator()
+        self._train_seconds, self._logged_at = 0.0, self.driver.step
 
-    def _evaluated(self, writer: BackgroundWriter, due: Due, row: dict[str, float]) -> Event:
-        """Score the policy as it is now, keep it if a snapshot is due, and tell of it."""
-        step = self.runner.step
-        leaves = self.runner.policy_leaves()
-        evaluation = None
+    def _write_rows(self, rows: Sequence[dict[str, float]]) -> None:
+        for member, row in zip(self.members, rows, strict=True):
+            if row:
+                member.write_row(self.driver.step, row)
+        self._write_common(rows)
+
+    def _write_common(self, rows: Sequence[dict[str, float]]) -> None:
+        row = over_seeds(rows)
+        for sink in self.sinks if row else ():
+            sink.write(self.driver.step, row)
+
+    def _evaluated(self, writer: BackgroundWriter, due: Due) -> list[Event]:
+        """Score the policies as they are now, keep them if a snapshot is due, and tell of them."""
+        rows = self._gathered_rows() if due.log else [{} for _ in self.members]
+        scores: list[Evaluation | None] = [None for _ in self.members]
         if self.evaluator is not None:
             try:
-                evaluation = self.evaluator.evaluate(unflatten(leaves), self.settings.seed)
+                scores = [
+                    self.evaluator.evaluate(unflatten(member.learner.policy_leaves()), member.seed)
+                    for member in self.members
+                ]
             except BaseException:
                 # Nor does one in the environment that it is played in.
                 self._save_owing(writer, due)
                 raise
-        if evaluation is not None and not evaluation.is_finite:
-            log.warning("the return of the evaluation at step %s is not finite", f"{step:,}")
-        is_best = False
-        if evaluation is not None:
-            mean = evaluation.mean if evaluation.is_finite else None
-            is_best = self.memory.note_evaluation(step, mean)
-        policy_hash = content_hash(unflatten(leaves))
-        entry = self._entry("snapshot" if due.snapshot else "evaluate", policy_hash, evaluation)
-        lineage = self.lineage.then(entry)
-        path = None
-        folder = self.folder
-        if folder is not None:
-            if evaluation is not None:
-                scored = dataclasses.replace(evaluation, recording=None)
-                writer.submit(lambda: append_evaluation(folder, step, scored))
-            if due.snapshot:
-                path = folder.snapshot(step)
-                keep = self.settings.keep_snapshots
-                spec = self.spec
-                writer.submit(
-                    lambda: write_snapshot(folder, step, spec, leaves, lineage, evaluation, keep)
-                )
-                self.memory.parent = policy_hash
-        if evaluation is not None:
-            row["eval/mean_reward"] = evaluation.mean
-            row["eval/mean_ep_length"] = float(evaluation.lengths.mean())
-        if row:
-            self._write_row(row)
-        return Event(
-            step=step,
-            total_timesteps=self.settings.total_timesteps,
-            metrics=dict(self._row),
-            spec=self.spec,
-            leaves=leaves,
-            lineage=lineage,
-            measured=evaluation,
-            is_best=is_best,
-            snapshot=path,
-            previous_step=max(step - self.runner.algorithm.steps_per_iteration, 0),
-            evaluations=self.memory.evaluations,
-            evaluations_since_best=self.memory.evaluations_since_best,
-        )
+        step = self.driver.step
+        previous = max(step - self.driver.algorithm.steps_per_iteration, 0)
+        events = [
+            member.evaluated(step, previous, score, row, due.snapshot, self.settings, writer)
+            for member, score, row in zip(self.members, scores, rows, strict=True)
+        ]
+        self._write_common(rows)
+        return events
 
-    def _entry(
-        self, operation: str, policy_hash: str, evaluation: Evaluation | None, **arguments: Any
-    ) -> LineageEntry:
-        return LineageEntry(
-            operation=operation,
-            hash=policy_hash,
-            parent=self.memory.parent,
-            step=self.runner.step,
-            run=self.run_id,
-            arguments=arguments,
-            score=None if evaluation is None else evaluation.score(),
-        )
-
-    def _checkpoint(self, writer: BackgroundWriter, event: Event | None = None) -> None:
+    def _checkpoint(self, writer: BackgroundWriter, events: Sequence[Event] = ()) -> None:
         """Copy everything now, write it while training goes on."""
-        step, folder = self.runner.step, self.folder
-        leaves = self.runner.policy_leaves() if event is None else event.leaves
-        self._proof.check(unflatten(leaves))
-        is_best = event is not None and event.is_best
-        if folder is None or (self._saved_at == step and not is_best):
+        step = self.driver.step
+        leaves = [event.leaves for event in events]
+        if not leaves:
+            leaves = [member.learner.policy_leaves() for member in self.members]
+        for member, weights in zip(self.members, leaves, strict=True):
+            member.check_frozen(weights)
+        is_best = any(event.is_best for event in events)
+        if self.folder is None or (self._saved_at == step and not is_best):
             return
         self._saved_at = step
-        self.memory.elapsed = time.monotonic() - self._began
-        policy_hash = content_hash(unflatten(leaves))
-        evaluation = None if event is None else event.measured
-        checkpoint = Checkpoint(
-            step=step,
-            run=self.run_id,
-            spec=self.spec,
-            policy=leaves,
-            state=self.runner.save(),
-            lineage=self.lineage.then(self._entry("checkpoint", policy_hash, evaluation)),
-            notes=dataclasses.asdict(self.memory),
-        )
-        best = self.memory.best["step"] if self.memory.best else None
+        jobs = []
+        for index, member in enumerate(self.members):
+            assert member.folder is not None
+            member.memory.elapsed = time.monotonic() - self._began
+            evaluation = events[index].measured if events else None
+            best = member.memory.best["step"] if member.memory.best else None
+            checkpoint = member.checkpoint(step, leaves[index], evaluation)
+            jobs.append((member.folder, checkpoint, best))
         settings = self.settings
 
         def write() -> None:
-            write_checkpoint(folder, checkpoint)
-            retire_checkpoints(folder, settings.keep_last, best, settings.keep_every)
+            for folder, checkpoint, _ in jobs:
+                write_checkpoint(folder, checkpoint)
+            # Not before all of them are there: seeds are resumed together from the same step.
+            for folder, _, best in jobs:
+                retire_checkpoints(folder, settings.keep_last, best, settings.keep_every)
 
         writer.submit(write)
 
@@ -349,35 +338,42 @@ class Run:
 
     def _interrupted(self, signal_name: str) -> str:
         if self.folder is None:
-            return f"{signal_name} at step {self.runner.step:,}; nothing was kept (no directory)"
+            return f"{signal_name} at step {self.driver.step:,}; nothing was kept (no directory)"
         return (
-            f"{signal_name}: saved at step {self.runner.step:,}. "
+            f"{signal_name}: saved at step {self.driver.step:,}. "
             f"Go on with: heredity resume {shlex.quote(str(self.folder.root))}"
         )
 
     def _recover(self, writer: BackgroundWriter) -> None:
         """After a loss or weight that is not finite: stop, or go back to the last good moment."""
-        step, folder = self.runner.step, self.folder
+        step, folder = self.driver.step, self.folder
         writer.flush()
-        good, attempt = last_good(folder, self.run_id, self.settings, self.lineage, step)
+        if not isinstance(self.driver, Alone):
+            folders = [member.folder for member in self.members]
+            raise diverged_together(folders, [member.seed for member in self._diverged], step)
+        member, runner = self.members[0], self.driver.runner
+        good, attempt = last_good(folder, member.run_id, self.settings, member.lineage, step)
         assert folder is not None  # where a checkpoint was found
         set_aside_later(folder, good.step)
-        exactness = self.runner.load(good.policy, good.state, attempt)
+        exactness = runner.load(good.policy, good.state, attempt)
         if not exactness.exact:
             log.warning("the episodes were restarted: %s", exactness.reason)
-            self.memory.note_exactness([exactness.reason])
-        for sink in self.sinks:
+            member.memory.note_exactness([exactness.reason])
+        for sink in member.sinks:
             sink.rewind(good.step)
-        self._gathered, self._train_seconds = Accumulator(), 0.0
-        self._logged_at = self._reached = self.runner.step
+        self._gather_anew()
+        self._reached = self.driver.step
         policy_hash = content_hash(unflatten(good.policy))
         # What was evaluated or snapshotted after the good moment is no past of what comes now.
         then = Memory.recalled(good.notes, folder.checkpoint(good.step))
-        self.memory.best, self.memory.evaluations = best_kept(folder, then.best), then.evaluations
-        self.memory.parent = policy_hash
-        self.lineage = back_to(self.lineage, good).then(
-            self._entry("rollback", policy_hash, None, attempt=attempt, diverged_at=step)
+        member.memory.best = best_kept(folder, then.best)
+        member.memory.evaluations = then.evaluations
+        member.memory.parent = policy_hash
+        step_now = self.driver.step
+        rolled_back = member.entry(
+            "rollback", policy_hash, step_now, None, attempt=attempt, diverged_at=step
         )
+        member.lineage = back_to(member.lineage, good).then(rolled_back)
         # At once, so that whoever resumes finds it recorded and makes no attempt twice.
         self._saved_at = None
         self._checkpoint(writer)

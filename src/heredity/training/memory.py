@@ -23,6 +23,8 @@ class Memory:
         frozen: SHA-256 of each frozen leaf.
         exactness: Whether this run can be resumed exactly and has been so far; and why not.
         owed: What was due (see `Due`) when a signal made the run leave instead; or None.
+        together: How many seeds are trained in one program, this one among them.
+        asked: Whether a callback asked to stop; among several seeds the others go on.
     """
 
     best: dict[str, Any] | None = None
@@ -34,6 +36,8 @@ class Memory:
         default_factory=lambda: {"exact": True, "reason": ""}
     )
     owed: dict[str, bool] | None = None
+    together: int = 1
+    asked: bool = False
 
     @classmethod
     def recalled(cls, notes: Mapping[str, Any], place: Path) -> Self:
@@ -44,17 +48,26 @@ class Memory:
             place: Its folder, for the error.
 
         Raises:
-            RefusedError: when they count evaluations in something that is no number.
+            RefusedError: when they count evaluations or seeds in something that is no number.
         """
         memory = cls(
             **{field.name: notes[field.name] for field in dataclasses.fields(cls)
                if field.name in notes}
         )  # fmt: skip
         best = (memory.best or {}).get("evaluation", 0)
-        for name, count in (("evaluations", memory.evaluations), ("best evaluation", best)):
+        for name, count in (
+            ("evaluations", memory.evaluations),
+            ("best evaluation", best),
+            ("together", memory.together),
+        ):
             if not isinstance(count, int) or isinstance(count, bool):
                 raise RefusedError(place, f"has {name} {count!r}, a whole number was expected")
-        return memory
+        return dataclasses.replace(memory, asked=memory.asked is True)
+
+    def notes(self) -> dict[str, Any]:
+        """What `recalled` reads; a seed that is trained alone says nothing of others."""
+        alone = ("together", "asked") if self.together == 1 else ()
+        return {name: v for name, v in dataclasses.asdict(self).items() if name not in alone}
 
     @property
     def evaluations_since_best(self) -> int:

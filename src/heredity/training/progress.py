@@ -14,6 +14,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from heredity.common.intervals import Interval, mean_interval
 from heredity.training.callbacks import Callback
 from heredity.training.events import Event
 
@@ -39,7 +40,8 @@ class ProgressBarCallback(Callback):
 
     Where standard error is not a terminal, only the lines are printed. Steps per second and the
     time left are both of the wall time, evaluations included; ``time/fps`` in the metrics counts
-    the time of collecting and learning alone.
+    the time of collecting and learning alone. Of several seeds the line tells the mean return over
+    them and its 95 % interval, once all of them were evaluated; steps are those of each seed.
 
     Args:
         console: Where to draw; default: standard error.
@@ -49,6 +51,7 @@ class ProgressBarCallback(Callback):
         self.console = console or Console(stderr=True)
         self._progress: Progress | None = None
         self._task = None
+        self._seeds: list[Event] = []  # of this moment, until there is one of each seed
 
     def on_training_start(self, step: int, total_timesteps: int) -> None:
         self._progress = Progress(
@@ -71,22 +74,52 @@ class ProgressBarCallback(Callback):
         update: dict = {"completed": step}
         if "rollout/ep_rew_mean" in row:
             update["shown"] = f"{row['rollout/ep_rew_mean']:,.1f}"
+        if "rollout/ep_rew_mean_low" in row:
+            low, high = (row[f"rollout/ep_rew_mean_{end}"] for end in ("low", "high"))
+            update["shown"] += f" ({low:,.1f} to {high:,.1f} over seeds)"
         self._progress.update(self._task, **update)
 
     def on_event(self, event: Event) -> bool | None:
+        if self._seeds and self._seeds[0].step != event.step:
+            self._seeds = []
+        self._seeds.append(event)
+        if len(self._seeds) == event.seeds:
+            self._tell(self._seeds)
+            self._seeds = []
+        return None
+
+    def _tell(self, events: list[Event]) -> None:
         parts = []
-        if event.measured is not None:
+        event = events[0]
+        means = [one.evaluation.mean for one in events if one.measured is not None]
+        if means and event.seeds == 1:
             parts.append(f"return {event.evaluation.mean:,.1f} ± {event.evaluation.std:,.1f}")
-        if event.snapshot:
-            parts.append("[dim]snapshot[/]")
-        if event.is_best:
-            parts.append("[green]best[/]")
+        elif means:
+            parts.append(return_over_seeds(mean_interval(means)))
+        if any(one.snapshot for one in events):
+            parts.append("[dim]snapshot[/]" if event.seeds == 1 else "[dim]snapshots[/]")
+        best = [str(one.seed) for one in events if one.is_best]
+        if best:
+            whose = f" of {', '.join(best)}" if event.seeds > 1 else ""
+            parts.append(f"[green]best{whose}[/]")
         if parts:
             line = f"[dim]{event.step:>13,}[/]  {' · '.join(parts)}"
             self.console.print(line, highlight=False)
-        return None
 
     def on_training_end(self, step: int) -> None:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=step)
             self._progress.stop()
+
+
+def return_over_seeds(interval: Interval) -> str:
+    """A mean return over seeds as people read it, short enough for a line.
+
+    Example:
+        >>> return_over_seeds(mean_interval([480.0, 500.0, 460.0, 500.0]))
+        'return 485.0, 95 % 454.5 to 515.5 of 4 seeds'
+    """
+    if interval.size < 2:
+        return f"return {interval.mean:,.1f} of {interval.size} seeds with a finite one"
+    span = f"{interval.low:,.1f} to {interval.high:,.1f}"
+    return f"return {interval.mean:,.1f}, 95 % {span} of {interval.size} seeds"

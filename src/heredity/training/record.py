@@ -20,6 +20,7 @@ def config_record(
     run_id: str, config: PPOConfig, environment: Environment, settings: RunSettings
 ) -> dict[str, Any]:
     """What a run is started with, as its ``config.json`` holds it (sealed)."""
+    several = {} if settings.seeds == 1 else {"seeds": settings.all_seeds}
     return {
         "schema_version": RUN.newest,
         "run_id": run_id,
@@ -29,9 +30,30 @@ def config_record(
         "run": dataclasses.asdict(settings),
         "environment": environment.spec.to_json() if environment.spec else None,
         "seed": settings.seed,
+        **several,
         "total_timesteps": settings.total_timesteps,
         "versions": versions(),
         "numerics": numerics(),
+    }
+
+
+def member_record(record: dict[str, Any], settings: RunSettings, seed: int) -> dict[str, Any]:
+    """What one seed of a run of several is started with: a record like that of any other run.
+
+    Args:
+        record: Of the whole run.
+        settings: Of the whole run.
+        seed: Of the member.
+    """
+    own = dataclasses.replace(settings, seed=seed, seeds=1)
+    several = {name: value for name, value in record.items() if name != "seeds"}
+    return {
+        **several,
+        "run_id": f"{record['run_id']}-{seed}",
+        "group": record["run_id"],
+        "run": dataclasses.asdict(own),
+        "seed": seed,
+        "total_timesteps": own.total_timesteps,
     }
 
 

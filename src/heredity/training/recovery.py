@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from heredity.common.errors import DivergedError, RefusedError
@@ -62,6 +63,28 @@ def last_good(
         log.warning("refused: %s", error)
     log.warning("%s: rolled back, attempt %d", problem, made + 1)
     return good, made + 1
+
+
+def diverged_together(
+    folders: Sequence[RunFolder | None], seeds: Sequence[int], step: int
+) -> DivergedError:
+    """The error of several seeds of which some have a loss or weight that is not finite.
+
+    Args:
+        folders: Of all seeds.
+        seeds: Those that diverged.
+        step: At which they did.
+    """
+    named = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    kept = [set(folder.checkpoint_steps()) for folder in folders if folder is not None]
+    common = set.intersection(*kept) if kept else set()
+    where = "there is no checkpoint yet"
+    if common:
+        where = f"the last checkpoint of all seeds is that of step {max(common):,}"
+    return DivergedError(
+        f"{named}: a loss or weight is not finite at step {step:,}; {where}. {_REMEDY}; the other "
+        "seeds can be gone on with alone: heredity resume on their folders"
+    )
 
 
 def back_to(lineage: Lineage, good: Checkpoint) -> Lineage:

@@ -1,8 +1,9 @@
-"""What a runner is, and what both of them share: weights and state in and out."""
+"""What runners and drivers are, and what runners share: weights and state in and out."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Protocol
 
 import jax.numpy as jnp
@@ -24,11 +25,27 @@ from heredity.weights import (
 )
 
 
-class Runner(Protocol):
-    """What the loop needs."""
+class Learner(Protocol):
+    """One policy that is being trained: what of it goes into files."""
+
+    @property
+    def constants(self) -> Params:
+        """Weights that training does not change."""
+        ...
+
+    def policy_leaves(self) -> dict[str, np.ndarray]:
+        """All weights by path, copies of their own."""
+        ...
+
+    def save(self) -> dict[str, np.ndarray]:
+        """Everything else that a resume needs, by path, copies of their own."""
+        ...
+
+
+class Runner(Learner, Protocol):
+    """Trains one policy."""
 
     algorithm: PPO
-    constants: Params
 
     @property
     def step(self) -> int:
@@ -44,19 +61,73 @@ class Runner(Protocol):
         """
         ...
 
-    def policy_leaves(self) -> dict[str, np.ndarray]:
-        """All weights by path, copies of their own."""
-        ...
-
-    def save(self) -> dict[str, np.ndarray]:
-        """Everything else that a resume needs, by path, copies of their own."""
-        ...
-
     def load(
         self, policy: dict[str, np.ndarray], state: dict[str, np.ndarray], attempt: int | None
     ) -> Exactness:
         """Go on from what `policy_leaves` and `save` gave."""
         ...
+
+
+class Driver(Protocol):
+    """Trains all policies of a run, in step with each other; most runs have one."""
+
+    algorithm: PPO
+
+    @property
+    def learners(self) -> Sequence[Learner]:
+        """The policies, in the order of their seeds."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """Environment steps of each policy so far."""
+        ...
+
+    def iterate(self, iterations: int) -> list[dict[str, float]]:
+        """Run whole iterations; stops early when something of some policy is not finite.
+
+        Returns:
+            For each policy what `Runner.iterate` gives.
+        """
+        ...
+
+    def load(
+        self, policies: Sequence[dict[str, np.ndarray]], states: Sequence[dict[str, np.ndarray]]
+    ) -> Exactness:
+        """Go on from what the `learners` gave, in their order."""
+        ...
+
+
+class Alone:
+    """The driver of a run with one policy.
+
+    Args:
+        runner: Trains it.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.algorithm = runner.algorithm
+
+    @property
+    def learners(self) -> Sequence[Runner]:
+        """The one policy."""
+        return [self.runner]
+
+    @property
+    def step(self) -> int:
+        """Environment steps so far."""
+        return self.runner.step
+
+    def iterate(self, iterations: int) -> list[dict[str, float]]:
+        """Run whole iterations."""
+        return [self.runner.iterate(iterations)]
+
+    def load(
+        self, policies: Sequence[dict[str, np.ndarray]], states: Sequence[dict[str, np.ndarray]]
+    ) -> Exactness:
+        """Go on from a saved state."""
+        return self.runner.load(policies[0], states[0], None)
 
 
 class BaseRunner:
@@ -84,16 +155,35 @@ class BaseRunner:
     def _load_state(
         self, policy: dict[str, np.ndarray], state: dict[str, np.ndarray], attempt: int | None
     ) -> None:
-        template = dataclasses.replace(self.state, params={}, statistics={})
-        restored: PPOState = tree_from_host(template, state, "training_state/state.safetensors")
-        paths = set(flatten(self.constants))
-        params = unflatten({path: jnp.array(leaf) for path, leaf in policy.items()})
-        frozen, rest = partition(params, sorted(paths)) if paths else ({}, params)
-        statistics = {"normalizer": rest.pop("normalizer")} if "normalizer" in rest else {}
-        self.constants = frozen
-        self.state = dataclasses.replace(restored, params=rest, statistics=statistics)
+        self.constants, self.state = restored(self.constants, self.state, policy, state)
         if attempt is not None:
             self.state = dataclasses.replace(self.state, attempt=jnp.uint32(attempt))
+
+
+def restored(
+    constants: Params,
+    template: PPOState,
+    policy: dict[str, np.ndarray],
+    state: dict[str, np.ndarray],
+) -> tuple[Params, PPOState]:
+    """Frozen weights and state from what was saved of them.
+
+    Args:
+        constants: Whose paths say which weights are frozen.
+        template: A state of the same shapes; its weights are not looked at.
+        policy: What `Learner.policy_leaves` gave.
+        state: What `Learner.save` gave.
+
+    Raises:
+        MismatchError: when the state does not fit the template.
+    """
+    template = dataclasses.replace(template, params={}, statistics={})
+    found: PPOState = tree_from_host(template, state, "training_state/state.safetensors")
+    paths = set(flatten(constants))
+    params = unflatten({path: jnp.array(leaf) for path, leaf in policy.items()})
+    frozen, rest = partition(params, sorted(paths)) if paths else ({}, params)
+    statistics = {"normalizer": rest.pop("normalizer")} if "normalizer" in rest else {}
+    return frozen, dataclasses.replace(found, params=rest, statistics=statistics)
 
 
 def means(sums: dict[str, float]) -> dict[str, float]:

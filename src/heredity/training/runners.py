@@ -6,12 +6,24 @@ Both runners do the same for the loop above them: iterate, give the policy's wei
 from __future__ import annotations
 
 from heredity.algorithms.ppo.algorithm import PPO
+from heredity.common.errors import UsageError
 from heredity.environments import HostEnvironment, JaxEnvironment
 from heredity.training.device_runner import DeviceRunner
 from heredity.training.host_runner import HostRunner
-from heredity.training.runner_base import Runner
+from heredity.training.runner_base import Alone, Driver, Learner, Runner
+from heredity.training.seeds_runner import SeedsRunner
 
-__all__ = ["DeviceRunner", "HostRunner", "Runner", "make_runner"]
+__all__ = [
+    "Alone",
+    "DeviceRunner",
+    "Driver",
+    "HostRunner",
+    "Learner",
+    "Runner",
+    "SeedsRunner",
+    "make_driver",
+    "make_runner",
+]
 
 
 def make_runner(
@@ -21,3 +33,29 @@ def make_runner(
     if isinstance(environment, JaxEnvironment):
         return DeviceRunner(algorithm, environment, seed)
     return HostRunner(algorithm, environment, seed)
+
+
+def make_driver(
+    algorithm: PPO, environment: JaxEnvironment | HostEnvironment, seed: int, seeds: int
+) -> Driver:
+    """What trains the policies of a run.
+
+    Args:
+        algorithm: What to run.
+        environment: Where.
+        seed: Of the first policy.
+        seeds: How many policies.
+
+    Raises:
+        UsageError: when several seeds are to be trained in an environment that is no JAX program.
+    """
+    if seeds == 1:
+        return Alone(make_runner(algorithm, environment, seed))
+    if not isinstance(environment, JaxEnvironment):
+        named = environment.spec.id if environment.spec else "this environment"
+        raise UsageError(
+            f"seeds {seeds} in {named}: only environments that are JAX programs (brax, gymnax) run "
+            f"side by side in one program. Start {seeds} runs, with --seed {seed} to --seed "
+            f"{seed + seeds - 1}"
+        )
+    return SeedsRunner(algorithm, environment, range(seed, seed + seeds))

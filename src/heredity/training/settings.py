@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 from heredity.common.errors import UsageError
 
+# Each has a folder that is locked while the run goes on, and a process may open so many files.
+MOST_SEEDS = 512
+
 
 @dataclasses.dataclass(frozen=True)
 class RunSettings:
@@ -16,6 +19,8 @@ class RunSettings:
     Args:
         total_timesteps: Where the run ends; rounded up to a whole iteration.
         seed: Decides every draw of the run.
+        seeds: How many seeds are trained side by side in one program, `seed` and those after it.
+            Each becomes a run folder of its own.
         schedule_timesteps: Over how many steps schedules run; default: total_timesteps at the first
             start. Later resumes do not move it.
         snapshot_every: Keep a snapshot (policy, evaluation, recorded rollout) this often; none if
@@ -34,6 +39,7 @@ class RunSettings:
 
     total_timesteps: int
     seed: int = 0
+    seeds: int = 1
     schedule_timesteps: int | None = None
     snapshot_every: int | None = None
     evaluate_every: int | None = None
@@ -50,6 +56,7 @@ class RunSettings:
         whole = {
             "total_timesteps": 1,
             "seed": 0,
+            "seeds": 1,
             "schedule_timesteps": 1,
             "snapshot_every": 1,
             "evaluate_every": 1,
@@ -71,10 +78,25 @@ class RunSettings:
             object.__setattr__(self, name, number)
         if self.seed >= 2**32:
             raise UsageError(f"seed {self.seed}: a whole number below 2**32 was expected")
+        if self.seeds > MOST_SEEDS or self.seed + self.seeds > 2**32:
+            raise UsageError(
+                f"seeds {self.seeds} from seed {self.seed}: at most {MOST_SEEDS} were expected, "
+                "all of them below 2**32"
+            )
         if self.total_timesteps >= 2**53:
             raise UsageError(f"total_timesteps {self.total_timesteps}: below 2**53 was expected")
         if self.on_divergence not in ("stop", "rollback"):
             raise UsageError(f"on_divergence {self.on_divergence!r}: stop or rollback was expected")
+        if self.on_divergence == "rollback" and self.seeds > 1:
+            raise UsageError(
+                f"on_divergence rollback with seeds {self.seeds}: seeds that are trained together "
+                "stop together; use on_divergence stop, or start a run for each seed"
+            )
+
+    @property
+    def all_seeds(self) -> list[int]:
+        """The seeds that are trained, ascending."""
+        return list(range(self.seed, self.seed + self.seeds))
 
     def settled(self) -> RunSettings:
         """The same with everything that follows from `total_timesteps` written down.

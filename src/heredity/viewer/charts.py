@@ -19,7 +19,17 @@ MOST_LAYERS = 16
 SERIES_COLORS = 8
 SMALL = 0.01
 # Progress of the clock and of counters: straight lines that teach nothing.
-NOT_DRAWN = frozenset({STEPS, "time/iterations", "time/time_elapsed", "train/n_updates"})
+NOT_DRAWN = frozenset(
+    {
+        STEPS,
+        "time/iterations",
+        "time/time_elapsed",
+        "time/compilations",
+        "time/compilations_from_cache",
+        "time/compile_seconds",
+        "train/n_updates",
+    }
+)
 TITLES = {
     "time/fps": ("Throughput", "steps per second"),
     "train/value_loss": ("Value loss", ""),
@@ -93,7 +103,8 @@ def base_layout(**more: Any) -> dict[str, Any]:
     return base | more
 
 
-def _line(x: list[Any], y: list[Any], name: str, color: str, **more: Any) -> dict[str, Any]:
+def line(x: list[Any], y: list[Any], name: str, color: str, **more: Any) -> dict[str, Any]:
+    """A curve, whose name may come from a file."""
     return {
         "type": "scatter",
         "mode": "lines",
@@ -106,7 +117,8 @@ def _line(x: list[Any], y: list[Any], name: str, color: str, **more: Any) -> dic
     }
 
 
-def _band(x: list[Any], low: np.ndarray, high: np.ndarray, color: str) -> list[dict[str, Any]]:
+def band(x: list[Any], low: np.ndarray, high: np.ndarray, color: str) -> list[dict[str, Any]]:
+    """What lies between two curves."""
     edge = {"line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "mode": "lines"}
     below = {"type": "scatter", "x": x, "y": plain_numbers(low), **edge}
     above = {"type": "scatter", "x": x, "y": plain_numbers(high), **edge}
@@ -164,15 +176,15 @@ def _progress(run: Run, title: str, logged: str, evaluated: str, wide: bool) -> 
     """What training saw and what evaluation measured, in one figure."""
     traces: list[dict[str, Any]] = []
     if (metric := _metric(run, logged)) is not None:
-        traces.append(_line(*metric, "while training", "@c1", opacity=0.75))
+        traces.append(line(*metric, "while training", "@c1", opacity=0.75))
     values = run.evaluations.get(evaluated)
     if values is not None:
         x = plain_numbers_exact(run.evaluations["timesteps"])
         mean, std, _ = evaluated_spread(values)
         mode = "lines+markers" if len(x) <= 60 else "lines"
-        traces += _band(x, mean - std, mean + std, "@c0-soft")
+        traces += band(x, mean - std, mean + std, "@c0-soft")
         traces.append(
-            _line(x, plain_numbers(mean), "evaluation (mean ± std)", "@c0", mode=mode)
+            line(x, plain_numbers(mean), "evaluation (mean ± std)", "@c0", mode=mode)
             | {"marker": {"size": 5}}
         )
     if not traces:
@@ -181,7 +193,8 @@ def _progress(run: Run, title: str, logged: str, evaluated: str, wide: bool) -> 
     return Chart(title, logged, {"data": traces, "layout": base_layout(showlegend=named > 1)}, wide)
 
 
-def _varies(values: np.ndarray) -> bool:
+def varies(values: np.ndarray) -> bool:
+    """Whether there is more than one value, those that are no number apart."""
     return np.unique(values[~np.isnan(values)]).size > 1
 
 
@@ -208,12 +221,12 @@ def learning_charts(run: Run, most: float) -> list[Chart]:
     others = [
         name
         for name, values in run.metrics.items()
-        if name not in drawn and name not in TITLES and _varies(values)
+        if name not in drawn and name not in TITLES and varies(values)
     ]
     for name in [*TITLES, *others]:
         if (metric := _metric(run, name)) is None:
             continue
-        if name in CONSTANT and not _varies(run.metrics[name]):
+        if name in CONSTANT and not varies(run.metrics[name]):
             continue
         title, detail = TITLES.get(name, (name, ""))
         layout = base_layout()
@@ -226,7 +239,7 @@ def learning_charts(run: Run, most: float) -> list[Chart]:
         elif values and values[0] and min(values) == max(values):
             # Around a constant plotly draws one unit up and down, which hides a learning rate.
             layout["yaxis"]["range"] = sorted([0, 2 * values[0]])
-        trace = _line(*metric, title, "@c0")
+        trace = line(*metric, title, "@c0")
         said = " · ".join(filter(None, [name if name != title else "", detail]))
         charts.append(Chart(title, said, {"data": [trace], "layout": layout}))
     found = [chart for chart in charts if chart is not None]
@@ -260,13 +273,13 @@ def marks(run: Run) -> list[tuple[int, str]]:
 
 def steps_layout(run: Run, most: float, wide: bool) -> dict[str, Any]:
     """The steps axis, with a thin line where training was resumed or taken back."""
-    lines, labels = [], []
+    drawn, labels = [], []
     marked = marks(run)
     for index, (step, label) in enumerate(marked):
-        line = {"color": "@faint", "width": 1, "dash": "dot"}
-        lines.append(
+        stroke = {"color": "@faint", "width": 1, "dash": "dot"}
+        drawn.append(
             {"type": "line", "x0": step, "x1": step, "yref": "paper", "y0": 0, "y1": 1}
-            | {"line": line, "layer": "below"}
+            | {"line": stroke, "layer": "below"}
         )
         # In a small chart the word would lie on the curve; the first chart has told it.
         if not wide or (index and len(marked) > MOST_LABELS):
@@ -276,7 +289,7 @@ def steps_layout(run: Run, most: float, wide: bool) -> dict[str, Any]:
             {"x": step, "yref": "paper", "y": 1, "yanchor": "top", "xanchor": side, "text": label}
             | {"showarrow": False, "font": {"size": 11, "color": "@muted"}, "borderpad": 3}
         )
-    return {"xaxis": steps_axis(most), "shapes": lines, "annotations": labels}
+    return {"xaxis": steps_axis(most), "shapes": drawn, "annotations": labels}
 
 
 def norm_chart(norms: WeightNorms, most: float) -> Chart | None:
@@ -290,7 +303,7 @@ def norm_chart(norms: WeightNorms, most: float) -> Chart | None:
         color = f"@c{index % SERIES_COLORS}"
         dash = "solid" if index < SERIES_COLORS else "dot"
         values = plain_numbers(norms.layers[name])
-        trace = _line(list(norms.steps), values, name, color, mode="lines+markers")
+        trace = line(list(norms.steps), values, name, color, mode="lines+markers")
         trace["line"]["dash"] = dash
         traces.append(trace | {"marker": {"size": 5}})
     layout = base_layout(showlegend=True, xaxis=steps_axis(most))

@@ -8,7 +8,9 @@ import webbrowser
 from pathlib import Path
 
 from heredity.common.errors import HeredityError
+from heredity.common.group_folder import is_group
 from heredity.viewer.extras import require, start_server, stop_server
+from heredity.viewer.group_live import GroupViewer, view_group
 from heredity.viewer.panel import Panel
 from heredity.viewer.players import Player, player_of
 from heredity.viewer.reading import Snapshot, read_snapshots, run_folder
@@ -147,8 +149,11 @@ class LiveViewer:
 
 def view(
     run: Path | str, host: str = "127.0.0.1", port: int = 8080, open_browser: bool = True
-) -> LiveViewer:
+) -> LiveViewer | GroupViewer:
     """Show a run's timeline in the browser, finished or still going.
+
+    Of a run of several seeds it is the report over them; the timeline of one seed is that of its
+    folder.
 
     Args:
         run: The run folder.
@@ -157,12 +162,14 @@ def view(
         open_browser: Whether to open a browser window at it.
 
     Returns:
-        The running viewer: `LiveViewer.wait` blocks, `LiveViewer.stop` ends it.
+        The running viewer: its `wait` blocks, its `stop` ends it.
 
     Raises:
         RefusedError: when `run` is not a run folder.
         MissingExtraError: when viser or plotly is not installed.
     """
+    if is_group(Path(run)):
+        return view_group(run, host, port, open_browser)
     require("the live viewer")
     viewer = LiveViewer(Path(run), host, port)
     if open_browser:

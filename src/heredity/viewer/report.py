@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import gzip
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from heredity.common.errors import HeredityError
 from heredity.common.files import write_atomically
+from heredity.common.group_folder import is_group
 from heredity.common.provenance import now
 from heredity.viewer import sections
-from heredity.viewer.charts import base_layout, learning_charts, norm_chart, steps_layout
+from heredity.viewer.charts import Chart, base_layout, learning_charts, norm_chart, steps_layout
 from heredity.viewer.extras import plotly_javascript, require
 from heredity.viewer.formatting import (
     counted,
@@ -21,6 +25,14 @@ from heredity.viewer.formatting import (
     spread_text,
     steps_text,
     time_text,
+)
+from heredity.viewer.group import (
+    Group,
+    group_charts,
+    group_figures,
+    group_lead,
+    read_group,
+    seeds_html,
 )
 from heredity.viewer.reading import Run, Snapshot, evenly, read_run, short_hash
 from heredity.viewer.rollouts import MOST_PICTURE_BYTES, SceneExporter, rollout_payload
@@ -34,6 +46,9 @@ def write_report(
     run: Path | str, output: Path | str | None = None, max_snapshots: int = MAX_SNAPSHOTS
 ) -> Path:
     """Write the report of a run, finished or still going.
+
+    Of a run of several seeds, that of each seed is written as well, and the one over all of them
+    links to those.
 
     Args:
         run: The run folder.
@@ -50,10 +65,56 @@ def write_report(
         StorageError: when the page cannot be written.
     """
     require("the report")
+    if is_group(Path(run)):
+        return _write_group(Path(run), output, max_snapshots)
     content = read_run(Path(run))
     target = Path(output) if output is not None else content.folder.report
     write_atomically(target, render(content, max(1, max_snapshots)))
     return target
+
+
+def _write_group(path: Path, output: Path | str | None, max_snapshots: int) -> Path:
+    group = read_group(path)
+    for one in group.runs.values():
+        write_atomically(one.folder.report, render(one, max(1, max_snapshots)))
+    target = Path(output) if output is not None else group.folder.report
+    links = {
+        seed: quote(Path(os.path.relpath(one.folder.report, target.parent)).as_posix())
+        for seed, one in group.runs.items()
+    }
+    write_atomically(target, render_group(group, links))
+    return target
+
+
+def render_group(group: Group, links: Mapping[int, str]) -> str:
+    """The report over several seeds as HTML.
+
+    Args:
+        group: The seeds.
+        links: Where the report of each seed is found from this page.
+    """
+    charts = group_charts(group)
+    wide = [chart for chart in charts if chart.wide]
+    charts = [*wide, *(chart for chart in charts if not chart.wide)]
+    curves = "thick: mean over seeds; shaded: 95 % t interval of that mean; thin: each seed"
+    parts = [
+        sections.part("Return", curves, sections.charts_html(wide, 0)),
+        sections.part("Seeds", "each is a run of its own", seeds_html(group, links)),
+        sections.part(
+            "While training", curves, sections.charts_html(charts[len(wide) :], len(wide))
+        ),
+        sections.part("Configuration", "", sections.settings_html(group.config)),
+    ]
+    return _page(
+        group.name,
+        kind="report over seeds",
+        lead=group_lead(group),
+        figures=group_figures(group),
+        notes=group.notes,
+        timeline="",
+        parts=parts,
+        charts=charts,
+    )
 
 
 def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
@@ -68,19 +129,9 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
     if norms is not None:
         norms.figure["layout"] |= steps_layout(run, most, wide=True)
     charts = learning + ([norms] if norms is not None else [])
-    data = {
-        "snapshots": [_told(snapshot) for snapshot in shown],
-        "start": _first_shown(shown),
-        "charts": [chart.figure for chart in charts],
-        "layout": base_layout(),
-    }
-    scripts = [_json_script("report-data", data)]
-    scripts += [_json_script(f"rollout-{i}", payload) for i, payload in enumerate(payloads)]
+    scripts = [_json_script(f"rollout-{i}", payload) for i, payload in enumerate(payloads)]
     if page is not None:
         scripts.append(_json_script("viser-page", page))
-    # Packed, plotly is a third of its size, and the report small enough to be sent around.
-    packed = base64.b64encode(gzip.compress(plotly_javascript().encode(), 9, mtime=0)).decode()
-    scripts.append(f'<script type="text/plain" id="plotly-source">{packed}</script>')
     positions = {snapshot.step: index for index, snapshot in enumerate(shown)}
     parts = [
         sections.part("Learning", "", sections.charts_html(learning, 0)),
@@ -89,20 +140,62 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
         sections.part("Lineage", "who comes from whom", sections.lineage_html(run, shown)),
         sections.part("Configuration", "", sections.settings_html(run.config)),
     ]
+    return _page(
+        run.name,
+        kind="run report",
+        lead=sections.lead(run),
+        figures=sections.figures(run, len(shown)),
+        notes=notes,
+        timeline=sections.timeline_html(len(shown), total),
+        parts=parts,
+        charts=charts,
+        shown=shown,
+        scripts=scripts,
+    )
+
+
+def _page(
+    name: str,
+    *,
+    kind: str,
+    lead: str,
+    figures: str,
+    notes: Sequence[str],
+    timeline: str,
+    parts: Sequence[str],
+    charts: Sequence[Chart],
+    shown: Sequence[Snapshot] = (),
+    scripts: Sequence[str] = (),
+) -> str:
+    """One file of everything; only `name` is not HTML yet."""
+    data = {
+        "snapshots": [_told(snapshot) for snapshot in shown],
+        "start": _first_shown(shown),
+        "charts": [chart.figure for chart in charts],
+        "layout": base_layout(),
+    }
+    # Packed, plotly is a third of its size, and the report small enough to be sent around.
+    packed = base64.b64encode(gzip.compress(plotly_javascript().encode(), 9, mtime=0)).decode()
+    payloads = [
+        _json_script("report-data", data),
+        *scripts,
+        f'<script type="text/plain" id="plotly-source">{packed}</script>',
+    ]
     return fill(
         page_file("report.html"),
         {
-            "title": sections.escape(f"{run.name} – heredity"),
+            "title": sections.escape(f"{name} – heredity"),
             "css": page_file("report.css"),
-            "name": sections.escape(run.name),
-            "lead": sections.lead(run),
-            "figures": sections.figures(run, len(shown)),
+            "kind": kind,
+            "name": sections.escape(name),
+            "lead": lead,
+            "figures": figures,
             "notes": sections.notes_html(notes),
-            "timeline": sections.timeline_html(len(shown), total),
+            "timeline": timeline,
             "sections": "\n".join(parts),
             "version": sections.escape(sections.version()),
             "written": sections.escape(time_text(now())),
-            "payloads": "\n".join(scripts),
+            "payloads": "\n".join(payloads),
             "script": page_file("report.js"),
         },
     )
@@ -130,7 +223,7 @@ def _rollouts(
         return shown, payloads, exporter.page
 
 
-def _first_shown(shown: list[Snapshot]) -> int:
+def _first_shown(shown: Sequence[Snapshot]) -> int:
     """The timeline opens at the newest snapshot: what the run has come to.
 
     From there a button plays the way to it, from the first snapshot on.

@@ -48,7 +48,8 @@ def best_snapshot(run: Run) -> Snapshot | None:
     return max(scored, key=lambda s: s.score.mean if s.score else 0.0, default=None)
 
 
-def _best_evaluation(run: Run) -> tuple[Score, int] | None:
+def best_evaluation(run: Run) -> tuple[Score, int] | None:
+    """The highest mean return of all evaluations, and at which step; None without any."""
     results = run.evaluations.get("results")
     if results is None:
         return None
@@ -94,7 +95,7 @@ def figures(run: Run, shown: int) -> str:
     items = [("Steps", steps_text(done), plan)]
     best = best_snapshot(run)
     candidates = [(s.score, s.step) for s in run.snapshots if s.score is not None]
-    if (evaluated := _best_evaluation(run)) is not None:
+    if (evaluated := best_evaluation(run)) is not None:
         candidates.append(evaluated)
     if candidates:
         score, step = max(candidates, key=lambda c: c[0].mean)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
+from heredity.common.seeds import any_seed
 from heredity.common.streams import stream
 from heredity.environments.contract import JaxEnvironment
 from heredity.weights import Params
@@ -77,7 +78,7 @@ def collect(
         env_state, result = jax.vmap(environment.step)(now.environment, action)
         ended = result.terminated | result.truncated
         final_values = jax.lax.cond(
-            result.truncated.any(),
+            any_seed(result.truncated.any()),
             lambda: jnp.where(
                 result.truncated, algorithm.value(params, result.observation, carry), 0.0
             ),

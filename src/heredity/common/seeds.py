@@ -1,0 +1,35 @@
+"""Several seeds side by side in one compiled program: what they have to agree on."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+AXIS = "seeds"  # of the vmap around the programs of all seeds
+
+
+def any_seed(happened: jax.Array) -> jax.Array:
+    """Whether something happened for any of the seeds that are vmapped together.
+
+    `jax.lax.cond` on a condition that differs from seed to seed computes both branches, always. On
+    one that the seeds share it stays a branch. Whoever takes the branch because of another seed has
+    to come to the same result as without it.
+
+    Args:
+        happened: A boolean scalar of this seed.
+
+    Returns:
+        The same for all seeds; outside of a vmap over `AXIS`, `happened` itself.
+
+    Example:
+        >>> seeds = jnp.array([False, True, False])
+        >>> jax.vmap(any_seed, axis_name=AXIS)(seeds).tolist()
+        [True, True, True]
+        >>> bool(any_seed(jnp.array(False)))
+        False
+    """
+    try:
+        jax.lax.axis_index(AXIS)
+    except NameError:  # one seed alone: nobody is vmapped over
+        return happened
+    return jax.lax.pmax(happened.astype(jnp.int32), AXIS) > 0

@@ -1,0 +1,213 @@
+"""Putting a run together: from fresh weights, or from checkpoints."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from heredity.algorithms.ppo.algorithm import PPO
+from heredity.algorithms.ppo.config import PPOConfig
+from heredity.common.errors import UsageError
+from heredity.common.run_folder import RunFolder
+from heredity.environments import Environment, HostEnvironment
+from heredity.policies import Lineage, LineageEntry
+from heredity.training.callbacks import Callback, with_children
+from heredity.training.checkpoints import Checkpoint
+from heredity.training.compilation import Compilations
+from heredity.training.continuity import check_policy, numeric_differences, other_company
+from heredity.training.evaluation import Evaluator, evaluation_copy
+from heredity.training.group import Seat
+from heredity.training.loop import Run
+from heredity.training.member import Member
+from heredity.training.memory import Memory
+from heredity.training.metrics import CsvSink, MetricsSink, TensorBoardSink
+from heredity.training.runners import Driver, Learner, make_driver
+from heredity.training.settings import RunSettings
+from heredity.weights import content_hash, unflatten
+from heredity.weights.frozen import FrozenProof
+
+log = logging.getLogger("heredity")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a run is put together from.
+
+    Args:
+        driver: Trains the policies.
+        environment: Where.
+        settings: How the run is kept.
+        seats: Where the policies lie.
+        folder: Of the whole run; None to keep nothing.
+        callbacks: Of the user.
+        record: ``config.json`` of the whole run.
+        made: Closed when the run ends; environments that are made for it are added.
+        compiled: Counts the programs of the run.
+    """
+
+    driver: Driver
+    environment: Environment
+    settings: RunSettings
+    seats: Sequence[Seat]
+    folder: RunFolder | None
+    callbacks: list[Callback]
+    record: dict[str, Any]
+    made: contextlib.ExitStack
+    compiled: Compilations
+
+
+def driver_of(config: PPOConfig, environment: Environment, settings: RunSettings) -> Driver:
+    """What trains the policies of a run.
+
+    Raises:
+        UsageError: when the environment does not fit the settings.
+    """
+    if isinstance(environment, HostEnvironment) and environment.num_envs != config.num_envs:
+        raise UsageError(
+            f"the environment has {environment.num_envs} copies, num_envs is {config.num_envs}"
+        )
+    algorithm = PPO(
+        config,
+        environment.observation_space,
+        environment.action_space,
+        schedule_timesteps=settings.schedule_timesteps or settings.total_timesteps,
+        action_repeat=environment.action_repeat,
+        environment=environment.spec.to_json() if environment.spec else None,
+    )
+    return make_driver(algorithm, environment, settings.seed, settings.seeds)
+
+
+def fresh_run(plan: Plan) -> Run:
+    """A run from fresh weights."""
+    if isinstance(plan.environment, HostEnvironment) and plan.environment.spec is None:
+        log.warning(
+            "the environment has no id, so another process can resume this run only when it is "
+            "given the environment again"
+        )
+    evaluator = _make_evaluator(plan)
+    members = []
+    for seat, learner in zip(plan.seats, plan.driver.learners, strict=True):
+        policy_hash = content_hash(unflatten(learner.policy_leaves()))
+        arguments = {
+            "algorithm": "ppo",
+            "environment": plan.record["environment"],
+            "seed": seat.seed,
+            "settings": plan.record["settings"],
+        }
+        born = LineageEntry("train", policy_hash, None, 0, seat.run_id, arguments)
+        memory = Memory(
+            parent=policy_hash,
+            frozen=FrozenProof.of(learner.constants).hashes,
+            together=len(plan.seats),
+        )
+        members.append(_member(plan, seat, learner, Lineage().then(born), memory))
+    return _run(plan, evaluator, members, None)
+
+
+def resumed_run(plan: Plan, checkpoints: Sequence[Checkpoint], changed: dict[str, Any]) -> Run:
+    """A run that goes on.
+
+    Args:
+        plan: Of the run as it is from now on.
+        checkpoints: To go on from, one for each seat, of the same step.
+        changed: What is other than before, by name.
+
+    Raises:
+        MismatchError: when they are of other policies than the run would train now.
+    """
+    seats, driver = plan.seats, plan.driver
+    places = [seat.folder.checkpoint(checkpoints[0].step) for seat in seats if seat.folder]
+    for checkpoint, place in zip(checkpoints, places, strict=True):
+        check_policy(checkpoint.spec, driver.algorithm.spec, place)
+    exactness = driver.load([one.policy for one in checkpoints], [one.state for one in checkpoints])
+    evaluator = _make_evaluator(plan)
+    found = zip(seats, driver.learners, checkpoints, places, strict=True)
+    members = []
+    told: set[str] = set()
+    for seat, learner, checkpoint, place in found:
+        memory = Memory.recalled(checkpoint.notes, place)
+        reasons = [exactness.reason] if not exactness.exact else []
+        if "environment" in changed:
+            reasons.append("it goes on in another environment than it began in")
+        reasons += other_company(memory.together, len(seats))
+        reasons += numeric_differences(checkpoint.notes)
+        if reasons:
+            told.add("; ".join(reasons))
+        policy_hash = content_hash(unflatten(checkpoint.policy))
+        entry = LineageEntry(
+            operation="resume",
+            hash=policy_hash,
+            parent=policy_hash,
+            step=checkpoint.step,
+            run=checkpoint.run,
+            arguments={
+                **changed,
+                "total_timesteps": plan.settings.total_timesteps,
+                "exact": not reasons,
+                "reason": "; ".join(reasons),
+            },
+        )
+        memory = dataclasses.replace(memory, parent=policy_hash, together=len(seats))
+        memory.note_exactness(reasons)
+        FrozenProof(memory.frozen).check(unflatten(checkpoint.policy))
+        members.append(_member(plan, seat, learner, checkpoint.lineage.then(entry), memory))
+    for reasons in sorted(told):
+        log.warning("this resume is not exact: %s", reasons)
+    if all(member.memory.asked for member in members):
+        # They ended the run; whoever goes on all the same begins to ask anew.
+        for member in members:
+            member.memory.asked = False
+    log.info("resuming %s at step %s", plan.folder and plan.folder.root, f"{checkpoints[0].step:,}")
+    return _run(plan, evaluator, members, checkpoints[0].step)
+
+
+def _member(plan: Plan, seat: Seat, learner: Learner, lineage: Lineage, memory: Memory) -> Member:
+    spec = plan.driver.algorithm.spec
+    return Member(seat.run_id, seat.seed, learner, spec, lineage, seat.folder, memory)
+
+
+def _run(
+    plan: Plan, evaluator: Evaluator | None, members: Sequence[Member], resume_at: int | None
+) -> Run:
+    """The run of these members, which goes on from a step, or begins."""
+    # Last, because rows of metrics are taken back here. A run from fresh weights may find some as
+    # well: one that was killed before its first checkpoint.
+    since = -1 if resume_at is None else resume_at
+    for member in members:
+        if member.folder is not None:
+            member.sinks.append(CsvSink(member.folder.metrics, since))
+            member.sinks.append(TensorBoardSink(member.folder.root, since))
+    # Those of callbacks are told of all members together.
+    common: list[MetricsSink] = []
+    for callback in with_children(plan.callbacks):
+        common += callback.sinks(plan.record["run_id"], plan.record)
+    if len(members) == 1:
+        members[0].sinks += common
+        common = []
+    return Run(
+        driver=plan.driver,
+        members=members,
+        evaluator=evaluator,
+        settings=plan.settings,
+        folder=plan.folder,
+        callbacks=plan.callbacks,
+        sinks=common,
+        saved_at=resume_at,
+        held=plan.made,
+        compiled=plan.compiled,
+    )
+
+
+def _make_evaluator(plan: Plan) -> Evaluator | None:
+    settings, environment = plan.settings, plan.environment
+    episodes = settings.evaluation_episodes
+    if episodes == 0:
+        return None
+    record = settings.snapshot_every is not None
+    if isinstance(environment, HostEnvironment):
+        environment = evaluation_copy(environment, episodes, record)
+        plan.made.callback(environment.close)
+    return Evaluator(plan.driver.algorithm.spec, environment, episodes, record=record)
