@@ -171,11 +171,20 @@ class _Worker:
         return np.asarray(stepper.envs[0].render())
 
 
+def in_words(indices: range) -> str:
+    """Those environments, for people.
+
+    Example:
+        >>> in_words(range(2, 4)), in_words(range(1))
+        ('environments 2 to 3', 'environment 0')
+    """
+    if len(indices) == 1:
+        return f"environment {indices.start}"
+    return f"environments {indices.start} to {indices.stop - 1}"
+
+
 def _failure(error: Exception, indices: range) -> Failure:
-    which = f"environment {indices.start}"
-    if len(indices) > 1:
-        which = f"environments {indices.start} to {indices.stop - 1}"
-    told = f"in the process of {which}:\n{traceback.format_exc()}"
+    told = f"in the process of {in_words(indices)}:\n{traceback.format_exc()}"
     try:
         return Failure(told, pickle.dumps(error))
     except Exception:  # whatever an exception carries may refuse in whatever way

@@ -29,6 +29,7 @@ from heredity.environments.worker_process import (
     STEP_SOME,
     Duty,
     Maker,
+    in_words,
     shared_layout,
 )
 
@@ -203,15 +204,14 @@ class WorkerVector:
         ready = False
         while not ready:
             how = worker.end()
-            worker.deaths += 1
+            worker.deaths = min(worker.deaths + 1, DEATHS_IN_A_ROW)
             if worker.deaths >= DEATHS_IN_A_ROW:
                 raise _death(f"{worker.deaths} times without a step in between", worker, how)
             self.restarts += 1
-            indices = worker.duty.indices
             log.warning(
-                "%s died (%s) and is started again, restart %s of this vector: the episodes of "
-                "environments %s to %s are cut off",
-                *(worker.name, how, self.restarts, indices.start, indices.stop - 1),
+                "%s died (%s) and is started again, restart %s of this vector: what %s played is "
+                "cut off",
+                *(worker.name, how, self.restarts, in_words(worker.duty.indices)),
             )
             worker.start()
             try:

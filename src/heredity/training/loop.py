@@ -95,6 +95,7 @@ class Run:
         self._saved_at = saved_at
         self._finite = True
         self._reached = runner.step
+        self._restarts = self._count_restarts()
         self._began = time.monotonic() - memory.elapsed
         self._train_seconds, self._logged_at = 0.0, runner.step
 
@@ -215,6 +216,7 @@ class Run:
             metrics = self.runner.iterate(iterations)
             seconds = max(time.monotonic() - began, 1e-9)  # some clocks tick slowly
             self._reached = self.runner.step
+            self._note_restarts()
             self._train_seconds += seconds
             # How many iterations go into one call changes nothing but when somebody looks; the
             # first call compiles, and says nothing about the time of the next.
@@ -242,7 +244,16 @@ class Run:
         self._logged_at = self.runner.step
         return row
 
+    def _count_restarts(self) -> int:
+        return self.runner.restarts + (self.evaluator.restarts if self.evaluator else 0)
+
+    def _note_restarts(self) -> None:
+        before, self._restarts = self._restarts, self._count_restarts()
+        self.memory.note_restarts(self._restarts - before)
+
     def _write_row(self, row: dict[str, float]) -> None:
+        if self.memory.restarts:
+            row["environment/restarts"] = float(self.memory.restarts)
         self._row = self._row | row
         for sink in self.sinks:
             sink.write(self.runner.step, row)
@@ -259,6 +270,7 @@ class Run:
                 # Nor does one in the environment that it is played in.
                 self._save_owing(writer, due)
                 raise
+            self._note_restarts()
         if evaluation is not None and not evaluation.is_finite:
             log.warning("the return of the evaluation at step %s is not finite", f"{step:,}")
         is_best = False
@@ -305,13 +317,14 @@ class Run:
     def _entry(
         self, operation: str, policy_hash: str, evaluation: Evaluation | None, **arguments: Any
     ) -> LineageEntry:
+        restarts = self.memory.restarts
         return LineageEntry(
             operation=operation,
             hash=policy_hash,
             parent=self.memory.parent,
             step=self.runner.step,
             run=self.run_id,
-            arguments=arguments,
+            arguments=arguments | ({"restarts": restarts} if restarts else {}),
             score=None if evaluation is None else evaluation.score(),
         )
 

@@ -42,6 +42,11 @@ class Runner(Protocol):
         """Environment steps so far."""
         ...
 
+    @property
+    def restarts(self) -> int:
+        """How often a process of the environment was started again; see `HostEnvironment`."""
+        ...
+
     def iterate(self, iterations: int) -> dict[str, float]:
         """Run whole iterations; stops early when something is not finite.
 
@@ -79,6 +84,11 @@ class _Runner:
     def step(self) -> int:
         """Environment steps so far."""
         return counters.to_int(self.state.steps)
+
+    @property
+    def restarts(self) -> int:
+        """How often a process of the environment was started again."""
+        return 0
 
     def policy_leaves(self) -> dict[str, np.ndarray]:
         """All weights by path, copies of their own."""
@@ -208,6 +218,11 @@ class HostRunner(_Runner):
         self._episodes = SeededEpisodes(self._environment, seed)
         self._observation: Any = None
 
+    @property
+    def restarts(self) -> int:
+        """How often a process of the environment was started again."""
+        return self._environment.restarts
+
     def _act_step(
         self, parts: tuple[Params, ...], observation: Any, key: jax.Array, t: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
@@ -272,9 +287,10 @@ class HostRunner(_Runner):
                 if truncated[t].any():
                     values = np.asarray(self._value(parts, observation))
                     final_values[t] = np.where(truncated[t], values, 0.0)
-                counted["episodes"] += float(ended.sum())
-                counted["episode_returns"] += float(self._episodes.episode_returns[ended].sum())
-                counted["episode_lengths"] += float(self._episodes.episode_lengths[ended].sum())
+                whole = ended if result.lost is None else ended & ~result.lost
+                counted["episodes"] += float(whole.sum())
+                counted["episode_returns"] += float(self._episodes.episode_returns[whole].sum())
+                counted["episode_lengths"] += float(self._episodes.episode_lengths[whole].sum())
                 observation = self._episodes.reset_finished(ended)
         self._observation = observation
         described_by_learn = np.zeros(0, np.float32)
