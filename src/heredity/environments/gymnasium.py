@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import importlib.util
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -134,21 +135,17 @@ class GymEnvironment(HostEnvironment):
         self._action_dtype = sample.action_space.dtype
         self._time = 0  # steps of the vector so far
         self._begun = np.zeros(num_envs, np.int64)  # when the episodes began
-        self._next_limit = 0  # no episode reaches the limit before
+        self._nobody = np.zeros(num_envs, bool)
+        self._next_limit: float = self.max_episode_steps or math.inf  # nobody reaches it before
 
-    def _begin(self, mask: np.ndarray) -> None:
-        """The time of those episodes counts from now."""
-        self._begun[mask] = self._time
-        if self.max_episode_steps is not None:
-            self._next_limit = int(self._begun.min()) + self.max_episode_steps
-
-    def _cut_off(self, truncated: np.ndarray, terminated: np.ndarray) -> np.ndarray:
-        """One step later: who is truncated by itself or by the limit, and did not end."""
+    def _cut_off(self, truncated: np.ndarray) -> np.ndarray:
+        """One step later: who is truncated, by itself or by the limit."""
         self._time += 1
-        if self.max_episode_steps is not None and self._time >= self._next_limit:
-            truncated = truncated | (self._time - self._begun >= self.max_episode_steps)
-        # Mostly nothing has ended, which is seen faster than computed.
-        return truncated & ~terminated if truncated.any() else truncated
+        if self._time < self._next_limit:
+            return truncated
+        assert self.max_episode_steps is not None
+        self._next_limit = int(self._begun.min()) + self.max_episode_steps
+        return truncated | (self._time - self._begun >= self.max_episode_steps)
 
 
 class SyncEnvironment(GymEnvironment):
@@ -168,16 +165,19 @@ class SyncEnvironment(GymEnvironment):
         self._batch.begin(keep=True)
         for index in np.flatnonzero(mask).tolist():
             self._stepper.reset(index, int(seeds[index]))
-        self._begin(mask)
+        self._begun[mask] = self._time
         return self._batch.value
 
     def step(self, actions: np.ndarray) -> TimeStep:
-        self._batch.begin()
+        batch = self._batch
+        batch.begin()
         rewards, ended, cut = self._stepper.step(np.asarray(actions, self._action_dtype))
-        terminated = np.array(ended, bool)
-        truncated = self._cut_off(np.array(cut, bool), terminated)
-        reward = np.array(rewards, np.float32)
-        return TimeStep(self._batch.value, reward, terminated, truncated, {})
+        truncated = self._cut_off(np.array(cut, bool) if any(cut) else self._nobody.copy())
+        terminated = self._nobody.copy()
+        if any(ended):
+            terminated = np.array(ended, bool)
+            truncated &= ~terminated
+        return TimeStep(batch.value, np.array(rewards, np.float32), terminated, truncated, {})
 
     def render(self) -> np.ndarray | None:
         return np.asarray(self._stepper.envs[0].render()) if self._draws else None
@@ -224,7 +224,7 @@ class AsyncEnvironment(GymEnvironment):
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Any:
         self._vector.reset(seeds, mask)
-        self._begin(mask)
+        self._begun[mask] = self._time
         return self._look()
 
     def step(self, actions: np.ndarray) -> TimeStep:
@@ -234,7 +234,7 @@ class AsyncEnvironment(GymEnvironment):
         truncated = self._truncated.copy()
         if lost is not None:
             reward[lost], terminated[lost], truncated[lost] = 0.0, False, True
-        truncated = self._cut_off(truncated, terminated)
+        truncated = self._cut_off(truncated) & ~terminated
         return TimeStep(self._look(), reward, terminated, truncated, {}, lost)
 
     def _look(self) -> Any:

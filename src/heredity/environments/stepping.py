@@ -41,7 +41,7 @@ class Stepper:
         observation, _ = self.envs[index - self._first].reset(seed=seed)
         self._batch.put(index, observation)
 
-    def step(self, actions: np.ndarray) -> tuple[list[Any], list[Any], list[Any]]:
+    def step(self, actions: np.ndarray) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
         """One decision in each; observations go to the batch.
 
         Args:
@@ -52,13 +52,8 @@ class Stepper:
         """
         # Python ints are what discrete environments test and index with fastest.
         each = actions.tolist() if self._one_number else actions
-        observations, rewards, terminated, truncated = [], [], [], []
-        for step, action in zip(self._steps, each, strict=True):
-            observation, reward, ended, cut, _ = step(action)
-            observations.append(observation)
-            rewards.append(reward)
-            terminated.append(ended)
-            truncated.append(cut)
+        told = [step(action) for step, action in zip(self._steps, each, strict=True)]
+        observations, rewards, terminated, truncated, _ = zip(*told, strict=True)
         self._batch.fill(observations, self._first)
         return rewards, terminated, truncated
 

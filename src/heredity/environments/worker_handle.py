@@ -59,6 +59,7 @@ class WorkerHandle:
 
     @property
     def process(self) -> Any:
+        """The one that runs now, or ran last."""
         return self._processes[self._place]
 
     @property
