@@ -57,6 +57,7 @@ def test_a_run_whose_workers_are_killed_ten_times_finishes_and_reports_ten_resta
     finally:
         env.close()
     told = [r.getMessage() for r in caplog.records if "is started again" in r.getMessage()]
+    assert caplog.messages[-1].startswith(f"{DEATHS} restarts in this run")
     assert len(told) == DEATHS and "(SIGKILL)" in told[0] and f"restart {DEATHS} " in told[-1]
 
     folder = RunFolder(tmp_path)
@@ -81,10 +82,11 @@ class Mortal(HostEnvironment):
     """Episodes of three decisions; some are lost, or all."""
 
     observation_space, action_space = Box((1,)), Discrete(2)
-    num_envs, max_episode_steps = 2, 3
+    max_episode_steps = 3
 
-    def __init__(self, dying: set[int] | None = None) -> None:
-        self.time = np.zeros(2, int)
+    def __init__(self, dying: set[int] | None = None, num_envs: int = 2) -> None:
+        self.num_envs = num_envs
+        self.time = np.zeros(num_envs, int)
         self.calls = 0
         self.dying = dying  # calls at which environment 0 dies; None: at all of them
 
@@ -95,14 +97,14 @@ class Mortal(HostEnvironment):
     def step(self, actions: np.ndarray) -> TimeStep:
         self.calls += 1
         self.time += 1
-        lost, reward = None, np.ones(2, np.float32)
+        lost, reward = None, np.ones(self.num_envs, np.float32)
         truncated = self.time >= 3
         if self.dying is None or self.calls in self.dying:
             self.restarts += 1
-            lost = np.array([True, False])
+            lost = np.arange(self.num_envs) == 0
             reward, truncated = reward * ~lost, truncated | lost
         seen = self.time[:, None].astype(np.float32)
-        return TimeStep(seen, reward, np.zeros(2, bool), truncated, {}, lost)
+        return TimeStep(seen, reward, np.zeros(self.num_envs, bool), truncated, {}, lost)
 
 
 def evaluator(env: HostEnvironment, episodes: int) -> tuple[Evaluator, Any]:
@@ -125,3 +127,15 @@ def test_an_evaluation_in_which_everything_dies_is_given_up():
     scorer, params = evaluator(Mortal(), 1)
     with pytest.raises(HeredityError, match=f"{DEATHS_IN_AN_EVALUATION + 1} processes .* died"):
         scorer.evaluate(params)
+
+
+def test_a_lost_episode_is_in_no_mean_of_training():
+    rows = []
+    env = Mortal({2, 8, 9}, CONFIG.num_envs)
+    heard = Callback()
+    heard.on_progress = lambda step, row: rows.append(row)
+    train(None, SIZE, heard, env=env, evaluation_episodes=0)
+    (row,) = rows
+    assert row["rollout/ep_len_mean"] == row["rollout/ep_rew_mean"] == 3.0
+    # Of three decisions, sixteen are made: five whole ones each, but three where some were lost.
+    assert row["rollout/episodes"] == 3 * 5 + 3

@@ -186,6 +186,11 @@ class Run:
                 if not self._go_on(writer, event):
                     self._checkpoint(writer)
                     return
+        if self.memory.restarts:
+            log.warning(
+                "%s restarts in this run, of processes of its environments that died",
+                self.memory.restarts,
+            )
         writer.flush()
 
     def _go_on(self, writer: BackgroundWriter, event: Event) -> bool:
