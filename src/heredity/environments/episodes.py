@@ -212,6 +212,8 @@ class SeededEpisodes:
             # Also at the very end: what is saved between two steps is running.
             if early.any():
                 index = int(np.flatnonzero(early)[0])
+                if result.lost is not None and result.lost[index]:
+                    return f"the process of environment {index} died when its actions were replayed"
                 return (
                     f"environment {index} ended its episode after {time - starts[index] + 1} "
                     f"steps when its actions were replayed, {lengths[index]} were played before"
