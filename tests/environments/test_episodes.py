@@ -198,6 +198,22 @@ def test_a_replay_that_ends_at_its_very_last_step_is_not_exact():
     assert "environment 1 ended its episode after 6 steps" in exactness.reason
 
 
+def test_a_process_that_dies_during_a_replay_is_told():
+    class Dying(Forgetful):
+        def step(self, actions):
+            result = super().step(actions)
+            lost = np.array([False, True, False])
+            return result._replace(truncated=lost, lost=lost) if self.time[1] == 4 else result
+
+    episodes = SeededEpisodes(Forgetful("nothing"), 0)
+    episodes.start()
+    for step in range(6):
+        episodes.step(act(episodes.host, step))
+    exactness = SeededEpisodes(Dying("nothing"), 0).restore(episodes.save())
+    assert not exactness.exact
+    assert "the process of environment 1 died when its actions were replayed" in exactness.reason
+
+
 def test_an_environment_may_change_its_actions_in_place():
     class Clipping(Forgetful):
         def step(self, actions):

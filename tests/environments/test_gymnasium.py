@@ -127,8 +127,8 @@ def test_actions_begin_where_their_space_begins():
     assert env.action_space == Discrete(3, start=1)
     env.reset(np.array([0]), everybody(1))
     env.step(np.array([3], np.int32))
-    assert env._envs[0].actions == [3]
-    assert type(env._envs[0].actions[0]) is int
+    assert env._stepper.envs[0].actions == [3]
+    assert type(env._stepper.envs[0].actions[0]) is int
 
 
 def test_pictures(vector):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from heredity.common.errors import UsageError
+from heredity.environments.shared_arrays import SharedArrays
 
 
 class Batch(abc.ABC):
@@ -29,8 +31,20 @@ class Batch(abc.ABC):
         """Set the observation of one environment."""
 
     @abc.abstractmethod
-    def take(self, batch: Any) -> Any:
-        """An own copy of a batch that Gymnasium made, in our dtypes."""
+    def fill(self, observations: Sequence[Any], first: int = 0) -> None:
+        """Set the observations of neighbours, the one with index `first` and those after it."""
+
+    @abc.abstractmethod
+    def copy(self) -> Any:
+        """What `value` holds now, as arrays of its own."""
+
+    @abc.abstractmethod
+    def layout(self, name: str = "observation") -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        """Shape and dtype of each array in `value`, by a path that begins with `name`."""
+
+    @abc.abstractmethod
+    def adopt(self, arrays: SharedArrays, name: str = "observation") -> None:
+        """Keep the observations in those `arrays` that have the paths of `layout`."""
 
 
 class ArrayBatch(Batch):
@@ -53,8 +67,20 @@ class ArrayBatch(Batch):
     def put(self, index: int, observation: Any) -> None:
         self.value[index] = observation
 
-    def take(self, batch: Any) -> Any:
-        return np.array(batch, self._dtype).reshape(self._shape)
+    def fill(self, observations: Sequence[Any], first: int = 0) -> None:
+        # One by one into place is faster than one array of a list of arrays.
+        value = self.value
+        for index, observation in enumerate(observations, first):
+            value[index] = observation
+
+    def copy(self) -> Any:
+        return self.value.copy()
+
+    def layout(self, name: str = "observation") -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        return {name: (self._shape, self._dtype)}
+
+    def adopt(self, arrays: SharedArrays, name: str = "observation") -> None:
+        self.value = arrays[name]
 
 
 class FlattenedBatch(ArrayBatch):
@@ -62,6 +88,10 @@ class FlattenedBatch(ArrayBatch):
 
     def put(self, index: int, observation: Any) -> None:
         self.value[index] = np.reshape(observation, -1)
+
+    def fill(self, observations: Sequence[Any], first: int = 0) -> None:
+        for index, observation in enumerate(observations, first):
+            self.put(index, observation)
 
 
 class NestedBatch(Batch):
@@ -84,8 +114,21 @@ class NestedBatch(Batch):
         for key, part in self._parts.values():
             part.put(index, observation[key])
 
-    def take(self, batch: Any) -> Any:
-        return {name: part.take(batch[key]) for name, (key, part) in self._parts.items()}
+    def fill(self, observations: Sequence[Any], first: int = 0) -> None:
+        for key, part in self._parts.values():
+            part.fill([observation[key] for observation in observations], first)
+
+    def copy(self) -> Any:
+        return {name: part.copy() for name, (_, part) in self._parts.items()}
+
+    def layout(self, name: str = "observation") -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+        layouts = [part.layout(f"{name}/{own}") for own, (_, part) in self._parts.items()]
+        return {path: place for layout in layouts for path, place in layout.items()}
+
+    def adopt(self, arrays: SharedArrays, name: str = "observation") -> None:
+        for own, (_, part) in self._parts.items():
+            part.adopt(arrays, f"{name}/{own}")
+        self.value = {own: part.value for own, (_, part) in self._parts.items()}
 
 
 def batch_for(space: gym.Space[Any], num_envs: int) -> Batch:

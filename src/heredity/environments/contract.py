@@ -49,6 +49,9 @@ class TimeStep(NamedTuple):
         terminated: bool; the task itself ended.
         truncated: bool; the episode was cut off (time limit). Never true with `terminated`.
         info: Numbers to log, by name; may be empty.
+        lost: Of host environments: bool (num_envs,), where an episode was cut off because its
+            process died; the reward is 0 there and the observation the last one known. None where
+            that cannot happen, or did not.
     """
 
     observation: Observation
@@ -56,6 +59,7 @@ class TimeStep(NamedTuple):
     terminated: Any
     truncated: Any
     info: Mapping[str, Any]
+    lost: Any = None
 
 
 class Pose(NamedTuple):
@@ -123,6 +127,8 @@ class HostEnvironment(abc.ABC):
         max_episode_steps: After how many decisions an episode is truncated; None for never.
         action_repeat: How many environment steps one decision makes; steps are counted with it.
         step_seconds: Time of one decision, for playing recordings.
+        restarts: How many processes of it died and were started again so far. Each cost the
+            episodes that ran there (`TimeStep.lost`), which is what no replay repeats.
     """
 
     spec: EnvironmentSpec | None = None
@@ -132,6 +138,7 @@ class HostEnvironment(abc.ABC):
     action_repeat: int = 1
     max_episode_steps: int | None = None
     step_seconds: float = 0.05
+    restarts: int = 0
 
     @abc.abstractmethod
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Observation:

@@ -93,6 +93,7 @@ class SeededEpisodes:
         self._indices = np.arange(count)
         self._episodes = np.zeros(count, np.int64)
         self._lengths = np.zeros(count, np.int64)
+        self._at_most = 0  # decisions in a running episode; the exact number costs time
         self._returns = np.zeros(count, np.float64)
         self._actions = np.zeros((64, count, *shape), dtype)
 
@@ -120,9 +121,11 @@ class SeededEpisodes:
         """One decision in every environment, remembered. Resets nothing."""
         # A copy: what JAX hands out is read-only, and an environment may clip its action in place.
         actions = np.array(actions, self._actions.dtype)
-        longest = int(self._lengths.max())
-        if longest >= len(self._actions):
-            self._actions = np.concatenate([self._actions, np.zeros_like(self._actions)])
+        if self._at_most >= len(self._actions):
+            self._at_most = int(self._lengths.max())
+            if self._at_most >= len(self._actions):
+                self._actions = np.concatenate([self._actions, np.zeros_like(self._actions)])
+        self._at_most += 1
         self._actions[self._lengths, self._indices] = actions
         result = self.host.step(actions)
         self._observation = result.observation
@@ -209,6 +212,8 @@ class SeededEpisodes:
             # Also at the very end: what is saved between two steps is running.
             if early.any():
                 index = int(np.flatnonzero(early)[0])
+                if result.lost is not None and result.lost[index]:
+                    return f"the process of environment {index} died when its actions were replayed"
                 return (
                     f"environment {index} ended its episode after {time - starts[index] + 1} "
                     f"steps when its actions were replayed, {lengths[index]} were played before"

@@ -1,7 +1,8 @@
-"""Gymnasium environments: a lean loop in this process, or one process each.
+"""Gymnasium environments: a lean loop in this process, or in several.
 
 The loop is our own because `SyncVectorEnv` costs 40 % on top of CartPole's own step (infos merged
-key by key, spaces iterated, observations copied twice); see `SyncEnvironment`.
+key by key, spaces iterated, observations copied twice), and `AsyncVectorEnv` sends every number
+through a pipe; see `SyncEnvironment` and `AsyncEnvironment`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import dataclasses
 import functools
 import importlib.util
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,13 +19,15 @@ from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+from gymnasium.wrappers import TimeLimit
 
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.environments.adapters import Adapter, see_current_folder
 from heredity.environments.batching import Batch, batch_for
 from heredity.environments.contract import Environment, HostEnvironment, TimeStep
 from heredity.environments.options import Scalar
+from heredity.environments.stepping import Stepper
+from heredity.environments.worker_process import Maker
 from heredity.environments.workers import WorkerVector
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space, from_gymnasium
 
@@ -42,11 +46,15 @@ class GymOptions:
     """Options of the Gymnasium environments."""
 
     vectorization: Literal["sync", "async"] = "sync"
-    """sync: all in this process, best for cheap environments; async: one process each."""
+    """sync: all in this process, best for cheap environments; async: in worker processes."""
+
+    workers: int | None = None
+    """With async: how many processes share the environments; none for as many as there are cores.
+    A process that dies is started again."""
 
     render: bool = False
-    """Make environment 0 able to draw pictures of itself (async: all of them). Where the library
-    for it is missing, that is told and nothing is drawn."""
+    """Make environment 0 able to draw pictures of itself. Where the library for it is missing,
+    that is told and nothing is drawn."""
 
     max_episode_steps: int | None = None
     """Truncate episodes after so many steps; none for the limit that the environment comes with."""
@@ -58,6 +66,13 @@ class GymOptions:
         if self.max_episode_steps is not None and self.max_episode_steps < 1:
             raise UsageError(
                 f"max_episode_steps={self.max_episode_steps}: a whole number >= 1 was expected"
+            )
+        if self.workers is not None and self.workers < 1:
+            raise UsageError(f"workers={self.workers}: a whole number >= 1 was expected")
+        if self.workers is not None and self.vectorization != "async":
+            raise UsageError(
+                f"workers={self.workers}: there are worker processes with vectorization='async' "
+                f"alone, it is {self.vectorization!r}"
             )
         reserved = {"id", "render_mode", "max_episode_steps", "disable_env_checker"}
         taken = sorted(reserved & set(self.env_kwargs))
@@ -100,7 +115,14 @@ def _draw_quietly() -> None:
 
 
 class GymEnvironment(HostEnvironment):
-    """What both kinds of vector share: spaces, actions as the environments want them, drawing."""
+    """What both kinds of vector share: spaces, actions as the environments want them, time limits.
+
+    Every call returns fresh arrays, so callers may keep them.
+
+    Args:
+        sample: One of the environments.
+        num_envs: How many there are.
+    """
 
     def __init__(self, sample: gym.Env[Any, Any], num_envs: int) -> None:
         self.num_envs = num_envs
@@ -111,110 +133,131 @@ class GymEnvironment(HostEnvironment):
         self.step_seconds = _step_seconds(sample)
         self._batch: Batch = batch_for(sample.observation_space, num_envs)
         self._action_dtype = sample.action_space.dtype
+        self._time = 0  # steps of the vector so far
+        self._begun = np.zeros(num_envs, np.int64)  # when the episodes began
+        self._nobody = np.zeros(num_envs, bool)
+        self._next_limit: float = self.max_episode_steps or math.inf  # nobody reaches it before
+
+    def _cut_off(self, truncated: np.ndarray) -> np.ndarray:
+        """One step later: who is truncated, by itself or by the limit."""
+        self._time += 1
+        if self._time < self._next_limit:
+            return truncated
+        assert self.max_episode_steps is not None
+        self._next_limit = int(self._begun.min()) + self.max_episode_steps
+        return truncated | (self._time - self._begun >= self.max_episode_steps)
 
 
 class SyncEnvironment(GymEnvironment):
     """Gymnasium environments stepped one after the other in this process.
 
-    Gymnasium's own wrappers for order and time limit are taken off and the limit is counted here
-    for the whole vector. Every call returns fresh arrays, so callers may keep them.
-
     Args:
         makers: Make the environments; the first is the one that draws.
     """
 
-    def __init__(self, makers: list[Callable[[], gym.Env[Any, Any]]]) -> None:
+    def __init__(self, makers: list[Maker]) -> None:
         envs = [maker() for maker in makers]
         super().__init__(envs[0], len(envs))
-        self._envs = [_strip(env) for env in envs]
         self._draws = envs[0].render_mode is not None
-        self._steps = [env.step for env in self._envs]
-        self._elapsed = np.zeros(self.num_envs, np.int64)
-        self._scalar_actions = isinstance(self.action_space, Discrete)
+        self._stepper = Stepper(envs, self._batch)
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Any:
         self._batch.begin(keep=True)
         for index in np.flatnonzero(mask).tolist():
-            observation, _ = self._envs[index].reset(seed=int(seeds[index]))
-            self._batch.put(index, observation)
-        self._elapsed[mask] = 0
+            self._stepper.reset(index, int(seeds[index]))
+        self._begun[mask] = self._time
         return self._batch.value
 
     def step(self, actions: np.ndarray) -> TimeStep:
-        # Python ints are what discrete environments test and index with fastest.
-        actions = np.asarray(actions, self._action_dtype)
-        each = actions.tolist() if self._scalar_actions else actions
-        rewards, terminated, truncated = [], [], []
         batch = self._batch
         batch.begin()
-        put = batch.put
-        for index, step in enumerate(self._steps):
-            observation, reward, ended, cut, _ = step(each[index])
-            put(index, observation)
-            rewards.append(reward)
-            terminated.append(ended)
-            truncated.append(cut)
-        self._elapsed += 1
-        over = np.array(terminated, bool)
-        cut_off = np.array(truncated, bool)
-        if self.max_episode_steps is not None:
-            cut_off |= self._elapsed >= self.max_episode_steps
-        return TimeStep(batch.value, np.array(rewards, np.float32), over, cut_off & ~over, {})
+        rewards, ended, cut = self._stepper.step(np.asarray(actions, self._action_dtype))
+        truncated = self._cut_off(np.array(cut, bool) if any(cut) else self._nobody.copy())
+        terminated = self._nobody.copy()
+        if any(ended):
+            terminated = np.array(ended, bool)
+            truncated &= ~terminated
+        return TimeStep(batch.value, np.array(rewards, np.float32), terminated, truncated, {})
 
     def render(self) -> np.ndarray | None:
-        return np.asarray(self._envs[0].render()) if self._draws else None
+        return np.asarray(self._stepper.envs[0].render()) if self._draws else None
 
     def close(self) -> None:
-        for env in self._envs:
-            env.close()
+        self._stepper.close()
 
 
 class AsyncEnvironment(GymEnvironment):
-    """Gymnasium environments in a process each, by Gymnasium's `AsyncVectorEnv`.
+    """Gymnasium environments in worker processes; a worker that dies is started again.
+
+    The episodes that ran in it are truncated with the last observation known and reward 0
+    (`TimeStep.lost`), and the others go on as if nothing had been.
 
     Processes come from a fork server, so a script that makes such an environment needs
     ``if __name__ == "__main__":`` around its work. They ignore SIGINT and SIGTERM, which the main
     process answers by saving; see `heredity.environments.workers`.
 
     Args:
-        makers: Make the environments; the first says whether they draw.
+        makers: Make the environments; the first is the one that draws.
+        workers: How many processes; none for one each, but not more than there are cores.
 
     Raises:
-        HeredityError: when one of the processes dies, also later, from any call.
+        HeredityError: when a process dies again and again; also later, from any call.
+        Exception: whatever an environment raises in its process.
     """
 
-    def __init__(self, makers: list[Callable[[], gym.Env[Any, Any]]]) -> None:
+    def __init__(self, makers: list[Maker], workers: int | None = None) -> None:
         sample = makers[0]()
         super().__init__(sample, len(makers))
         self._draws = sample.render_mode is not None
         sample.close()
-        self._vector = WorkerVector(makers)
+        self._vector = WorkerVector(makers, sample, workers)
+        arrays = self._vector.arrays
+        self._batch.adopt(arrays)
+        self._rewards, self._terminated = arrays["reward"], arrays["terminated"]
+        self._truncated = arrays["truncated"]
+        self._seen = self._batch.copy()
+
+    @property
+    def restarts(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """How many processes died and were started again so far."""
+        return self._vector.restarts
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Any:
-        if np.any(mask):
-            self._vector.reset_watched([int(seed) for seed in seeds], mask)
-        return self._batch.take(self._vector.observations)
+        self._vector.reset(seeds, mask)
+        self._begun[mask] = self._time
+        return self._look()
 
     def step(self, actions: np.ndarray) -> TimeStep:
-        observation, reward, over, cut_off, _ = self._vector.step_watched(
-            np.asarray(actions, self._action_dtype)
-        )
-        reward = np.asarray(reward, np.float32)
-        return TimeStep(self._batch.take(observation), reward, over, cut_off & ~over, {})
+        self._vector.step(actions)
+        reward, terminated = self._rewards.copy(), self._terminated.copy()
+        lost = self._vector.lost.copy() if self._vector.any_lost else None
+        truncated = self._truncated.copy()
+        if lost is not None:
+            reward[lost], terminated[lost], truncated[lost] = 0.0, False, True
+        truncated = self._cut_off(truncated) & ~terminated
+        return TimeStep(self._look(), reward, terminated, truncated, {}, lost)
+
+    def _look(self) -> Any:
+        """The observations; where an episode was lost, the last one known."""
+        seen = self._batch.copy()
+        if self._vector.any_lost:
+            _put_back(seen, self._seen, self._vector.lost)
+        self._seen = seen
+        return seen
 
     def render(self) -> np.ndarray | None:
-        return np.asarray(self._vector.call_watched("render")[0]) if self._draws else None
+        return self._vector.render() if self._draws else None
 
     def close(self) -> None:
-        if not self._vector.closed:
-            self._vector.close()
+        self._vector.close()
 
 
-def _strip(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
-    """The environment without the outer wrappers whose work is done here."""
-    while isinstance(env, OrderEnforcing | TimeLimit | PassiveEnvChecker):
-        env = env.env
-    return env
+def _put_back(seen: Any, before: Any, mask: np.ndarray) -> None:
+    if isinstance(seen, dict):
+        for name, part in seen.items():
+            _put_back(part, before[name], mask)
+    else:
+        seen[mask] = before[mask]
 
 
 def _time_limit(env: gym.Env[Any, Any]) -> int | None:
@@ -309,7 +352,7 @@ def _distrust(name: str) -> str | None:
 
 
 def _make(name: str, num_envs: int, options: GymOptions) -> Environment:
-    def maker(render: bool) -> Callable[[], gym.Env[Any, Any]]:
+    def maker(render: bool) -> Maker:
         return functools.partial(
             make_gym, name, render, options.max_episode_steps, dict(options.env_kwargs)
         )
@@ -317,10 +360,11 @@ def _make(name: str, num_envs: int, options: GymOptions) -> Environment:
     problem = _why_it_cannot_draw(maker) if options.render else ""
     render = options.render and not problem
     env: Environment
+    makers = [maker(render and index == 0) for index in range(num_envs)]
     if options.vectorization == "async":
-        env = AsyncEnvironment([maker(render)] * num_envs)
+        env = AsyncEnvironment(makers, options.workers)
     else:
-        env = SyncEnvironment([maker(render and index == 0) for index in range(num_envs)])
+        env = SyncEnvironment(makers)
     if problem:
         # Told only here: what cannot be made without drawing either has failed for another reason.
         log.warning(
@@ -329,7 +373,7 @@ def _make(name: str, num_envs: int, options: GymOptions) -> Environment:
     return env
 
 
-def _why_it_cannot_draw(maker: Callable[[bool], Callable[[], gym.Env[Any, Any]]]) -> str:
+def _why_it_cannot_draw(maker: Callable[[bool], Maker]) -> str:
     """Try it on one that is thrown away; empty when there is a picture.
 
     Drawing fails in any way it likes (a missing library, no display, no OpenGL driver), and in

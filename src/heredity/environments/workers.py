@@ -1,154 +1,245 @@
-"""Environments in a process each, watched: signals are the main process's business, deaths told.
+"""A vector's environments in worker processes; a process that dies is started again.
 
-Ctrl-C in a terminal goes to every process of the group, and schedulers send SIGTERM to all of a
-job. Only the main process may answer, by saving first; workers that died of it would take along
-what was to be saved.
+Observations, actions and rewards lie in memory that all processes share; what goes to and fro at
+each step is one byte. An environment whose process died has lost its episode, and that is all that
+is lost. Signals are the main process's business, see `heredity.environments.worker_process`.
 """
 
 from __future__ import annotations
 
-import functools
-import multiprocessing
-import multiprocessing.connection
-import multiprocessing.forkserver
-import multiprocessing.resource_tracker
+import contextlib
+import logging
 import multiprocessing.util
 import os
-import signal
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode
-from gymnasium.vector.async_vector_env import AsyncState
+from gymnasium.vector.utils import CloudpickleWrapper
 
 from heredity.common.errors import HeredityError
+from heredity.environments.shared_arrays import SharedArrays
+from heredity.environments.worker_handle import WorkerDied, WorkerHandle, kill
+from heredity.environments.worker_process import (
+    CLOSE,
+    DRAW,
+    RESET,
+    STEP,
+    STEP_SOME,
+    Duty,
+    Maker,
+    in_words,
+    shared_layout,
+)
 
-Maker = Callable[[], gym.Env[Any, Any]]
-Result = TypeVar("Result")
+log = logging.getLogger("heredity")
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-SLICE_SECONDS = 1.0  # between two looks at whether the workers are alive
-_BROKEN = (EOFError, BrokenPipeError, ConnectionError)
+DEATHS_IN_A_ROW = 3  # without a step in between, after which a worker is not started again
 
 
-class WorkerVector(AsyncVectorEnv):
-    """Gymnasium's `AsyncVectorEnv` whose workers outlive signals, and whose deaths are errors.
+class WorkerVector:
+    """Gymnasium environments spread over worker processes; a worker that dies is replaced.
 
     Processes come from a fork server, because forking one that runs JAX's threads can hang.
 
     Args:
-        makers: Make the environments, each in its worker; the first one also here, for its spaces.
+        makers: Make the environments.
+        sample: One such environment, for its spaces.
+        workers: How many processes; none for as many as there are cores.
+
+    Attributes:
+        arrays: ``action``, ``reward``, ``terminated``, ``truncated``, and the observations as
+            `shared_layout` names them. A row of an environment in `lost` means nothing.
+        lost: Which environments have no episode because their process died; `reset` gives one.
+        any_lost: Whether there are such.
+        restarts: How many processes were started again so far.
+        processes: Those that run now.
 
     Raises:
-        HeredityError: when a worker dies, also later, from any call.
+        HeredityError: when a worker dies while environments are first made; and later, when one
+            dies several times without a step in between.
     """
 
-    def __init__(self, makers: Sequence[Maker]) -> None:
-        _start_fork_server()
-        here = os.getpid()
-        try:
-            super().__init__(
-                [functools.partial(_make_in_worker, maker, here) for maker in makers],
-                copy=False,
-                context="forkserver",
-                autoreset_mode=AutoresetMode.DISABLED,
-            )
-        except _BROKEN:
-            raise self._death() from None
+    def __init__(
+        self, makers: Sequence[Maker], sample: gym.Env[Any, Any], workers: int | None = None
+    ) -> None:
+        count = len(makers)
+        self.arrays = SharedArrays(shared_layout(sample, count))
+        self.lost = np.zeros(count, bool)
+        self.any_lost = False
+        self.restarts = 0
+        self.processes: list[Any] = []
+        self.closed = False
+        self._actions, self._seeds = self.arrays["action"], self.arrays["seed"]
+        self._mask = self.arrays["mask"]
         # At the program's end multiprocessing sends SIGTERM, which the workers ignore, and waits.
         self._at_exit = multiprocessing.util.Finalize(
-            self, _kill, args=(list(self.processes),), exitpriority=10
+            self, kill, args=(self.processes,), exitpriority=10
         )
-
-    def step_watched(self, actions: np.ndarray) -> Any:
-        """`step`, with an error as soon as a worker is dead."""
-        return self._watched(lambda: self.step_async(actions), self.step_wait)
-
-    def reset_watched(self, seeds: Sequence[int], mask: np.ndarray) -> Any:
-        """`reset` of those in the mask, with an error as soon as a worker is dead."""
-        options = {"reset_mask": np.array(mask, bool)}
-        return self._watched(
-            lambda: self.reset_async(seed=list(seeds), options=options), self.reset_wait
-        )
-
-    def call_watched(self, name: str) -> tuple[Any, ...]:
-        """`call` without arguments, with an error as soon as a worker is dead."""
-        return self._watched(lambda: self.call_async(name), self.call_wait)
-
-    def close_extras(self, timeout: int | float | None = None, terminate: bool = False) -> None:
-        """End the workers: asked while all of them listen, else at once."""
-        listening = self._state == AsyncState.DEFAULT and not self._dead()
-        if listening and not terminate:
-            try:
-                super().close_extras(timeout)
-                return
-            except _BROKEN:
-                pass  # one of them died meanwhile: the others are ended below
-        _kill(self.processes)
-        for pipe in self.parent_pipes:
-            if pipe is not None:
-                pipe.close()
-
-    def _watched(self, send: Callable[[], None], receive: Callable[[], Result]) -> Result:
+        self._workers = []
+        shares = list(_shares(count, workers or _cores()))
+        for place, indices in enumerate(shares):
+            wrapped: Any = [CloudpickleWrapper(makers[index]) for index in indices]
+            duty = Duty(wrapped, indices, count, self.arrays)
+            name = f"worker {place} of {len(shares)}"
+            self._workers.append(WorkerHandle(name, duty, self.processes, place))
         try:
-            send()
-            for pipe in self.parent_pipes:
-                # An end of file counts as something to read, so a death is mostly seen at once.
-                while not pipe.poll(SLICE_SECONDS):
-                    if self._dead():
-                        raise self._death()
-            return receive()
-        except _BROKEN:
-            raise self._death() from None
+            for worker in self._workers:
+                worker.start()
+            for worker in self._workers:
+                try:
+                    worker.receive()
+                except WorkerDied:
+                    raise _death("before it had made them", worker, worker.end()) from None
+        except BaseException:
+            self.close()
+            raise
 
-    def _dead(self) -> list[int]:
-        return [index for index, process in enumerate(self.processes) if not process.is_alive()]
+    def step(self, actions: np.ndarray) -> None:
+        """One decision in each environment but those that are `lost` already; fills `arrays`."""
+        self._settle()
+        self._actions[...] = actions
+        command = STEP
+        if self.any_lost:
+            self._mask[:] = ~self.lost
+            command = STEP_SOME
+        self._ask(command, self._workers)
 
-    def _death(self) -> HeredityError:
-        """What to raise: who died, and of what."""
-        # The pipe may be gone a moment before the process is.
-        multiprocessing.connection.wait([p.sentinel for p in self.processes], SLICE_SECONDS)
-        told = []
-        for index in self._dead():
-            code = self.processes[index].exitcode
-            how = f"exit code {code}"
-            if code is not None and code < 0:
-                how = signal.Signals(-code).name
-            told.append(f"worker {index} of {self.num_envs} ({how})")
-        return HeredityError(
-            f"an environment's process died: {', '.join(told) or 'which one is not known'}. "
-            "Look for what it printed and whether memory ran out; a run that has a directory "
-            "goes on with heredity resume"
-        )
+    def reset(self, seeds: np.ndarray, mask: np.ndarray) -> None:
+        """Begin episodes where `mask`; the observations of those are in `arrays` then."""
+        self._settle()
+        mask = np.array(mask, bool)
+        self._seeds[:] = seeds
+        self._mask[:] = mask
+        asked = [worker for worker in self._workers if mask[worker.environments].any()]
+        while asked:
+            # Where one dies here, the other episodes are lost; those that begin can begin again.
+            asked = self._ask(RESET, asked)
+        if self.any_lost:
+            self.lost &= ~mask
+            self.any_lost = bool(self.lost.any())
+
+    def render(self) -> np.ndarray | None:
+        """A picture of environment 0; None when it has no episode to show."""
+        self._settle()
+        first = self._workers[0]
+        if self.lost[0]:
+            return None
+        try:
+            first.tell(DRAW)
+            return first.receive()
+        except WorkerDied:
+            self._replace(first)
+            return None
+
+    def close(self) -> None:
+        """Close the environments, and end the processes: asked if they listen, else at once."""
+        if self.closed:
+            return
+        self.closed = True
+        asked, failures = [], []
+        for worker in self._workers:
+            if worker.is_listening:
+                with contextlib.suppress(WorkerDied):
+                    worker.tell(CLOSE)
+                    asked.append(worker)
+        for worker in asked:
+            try:
+                worker.receive()
+                worker.process.join()
+            except WorkerDied:
+                pass  # ended below, like those that do not listen
+            except Exception as error:
+                failures.append(error)
+        self._at_exit()
+        for worker in self._workers:
+            worker.hang_up()
+        if failures:
+            raise failures[0]
+
+    def _settle(self) -> None:
+        """Before arrays are written: whoever still does what was broken off (Ctrl-C) ends that."""
+        if self.closed:
+            raise HeredityError("this vector of environments is closed: make another one")
+        for worker in self._workers:
+            if not worker.is_listening:
+                with contextlib.suppress(WorkerDied):  # told once it is asked for something
+                    worker.catch_up()
+
+    def _ask(self, command: bytes, asked: Sequence[WorkerHandle]) -> list[WorkerHandle]:
+        """Have some workers do something all at once.
+
+        Returns:
+            Those that died of it, or before: already replaced, their environments `lost`.
+        """
+        died: list[WorkerHandle] = []
+        failures: list[Exception] = []
+        for worker in asked:
+            try:
+                worker.tell(command)
+            except WorkerDied:
+                died.append(worker)
+        for worker in asked:
+            if worker in died:
+                continue
+            try:
+                worker.receive()
+                if command != RESET:
+                    worker.deaths = 0
+            except WorkerDied:
+                died.append(worker)
+            except Exception as error:
+                failures.append(error)
+        for worker in died:
+            self._replace(worker)
+        if failures:
+            raise failures[0]
+        return died
+
+    def _replace(self, worker: WorkerHandle) -> None:
+        """Start a worker that died again; it is ready when this returns."""
+        self.lost[worker.environments] = True
+        self.any_lost = True
+        ready = False
+        while not ready:
+            how = worker.end()
+            worker.deaths = min(worker.deaths + 1, DEATHS_IN_A_ROW)
+            if worker.deaths >= DEATHS_IN_A_ROW:
+                raise _death(f"{worker.deaths} times without a step in between", worker, how)
+            self.restarts += 1
+            log.warning(
+                "%s died (%s) and is started again, restart %s of this vector: what %s played is "
+                "cut off",
+                *(worker.name, how, self.restarts, in_words(worker.duty.indices)),
+            )
+            worker.start()
+            try:
+                worker.receive()
+                ready = True
+            except WorkerDied:
+                continue
+            except Exception:
+                worker.end()
+                raise
 
 
-def _start_fork_server() -> None:
-    """Start it with the signals blocked: it and all its children inherit that.
-
-    If another library has started it already, workers are safe only once they are made.
-    """
-    # First, because starting this one ends with the signals unblocked, whatever they were before.
-    multiprocessing.resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    try:
-        multiprocessing.forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _make_in_worker(maker: Maker, main_process: int) -> gym.Env[Any, Any]:
-    # Gymnasium calls the first maker in the main process as well, whose signals stay as they are.
-    if os.getpid() != main_process:
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-    return maker()
+def _shares(environments: int, workers: int) -> Iterator[range]:
+    """Neighbours for each worker, as many for each as can be; no worker without any."""
+    workers = min(workers, environments)
+    for worker in range(workers):
+        begin, end = (environments * w // workers for w in (worker, worker + 1))
+        yield range(begin, end)
 
 
-def _kill(processes: Sequence[Any]) -> None:
-    for process in processes:
-        if process.is_alive():
-            process.kill()
-    for process in processes:
-        process.join()
+def _death(when: str, worker: WorkerHandle, how: str) -> HeredityError:
+    return HeredityError(
+        f"an environment's process died {when}: {worker.name} ({how}). "
+        "Look for what it printed and whether memory ran out; a run that has a directory "
+        "goes on with heredity resume"
+    )

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heredity.common.errors import UsageError
+from heredity.common.errors import HeredityError, UsageError
 from heredity.common.recording import Recording
 from heredity.common.streams import stream
 from heredity.environments import (
@@ -33,6 +33,7 @@ log = logging.getLogger("heredity")
 EVALUATION_PURPOSE = zlib.crc32(b"evaluate/reset") << 32
 UNLIMITED_EPISODE = 10_000  # decisions after which an episode without a limit is no longer watched
 BATCH = 128
+DEATHS_IN_AN_EVALUATION = 20  # of processes, after which it is given up
 EVALUATION_ENVIRONMENTS = 8  # host environments that an evaluation plays side by side, at most
 
 
@@ -119,6 +120,12 @@ class Evaluator:
             self._play = jax.jit(self._play_batch)
         else:
             self._act = jax.jit(self._actions)
+
+    @property
+    def restarts(self) -> int:
+        """How often a process of the environment was started again; see `HostEnvironment`."""
+        environment = self._environment
+        return environment.restarts if isinstance(environment, HostEnvironment) else 0
 
     def evaluate(self, params: Params, seed: int = 0) -> Evaluation:
         """Play the episodes; equal seeds give equal episodes for equal policies.
@@ -269,6 +276,7 @@ class Evaluator:
         recorder = _HostRecorder(host, self) if self._record else None
         key = stream(seed, "evaluate/action")
         params = jax.device_put(params)
+        restarts = host.restarts
         observation, t, cut = episodes.start(), 0, 0
         carry = self._functions.initial_carry((host.num_envs,), acting=True)
         if recorder:
@@ -281,21 +289,31 @@ class Evaluator:
             t += 1
             over_long = episodes.episode_lengths >= self._max_steps
             ended = result.terminated | result.truncated | over_long
+            # What was cut off because its process died says nothing: another episode is played.
+            if host.restarts - restarts > DEATHS_IN_AN_EVALUATION:
+                raise HeredityError(
+                    f"{host.restarts - restarts} processes of the environment died in one "
+                    "evaluation: something in it makes them; see what they printed"
+                )
+            lost = np.zeros_like(ended) if result.lost is None else result.lost
             observation = result.observation
             if recorder:
                 over = bool(ended[0])
                 recorder.after(float(result.reward[0]), observation, over)
-                if over:
+                if over and not lost[0]:
                     natural = bool((result.terminated | result.truncated)[0])
                     recorder.stop(_end(bool(result.terminated[0]), natural))
             if not ended.any():
                 continue
             for index in np.flatnonzero(ended).tolist():
-                if len(returns[index]) < quota[index]:
+                if len(returns[index]) < quota[index] and not lost[index]:
                     returns[index].append(float(episodes.episode_returns[index]))
                     lengths[index].append(int(episodes.episode_lengths[index]))
                     cut += bool(over_long[index] & ~(result.terminated | result.truncated)[index])
             observation = episodes.reset_finished(ended)
+            if recorder and lost[0] and recorder.is_on:
+                recorder = _HostRecorder(host, self)
+                recorder.see(observation)
         return Evaluation(
             returns=np.array([value for done in returns for value in done], np.float64),
             lengths=np.array([value for done in lengths for value in done], np.int64),
@@ -318,7 +336,7 @@ class _HostRecorder:
         self._evaluator = evaluator
         self._space = evaluator._functions.spec.acting_space
         self._columns = evaluator._columns
-        self._on = True
+        self.is_on = True
         self._end = ""
         self._rewards: list[float] = []
         self._observations: list[np.ndarray] = []
@@ -356,14 +374,14 @@ class _HostRecorder:
 
     def after(self, reward: float, observation: Any, last: bool) -> None:
         """Take in what a decision led to, before any reset."""
-        if self._on:
+        if self.is_on:
             self._rewards.append(reward)
             self.see(observation, last)
 
     def stop(self, end: str) -> None:
         """The first episode is over; later ones are not recorded."""
-        if self._on:
-            self._on, self._end = False, end
+        if self.is_on:
+            self.is_on, self._end = False, end
 
     def recording(self) -> Recording:
         return Recording(

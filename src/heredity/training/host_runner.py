@@ -46,6 +46,11 @@ class HostRunner(BaseRunner):
         self._episodes = SeededEpisodes(self._environment, seed)
         self._observation: Any = None
 
+    @property
+    def restarts(self) -> int:
+        """How often a process of the environment was started again."""
+        return self._environment.restarts
+
     def _act_step(
         self,
         parts: tuple[Params, ...],
@@ -132,9 +137,10 @@ class HostRunner(BaseRunner):
                 if truncated[t].any():
                     values = np.asarray(self._value(parts, observation, carry))
                     final_values[t] = np.where(truncated[t], values, 0.0)
-                counted["episodes"] += float(ended.sum())
-                counted["episode_returns"] += float(self._episodes.episode_returns[ended].sum())
-                counted["episode_lengths"] += float(self._episodes.episode_lengths[ended].sum())
+                whole = ended if result.lost is None else ended & ~result.lost
+                counted["episodes"] += float(whole.sum())
+                counted["episode_returns"] += float(self._episodes.episode_returns[whole].sum())
+                counted["episode_lengths"] += float(self._episodes.episode_lengths[whole].sum())
                 observation = self._episodes.reset_finished(ended)
         self._observation = observation
         described_by_learn = np.zeros(0, np.float32)

@@ -91,6 +91,7 @@ class Run:
         self._saved_at = saved_at
         self._diverged: list[Member] = []
         self._reached = driver.step
+        self._restarts = self._count_restarts()
         self._began = time.monotonic() - members[0].memory.elapsed
         self._train_seconds, self._logged_at = 0.0, driver.step
 
@@ -182,6 +183,11 @@ class Run:
             if not (yield from self._told(writer, signals, events)):
                 self._checkpoint(writer)
                 return
+        restarts = self.members[0].memory.restarts
+        if restarts:
+            log.warning(
+                "%s restarts in this run, of processes of its environments that died", restarts
+            )
         writer.flush()
 
     def _told(
@@ -234,6 +240,7 @@ class Run:
             metrics = self.driver.iterate(iterations)
             seconds = max(time.monotonic() - began, 1e-9)  # some clocks tick slowly
             self._reached = self.driver.step
+            self._note_restarts()
             self._train_seconds += seconds
             # How many iterations go into one call changes nothing but when somebody looks; the
             # first call compiles, and says nothing about the time of the next.
@@ -263,6 +270,14 @@ class Run:
             row |= self._programs.row()
         self._gather_anew()
         return rows
+
+    def _count_restarts(self) -> int:
+        return self.driver.restarts + (self.evaluator.restarts if self.evaluator else 0)
+
+    def _note_restarts(self) -> None:
+        before, self._restarts = self._restarts, self._count_restarts()
+        for member in self.members:
+            member.memory.note_restarts(self._restarts - before)
 
     def _gather_anew(self) -> None:
         for member in self.members:
@@ -294,6 +309,7 @@ class Run:
                 # Nor does one in the environment that it is played in.
                 self._save_owing(writer, due)
                 raise
+            self._note_restarts()
         step = self.driver.step
         previous = max(step - self.driver.algorithm.steps_per_iteration, 0)
         events = [

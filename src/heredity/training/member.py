@@ -71,6 +71,8 @@ class Member:
 
     def write_row(self, step: int, row: dict[str, float]) -> None:
         """Give a row of metrics to the sinks."""
+        if self.memory.restarts:
+            row["environment/restarts"] = float(self.memory.restarts)
         self._row = self._row | row
         for sink in self.sinks:
             sink.write(step, row)
@@ -164,13 +166,14 @@ class Member:
         **arguments: Any,
     ) -> LineageEntry:
         """What the lineage says of something that was done now."""
+        restarts = self.memory.restarts
         return LineageEntry(
             operation=operation,
             hash=policy_hash,
             parent=self.memory.parent,
             step=step,
             run=self.run_id,
-            arguments=arguments,
+            arguments=arguments | ({"restarts": restarts} if restarts else {}),
             score=None if evaluation is None else evaluation.score(),
         )
 

@@ -22,6 +22,7 @@ class Memory:
         parent: Hash of the weights that the next entry of the lineage comes from.
         frozen: SHA-256 of each frozen leaf.
         exactness: Whether this run can be resumed exactly and has been so far; and why not.
+        restarts: How often a process of a host environment died and was started again.
         owed: What was due (see `Due`) when a signal made the run leave instead; or None.
         together: How many seeds are trained in one program, this one among them.
         asked: Whether a callback asked to stop; among several seeds the others go on.
@@ -35,31 +36,34 @@ class Memory:
     exactness: dict[str, Any] = dataclasses.field(
         default_factory=lambda: {"exact": True, "reason": ""}
     )
+    restarts: int = 0
     owed: dict[str, bool] | None = None
     together: int = 1
     asked: bool = False
 
     @classmethod
     def recalled(cls, notes: Mapping[str, Any], place: Path) -> Self:
-        """What the notes of a checkpoint hold; older ones do not count evaluations.
+        """What the notes of a checkpoint hold; older ones count neither evaluations nor restarts.
 
         Args:
             notes: Of the checkpoint.
             place: Its folder, for the error.
 
         Raises:
-            RefusedError: when they count evaluations or seeds in something that is no number.
+            RefusedError: when they count in something that is no number.
         """
         memory = cls(
             **{field.name: notes[field.name] for field in dataclasses.fields(cls)
                if field.name in notes}
         )  # fmt: skip
         best = (memory.best or {}).get("evaluation", 0)
-        for name, count in (
-            ("evaluations", memory.evaluations),
-            ("best evaluation", best),
-            ("together", memory.together),
-        ):
+        counts = {
+            "evaluations": memory.evaluations,
+            "best evaluation": best,
+            "restarts": memory.restarts,
+            "together": memory.together,
+        }
+        for name, count in counts.items():
             if not isinstance(count, int) or isinstance(count, bool):
                 raise RefusedError(place, f"has {name} {count!r}, a whole number was expected")
         return dataclasses.replace(memory, asked=memory.asked is True)
@@ -99,3 +103,10 @@ class Memory:
         if reasons:
             told = [self.exactness["reason"], *reasons]
             self.exactness = {"exact": False, "reason": "; ".join(r for r in told if r)}
+
+    def note_restarts(self, count: int) -> None:
+        """Count processes of the environments that were started again; no replay repeats that."""
+        self.restarts += count
+        reason = "a process of the environment died and was started again"
+        if count and reason not in self.exactness["reason"]:
+            self.note_exactness([reason])

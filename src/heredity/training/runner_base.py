@@ -52,6 +52,11 @@ class Runner(Learner, Protocol):
         """Environment steps so far."""
         ...
 
+    @property
+    def restarts(self) -> int:
+        """How often a process of the environment was started again."""
+        ...
+
     def iterate(self, iterations: int) -> dict[str, float]:
         """Run whole iterations; stops early when something is not finite.
 
@@ -81,6 +86,11 @@ class Driver(Protocol):
     @property
     def step(self) -> int:
         """Environment steps of each policy so far."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """How often a process of the environment was started again; see `HostEnvironment`."""
         ...
 
     def iterate(self, iterations: int) -> list[dict[str, float]]:
@@ -119,6 +129,11 @@ class Alone:
         """Environment steps so far."""
         return self.runner.step
 
+    @property
+    def restarts(self) -> int:
+        """How often a process of the environment was started again."""
+        return self.runner.restarts
+
     def iterate(self, iterations: int) -> list[dict[str, float]]:
         """Run whole iterations."""
         return [self.runner.iterate(iterations)]
@@ -143,6 +158,11 @@ class BaseRunner:
     def step(self) -> int:
         """Environment steps so far."""
         return counters.to_int(self.state.steps)
+
+    @property
+    def restarts(self) -> int:
+        """How often a process of the environment was started again."""
+        return 0
 
     def policy_leaves(self) -> dict[str, np.ndarray]:
         """All weights by path, copies of their own."""

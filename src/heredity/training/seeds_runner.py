@@ -36,8 +36,7 @@ class SeedsRunner:
     def __init__(self, algorithm: PPO, environment: JaxEnvironment, seeds: Sequence[int]) -> None:
         self.algorithm = algorithm
         self._environment = environment
-        num_envs = algorithm.config.num_envs
-        self._first = jax.jit(jax.vmap(lambda seed: begin(environment, num_envs, seed)))
+        self._first = jax.jit(jax.vmap(lambda seed: begin(algorithm, environment, seed)))
         self._advance = jax.jit(self._many_iterations, donate_argnums=1)
         self.learners = [_Seed(self, index) for index in range(len(seeds))]
         self._seeds = np.array(seeds, np.uint32)
@@ -58,6 +57,11 @@ class SeedsRunner:
     def step(self) -> int:
         """Environment steps of each seed so far."""
         return counters.to_int(self.state.steps[0])
+
+    @property
+    def restarts(self) -> int:
+        """JAX environments have no processes that could die."""
+        return 0
 
     def _begin_experience(self) -> None:
         if not self._begun:

@@ -1,0 +1,191 @@
+"""What a worker process does: it makes its environments, and steps them when it is told to."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import signal
+import socket
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+from heredity.environments.batching import batch_for
+from heredity.environments.shared_arrays import SharedArrays
+from heredity.environments.stepping import Stepper
+
+Maker = Callable[[], gym.Env[Any, Any]]
+
+# Ctrl-C in a terminal goes to every process of the group, and schedulers send SIGTERM to all of a
+# job. Only the main process may answer, by saving first; workers that died of it would take along
+# what was to be saved.
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# What a worker is told, one byte; its environments' actions, seeds and mask stand in the arrays.
+STEP, STEP_SOME, RESET, DRAW, CLOSE, ECHO = b"s", b"m", b"r", b"d", b"c", b"e"
+TOKEN_BYTES = 16  # come after ECHO, and back as they are
+# What it answers, one byte; after the last two comes something pickled, its length before it.
+DONE, PICTURE, FAILED = b"D", b"P", b"F"
+LENGTH_BYTES = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Duty:
+    """What a worker is there for; goes to it when it starts.
+
+    Args:
+        makers: Make its environments; wrapped where they are lambdas, to be pickled.
+        indices: Of its environments in the vector, neighbours.
+        num_envs: How many there are in the whole vector.
+        arrays: What the processes share; see `shared_layout`.
+    """
+
+    makers: Sequence[Maker]
+    indices: range
+    num_envs: int
+    arrays: SharedArrays
+
+
+class Failure(NamedTuple):
+    """An exception that an environment's own code raised.
+
+    Args:
+        told: What happened where, with the traceback.
+        pickled: The exception, if it can be pickled.
+    """
+
+    told: str
+    pickled: bytes | None
+
+
+def shared_layout(
+    sample: gym.Env[Any, Any], num_envs: int
+) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
+    """Shape and dtype of what is shared: one row of each array for each environment.
+
+    Args:
+        sample: One of the environments.
+        num_envs: How many.
+    """
+    actions = sample.action_space
+    return batch_for(sample.observation_space, num_envs).layout() | {
+        "action": ((num_envs, *(actions.shape or ())), np.dtype(actions.dtype)),
+        "seed": ((num_envs,), np.dtype("int64")),
+        "mask": ((num_envs,), np.dtype("bool")),
+        "reward": ((num_envs,), np.dtype("float32")),
+        "terminated": ((num_envs,), np.dtype("bool")),
+        "truncated": ((num_envs,), np.dtype("bool")),
+    }
+
+
+def serve(line: socket.socket, duty: Duty) -> None:
+    """Do what comes over the line, until it is `CLOSE` or the main process is gone."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        worker = _Worker(line, duty)
+        going_on = worker.make(duty)
+        while going_on and (command := line.recv(1)):
+            going_on = worker.do(command)
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # the main process is gone, and nobody is left to be told
+
+
+class _Worker:
+    """The environments, and what can be done with them."""
+
+    def __init__(self, line: socket.socket, duty: Duty) -> None:
+        self._line = line
+        self._indices = duty.indices
+        arrays = duty.arrays
+        mine = slice(duty.indices.start, duty.indices.stop)
+        self._actions = arrays["action"][mine]
+        self._seeds, self._mask = arrays["seed"], arrays["mask"]
+        self._rewards = arrays["reward"][mine]
+        self._terminated = arrays["terminated"][mine]
+        self._truncated = arrays["truncated"][mine]
+        self._stepper: Stepper | None = None
+        self._commands: dict[bytes, Callable[[Stepper], Any]] = {
+            STEP: self._step,
+            STEP_SOME: self._step_some,
+            RESET: self._reset,
+            DRAW: self._draw,
+            CLOSE: Stepper.close,
+        }
+
+    def do(self, command: bytes) -> bool:
+        """Obey; whether there is more to come."""
+        if command == ECHO:
+            self._line.sendall(self._line.recv(TOKEN_BYTES, socket.MSG_WAITALL))
+            return True
+        assert self._stepper is not None
+        self._answer(self._commands[command], self._stepper)
+        return command != CLOSE
+
+    def make(self, duty: Duty) -> bool:
+        """Make the environments; whether they are there."""
+        return self._answer(self._make, duty)
+
+    def _answer(self, act: Callable[..., Any], what: Duty | Stepper) -> bool:
+        try:
+            result = act(what)
+        except Exception as error:
+            self._send(FAILED, _failure(error, self._indices))
+            return False
+        if result is None:
+            self._line.sendall(DONE)
+        else:
+            self._send(PICTURE, result)
+        return True
+
+    def _send(self, answer: bytes, what: Any) -> None:
+        pickled = pickle.dumps(what)
+        self._line.sendall(answer + len(pickled).to_bytes(LENGTH_BYTES, "little") + pickled)
+
+    def _make(self, duty: Duty) -> None:
+        envs = [maker() for maker in duty.makers]
+        batch = batch_for(envs[0].observation_space, duty.num_envs)
+        batch.adopt(duty.arrays)
+        self._stepper = Stepper(envs, batch, duty.indices.start)
+
+    def _step(self, stepper: Stepper) -> None:
+        # A copy: an environment may keep its action, and the next ones are written over these.
+        told = stepper.step(self._actions.copy())
+        self._rewards[:], self._terminated[:], self._truncated[:] = told
+
+    def _step_some(self, stepper: Stepper) -> None:
+        for own, index in enumerate(self._indices):
+            if self._mask[index]:
+                told = stepper.step_one(index, self._actions[own].copy())
+                self._rewards[own], self._terminated[own], self._truncated[own] = told
+
+    def _reset(self, stepper: Stepper) -> None:
+        for index in self._indices:
+            if self._mask[index]:
+                stepper.reset(index, int(self._seeds[index]))
+
+    def _draw(self, stepper: Stepper) -> np.ndarray:
+        return np.asarray(stepper.envs[0].render())
+
+
+def in_words(indices: range) -> str:
+    """Those environments, for people.
+
+    Example:
+        >>> in_words(range(2, 4)), in_words(range(1))
+        ('environments 2 to 3', 'environment 0')
+    """
+    if len(indices) == 1:
+        return f"environment {indices.start}"
+    return f"environments {indices.start} to {indices.stop - 1}"
+
+
+def _failure(error: Exception, indices: range) -> Failure:
+    told = f"in the process of {in_words(indices)}:\n{traceback.format_exc()}"
+    try:
+        return Failure(told, pickle.dumps(error))
+    except Exception:  # whatever an exception carries may refuse in whatever way
+        return Failure(told, None)

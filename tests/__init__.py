@@ -1,0 +1,1 @@
+"""A regular package, or one of the same name that was installed (opensimplex) would be taken."""
