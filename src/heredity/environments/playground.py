@@ -337,7 +337,7 @@ def _make(name: str, num_envs: int, options: PlaygroundOptions) -> Environment:
                 f"playground/{name} cannot be made here: Playground's own code needs an older "
                 "MuJoCo for it (MjSpec.find_body)"
             )
-        config = registry.get_default_config(name)
+        config: Any = registry.get_default_config(name)
         overrides = _check_overrides(name, config, options.config_overrides)
         if "impl" in config:
             overrides["impl"] = options.impl

@@ -38,13 +38,11 @@ class Grayscale(PictureChange):
         return dataclasses.replace(space, shape=shape, low=low, high=high, names=())
 
     def value(self, xp: Any, pictures: Any, space: Box) -> Any:
-        if np.issubdtype(space.dtype, np.floating):
-            weights = np.asarray(_LUMA, np.float32) / 1000
-            gray = sum(pictures[..., i : i + 1] * weights[i] for i in range(3))
-            return xp.asarray(gray, space.dtype)
-        wide = pictures.astype("int32")
-        gray = sum(wide[..., i : i + 1] * _LUMA[i] for i in range(3))
-        return ((gray + 500) // 1000).astype(space.dtype)
+        whole = not np.issubdtype(space.dtype, np.floating)
+        parts = xp.asarray(pictures, "int32" if whole else space.dtype)
+        red, green, blue = (parts[..., i : i + 1] * weight for i, weight in enumerate(_LUMA))
+        total = red + green + blue
+        return ((total + 500) // 1000 if whole else total / 1000).astype(space.dtype)
 
 
 def grayscale(env: Environment) -> Environment:
