@@ -228,9 +228,9 @@ def test_making_says_nothing():
 
 
 def test_other_warnings_are_let_through(capfd):
-    from heredity.environments.brax import _quietly
+    from heredity.environments.brax_api import quietly
 
-    with pytest.warns(UserWarning, match="something else"), _quietly():
+    with pytest.warns(UserWarning, match="something else"), quietly():
         print("said by somebody")
         warnings.warn("something else", UserWarning, stacklevel=1)
     assert capfd.readouterr().out == "said by somebody\n"

@@ -123,7 +123,7 @@ def environment_options(environment_id: str | None) -> type:
     if environment_id is None:
         return NoOptions
     environments = importlib.import_module("heredity.environments")
-    return environments.find_adapter(environment_id).options
+    return environments.options_of(environment_id)
 
 
 def environment_fields(

@@ -21,8 +21,10 @@ from heredity.environments.registry import (
     list_environments,
     make,
     make_recorded,
+    options_of,
     register,
 )
+from heredity.environments.wrappers import HostWrapper, JaxWrapper, own_rewards, wrap
 
 __all__ = [
     "Adapter",
@@ -31,7 +33,9 @@ __all__ = [
     "EnvironmentSpec",
     "Exactness",
     "HostEnvironment",
+    "HostWrapper",
     "JaxEnvironment",
+    "JaxWrapper",
     "Pose",
     "SeededEpisodes",
     "TimeStep",
@@ -42,5 +46,8 @@ __all__ = [
     "make",
     "make_recorded",
     "not_an_environment",
+    "options_of",
+    "own_rewards",
     "register",
+    "wrap",
 ]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import inspect
-import io
 import sys
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -17,11 +14,18 @@ import jax.numpy as jnp
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.recording import Scene
 from heredity.environments.adapters import Adapter, is_missing
-from heredity.environments.carry import conform, stable_template
-from heredity.environments.contract import Environment, JaxEnvironment, Pose, TimeStep
+from heredity.environments.brax_api import BraxApiEnvironment, actuator_names, quietly
+from heredity.environments.contract import Environment, Pose
 from heredity.environments.mujoco_scene import scene_from_mujoco
 from heredity.environments.options import Scalar
-from heredity.spaces import Box, Dict, Space
+from heredity.environments.randomization import (
+    MJX_FIELDS,
+    Factors,
+    Fields,
+    Ranges,
+    check_range,
+)
+from heredity.spaces import Box, Space
 
 NAMES = (
     "ant",
@@ -71,12 +75,34 @@ class BraxOptions:
     env_kwargs: dict[str, Scalar] = dataclasses.field(default_factory=dict)
     """Keywords of the environment's own constructor, such as ctrl_cost_weight."""
 
+    randomize: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    """Factors on the physical model, drawn anew for each episode: a name (armature, damping,
+    friction, gear, gravity, mass, stiffness), the smallest factor, the largest."""
+
     def __post_init__(self) -> None:
+        for name, given in self.randomize.items():
+            check_range(name, given)
         for name in ("episode_length", "action_repeat"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}: a whole number >= 1 was expected")
         if "backend" in self.env_kwargs:
             raise UsageError("env_kwargs may not hold backend: it is an option of its own")
+
+
+# What `randomize` multiplies in brax's own kinds of physics. Springs stand for joints in two of
+# them, which have no damping, stiffness or armature of the joint's own.
+_SPRING_FIELDS = {
+    "friction": ("geom_friction",),
+    "gear": ("actuator.gear",),
+    "gravity": ("gravity",),
+    "mass": ("link.inertia.mass", "link.inertia.i"),
+}
+_GENERALIZED_FIELDS = {
+    **_SPRING_FIELDS,
+    "armature": ("dof.armature",),
+    "damping": ("dof.damping",),
+    "stiffness": ("dof.stiffness",),
+}
 
 
 class BraxState(NamedTuple):
@@ -85,13 +111,15 @@ class BraxState(NamedTuple):
     Args:
         brax: brax's own state.
         decisions: int32, taken in this episode.
+        worlds: What was drawn of the model for this episode; () where nothing is.
     """
 
     brax: Any
     decisions: jax.Array
+    worlds: tuple[dict[str, jax.Array], ...] = ()
 
 
-class BraxEnvironment(JaxEnvironment):
+class BraxEnvironment(BraxApiEnvironment):
     """One brax environment.
 
     Args:
@@ -99,67 +127,45 @@ class BraxEnvironment(JaxEnvironment):
         name: Its name, for errors and column names.
         episode_length: Steps of the environment after which an episode is truncated.
         action_repeat: Steps of the environment for each decision.
+        randomize: Ranges of factors on its model, drawn anew for each episode.
 
     Raises:
-        UsageError: when its state changes shape from step to step.
+        UsageError: when its state changes shape from step to step, or when what is to be
+            randomized is not there.
     """
 
-    # A reset solves for a whole new pose: several steps' worth.
-    reset_is_cheap = False
+    state_type = BraxState
+    model_attribute = "sys"
 
     def __init__(
-        self, env: Any, name: str, episode_length: int = 1000, action_repeat: int = 1
+        self,
+        env: Any,
+        name: str,
+        episode_length: int = 1000,
+        action_repeat: int = 1,
+        randomize: Ranges | None = None,
     ) -> None:
-        self.env = env
         self.name = name
-        self.action_repeat = action_repeat
-        self._limit = -(-episode_length // action_repeat)
-        self.max_episode_steps = self._limit
         model = getattr(getattr(env, "sys", None), "mj_model", None)
         self._model = model
         # `fast`, brax's test environment, has no system and keeps its own time step.
         seconds = env.dt if model is not None else getattr(env, "_dt", self.step_seconds)
         # brax computes it in float32: 0.04 comes as 0.03999999910593033.
         self.step_seconds = round(float(seconds) * action_repeat, 6)
-        self.action_space = Box((int(env.action_size),), -1.0, 1.0, names=_actuators(env, model))
-        key = jax.eval_shape(lambda: jax.random.key(0))
-        action = jax.ShapeDtypeStruct((int(env.action_size),), jnp.float32)
-        self._template = stable_template(
-            lambda: jax.eval_shape(env.reset, key),
-            lambda state: jax.eval_shape(lambda s, a: env.step(_owned(s), a), state, action),
-            f"brax/{name}",
-        )
-        self.observation_space = _observation_space(self._template.obs, name, model)
+        names = actuator_names(model) if model is not None else ()
+        size = int(env.action_size)
+        self.action_space = Box((size,), -1.0, 1.0, names=names if len(names) == size else ())
+        worlds = [_factors(randomize, env, name)] if randomize else []
+        super().__init__(env, f"brax/{name}", episode_length, action_repeat, worlds)
 
-    def reset(self, key: Any) -> tuple[BraxState, Any]:
-        state = conform(self.env.reset(key), self._template)
-        return BraxState(state, jnp.zeros((), jnp.int32)), _observation(state.obs)
-
-    def step(self, state: BraxState, action: Any) -> tuple[BraxState, TimeStep]:
-        inner, reward = self._advance(state.brax, action)
-        decisions = state.decisions + 1
-        terminated = inner.done > 0.5
-        truncated = (decisions >= self._limit) & ~terminated
-        info = {name: value for name, value in inner.metrics.items() if jnp.ndim(value) == 0}
-        step = TimeStep(_observation(inner.obs), reward, terminated, truncated, info)
-        return BraxState(inner, decisions), step
-
-    def _advance(self, state: Any, action: Any) -> tuple[Any, jax.Array]:
-        """`action_repeat` steps of brax, or fewer when the episode ends between them."""
-        after = conform(self.env.step(_owned(state), action), self._template)
-        if self.action_repeat == 1:
-            return after, after.reward
-
-        def again(carry: Any, _: None) -> tuple[Any, None]:
-            current, total = carry
-            following = conform(self.env.step(_owned(current), action), self._template)
-            over = current.done > 0.5
-            kept = jax.tree.map(lambda a, b: jnp.where(over, a, b), current, following)
-            return (kept, total + jnp.where(over, 0.0, following.reward)), None
-
-        repeats = self.action_repeat - 1
-        (after, reward), _ = jax.lax.scan(again, (after, after.reward), None, repeats)
-        return after, reward
+    def describe(self, template: Any) -> Space:
+        space = super().describe(template)
+        if self.name not in _POSITIONS_LEFT_OUT or self._model is None:
+            return space
+        columns = _columns(self._model, _POSITIONS_LEFT_OUT[self.name])
+        if not isinstance(space, Box) or space.shape != (len(columns),):
+            return space  # a keyword changed what is shown
+        return dataclasses.replace(space, names=columns)
 
     def scene(self) -> Scene | None:
         if self._model is None:
@@ -179,32 +185,20 @@ class BraxEnvironment(JaxEnvironment):
         return Pose(where.pos, where.rot / length)
 
 
-def _owned(state: Any) -> Any:
-    """The state with dicts of its own, because brax's `step` writes into those it is given."""
-    return state.replace(metrics=dict(state.metrics), info=dict(state.info))
-
-
-def _key(name: str) -> str:
-    """Observation names of ours hold no slash: it separates parts of paths."""
-    return name.replace("/", ".")
-
-
-def _observation(value: Any) -> Any:
-    """brax's observation in our names and in float32."""
-    if isinstance(value, Mapping):
-        return {_key(name): jnp.asarray(part, jnp.float32) for name, part in value.items()}
-    return jnp.asarray(value, jnp.float32)
-
-
-def _observation_space(template: Any, name: str, model: Any) -> Space:
-    if isinstance(template, Mapping):
-        return Dict({_key(key): Box(part.shape) for key, part in template.items()})
-    columns: tuple[str, ...] = ()
-    if name in _POSITIONS_LEFT_OUT and model is not None and len(template.shape) == 1:
-        columns = _columns(model, _POSITIONS_LEFT_OUT[name])
-        if len(columns) != template.shape[0]:  # a keyword changed what is shown
-            columns = ()
-    return Box(template.shape, names=columns)
+def _factors(ranges: Ranges, env: Any, name: str) -> Factors:
+    """What is multiplied in the model of a brax environment."""
+    model = getattr(env, "sys", None)
+    if model is None:
+        raise UsageError(f"brax/{name} has no physical model to randomize")
+    if env.backend == "mjx":
+        fields: Fields = MJX_FIELDS
+    elif env.backend == "generalized":
+        fields = _GENERALIZED_FIELDS
+    else:
+        fields = dict(_SPRING_FIELDS)
+        if float(model.spring_mass_scale) == 1.0:  # every body weighs the same there
+            del fields["mass"]
+    return Factors(ranges, fields, model, f"brax/{name} with backend {env.backend}")
 
 
 def _columns(model: Any, left_out: int) -> tuple[str, ...]:
@@ -221,51 +215,6 @@ def _columns(model: Any, left_out: int) -> tuple[str, ...]:
             positions.append(f"{joint}.position")
             velocities.append(f"{joint}.velocity")
     return (*positions[left_out:], *velocities)
-
-
-def _actuators(env: Any, model: Any) -> tuple[str, ...]:
-    if model is None or model.nu != env.action_size:
-        return ()
-    names = []
-    for index in range(model.nu):
-        joint = model.joint(int(model.actuator_trnid[index, 0])).name
-        names.append(model.actuator(index).name or joint or f"actuator_{index}")
-    return tuple(names) if len(set(names)) == len(names) else ()
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep back what brax and MuJoCo say about themselves on every start; let the rest through."""
-    heard = io.StringIO()
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(heard):
-            # brax tells at each load that it is unmaintained, and calls what numpy deprecates.
-            warnings.filterwarnings("ignore", message="Brax System, piplines and environments")
-            warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"brax|mujoco")
-            with _models_quietly():
-                yield
-    finally:
-        for line in heard.getvalue().splitlines():
-            if not line.startswith(("Failed to import warp", "Failed to import mujoco_warp")):
-                print(line)
-
-
-@contextlib.contextmanager
-def _models_quietly() -> Iterator[None]:
-    """Keep back MuJoCo's word on an attribute in brax's own files, which nobody here can change."""
-    import mujoco
-
-    before: Any = mujoco.get_mju_user_warning()
-
-    def hear(message: str) -> None:
-        if "'settotalmass' is deprecated" not in message:
-            warnings.warn(message, RuntimeWarning, stacklevel=2)
-
-    mujoco.set_mju_user_warning(hear)
-    try:
-        yield
-    finally:
-        mujoco.set_mju_user_warning(before)
 
 
 def _names() -> tuple[str, ...]:
@@ -290,14 +239,16 @@ def _check_keywords(kind: type, name: str, given: Mapping[str, Any]) -> None:
 
 
 def _make(name: str, num_envs: int, options: BraxOptions) -> Environment:
-    with _quietly():
+    with quietly():
         import brax
         from brax import envs
 
         _check_keywords(envs._envs[name], name, options.env_kwargs)
         try:
             env = envs.get_environment(name, backend=options.backend, **options.env_kwargs)
-            return BraxEnvironment(env, name, options.episode_length, options.action_repeat)
+            return BraxEnvironment(
+                env, name, options.episode_length, options.action_repeat, options.randomize
+            )
         except (ValueError, NotImplementedError) as error:
             if isinstance(error, UsageError):
                 raise

@@ -10,19 +10,32 @@ import dataclasses
 import functools
 import importlib
 import importlib.metadata
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from heredity.common.errors import MissingExtraError, UnknownNameError, UntrustedError, UsageError
 from heredity.environments.adapters import Adapter, complete
-from heredity.environments.contract import Environment, EnvironmentSpec, not_an_environment
+from heredity.environments.contract import (
+    Environment,
+    EnvironmentSpec,
+    HostEnvironment,
+    not_an_environment,
+)
 from heredity.environments.factories import (
     factory_adapter,
     is_factory,
     load_factory,
     make_from_factory,
 )
-from heredity.environments.options import build_options, options_to_json
+from heredity.environments.options import options_to_json
+from heredity.environments.wrappers import (
+    Wrapping,
+    options_with_wrappers,
+    split_options,
+    wrap_with,
+)
+from heredity.environments.wrappers.options import split_by_name
 
 ENTRY_POINTS = "heredity.environments"
 
@@ -30,6 +43,7 @@ _BUILT_IN = {
     "brax": "heredity.environments.brax",
     "gym": "heredity.environments.gymnasium",
     "gymnax": "heredity.environments.gymnax",
+    "playground": "heredity.environments.playground",
     "probe": "heredity.environments.probes",
 }
 
@@ -80,7 +94,8 @@ def make(id: str, num_envs: int | None = None, **options: Any) -> Environment:
             function, which is called with the options, and with ``num_envs`` if it takes that.
         num_envs: How many copies run side by side; None for the adapter's default. A JAX
             environment is one environment all the same, and only remembers the number for `PPO`.
-        **options: The adapter's options by name, JSON values.
+        **options: The adapter's options by name, JSON values, and those of the wrappers; see
+            `heredity.environments.wrap`.
 
     Raises:
         UnknownNameError: when the adapter, the environment or an option does not exist.
@@ -98,17 +113,30 @@ def make(id: str, num_envs: int | None = None, **options: Any) -> Environment:
     ):
         raise UsageError(f"num_envs={num_envs!r}: a whole number >= 1 was expected")
     if is_factory(id):
-        return make_from_factory(id, num_envs, options)
+        taken = inspect.signature(load_factory(id)).parameters
+        given, wrapping = split_by_name(taken, options, id)
+        return _wrapped(make_from_factory(id, num_envs, given), wrapping)
     adapter, name = _resolve(id)
     missing = adapter.missing()
     if missing:
         if adapter.extra:
             raise MissingExtraError(f"environment {id!r}", adapter.extra, missing)
         raise UsageError(f"environment {id!r} cannot be made here: {missing}")
-    values = build_options(adapter.options, options, id)
+    values, wrapping = split_options(adapter.options, options, id)
     count = num_envs or adapter.default_num_envs
     env = adapter.make(name, count, values)
-    return complete(env, EnvironmentSpec(id, options_to_json(values)), count, num_envs)
+    spec = EnvironmentSpec(id, options_to_json(values))
+    return _wrapped(complete(env, spec, count, num_envs), wrapping)
+
+
+def _wrapped(env: Environment, wrapping: Wrapping) -> Environment:
+    """What was made, with wrappers; closed where those do not fit, because nobody else has it."""
+    try:
+        return wrap_with(env, wrapping)
+    except UsageError:
+        if isinstance(env, HostEnvironment):
+            env.close()
+        raise
 
 
 def make_recorded(
@@ -153,6 +181,15 @@ def find_adapter(id: str) -> Adapter:
     if is_factory(id):
         return factory_adapter(id)
     return _resolve(id)[0]
+
+
+def options_of(id: str) -> type:
+    """The dataclass of all options that `make` takes with an id: the adapter's and the wrappers'.
+
+    Raises:
+        UnknownNameError: when there is no such adapter.
+    """
+    return options_with_wrappers(find_adapter(id).options)
 
 
 def check_id(id: str) -> None:

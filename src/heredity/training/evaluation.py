@@ -20,6 +20,7 @@ from heredity.environments import (
     JaxEnvironment,
     SeededEpisodes,
     make,
+    own_rewards,
 )
 from heredity.networks.observations import features, leaf_spaces
 from heredity.policies import ActorCritic, PolicySpec
@@ -108,7 +109,7 @@ class Evaluator:
         if episodes < 1:
             raise UsageError(f"episodes {episodes}: a whole number >= 1 was expected")
         self._functions = ActorCritic(spec)
-        self._environment = environment
+        self._environment = environment = own_rewards(environment)
         self._episodes = episodes
         self._deterministic = deterministic
         self._record = record

@@ -1,0 +1,65 @@
+"""Rewards to learn from, and rewards to count."""
+
+import numpy as np
+import pytest
+from foretold import Countdown, assert_it_comes_back, on_both_paths, play
+
+import heredity as hd
+from heredity.environments import make, own_rewards, wrap
+from heredity.environments.hosted import HostedEnvironment
+
+
+@pytest.mark.parametrize("path", [0, 1], ids=["jax", "host"])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"reward_scale": 0.5}, [0.5, 6.0, 1.5]),
+        ({"reward_clip": 2}, [1.0, 2.0, 2.0]),
+        ({"reward_scale": 0.5, "reward_clip": 1}, [0.5, 1.0, 1.0]),  # first scaled, then cut
+    ],
+)
+def test_scaled_and_cut(path, options, expected):
+    env = on_both_paths(Countdown(9), **options)[path]
+    steps = play(env, [0, 1, 0])[1:]
+    assert [step.reward.tolist() for step in steps] == [[value] * 2 for value in expected]
+    assert steps[0].reward.dtype == np.float32
+
+
+@pytest.mark.parametrize("path", [0, 1], ids=["jax", "host"])
+def test_negative_rewards_are_cut_too(path):
+    class Costly(Countdown):
+        def step(self, state, action):
+            state, result = super().step(state, action)
+            return state, result._replace(reward=-result.reward)
+
+    env = on_both_paths(Costly(9), reward_clip=2)[path]
+    assert [step.reward[0] for step in play(env, [0, 0, 0])[1:]] == [-1, -2, -2]
+
+
+def test_returns_are_counted_in_the_environments_own_rewards():
+    options = {"frame_stack": 2, "reward_scale": 0.1, "reward_clip": 0.05}
+    for env in on_both_paths(Countdown(9), **options):
+        inside = own_rewards(env)
+        assert inside.observation_space == env.observation_space  # everything else stays
+        assert [step.reward[0] for step in play(inside, [0, 0])[1:]] == [1, 2]
+    plain = Countdown()
+    assert own_rewards(plain) is plain
+    unscaled = wrap(plain, frame_stack=2)
+    assert own_rewards(unscaled) is unscaled
+
+
+@pytest.mark.parametrize("host", [False, True], ids=["jax", "host"])
+def test_an_evaluation_counts_them_so(host, tmp_path):
+    env = make("probe/always-truncated", 4, host=host, length=7, reward_clip=0.25)
+    model = hd.PPO(env, num_envs=4, num_steps=16, num_minibatches=2, num_epochs=1)
+    events = list(model.run(64, directory=tmp_path, evaluation_episodes=2))
+    assert events[-1].evaluation.returns.tolist() == [7.0, 7.0]
+    assert events[-1].metrics["rollout/ep_rew_mean"] == 7 * 0.25  # what is learnt from
+    policy = hd.Policy.from_pretrained(tmp_path / "checkpoints" / "last" / "policy")
+    assert policy.spec.environment["options"]["reward_clip"] == 0.25
+    assert hd.evaluate_policy(policy, n_eval_episodes=2).mean == 7.0
+
+
+def test_they_come_back():
+    env = wrap(HostedEnvironment(Countdown(3), 4), reward_scale=0.3, reward_clip=1)
+    assert_it_comes_back(env)
