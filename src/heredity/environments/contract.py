@@ -123,6 +123,8 @@ class HostEnvironment(abc.ABC):
         max_episode_steps: After how many decisions an episode is truncated; None for never.
         action_repeat: How many environment steps one decision makes; steps are counted with it.
         step_seconds: Time of one decision, for playing recordings.
+        unseeded: Why an episode does not follow from its seed, so that a run cannot be resumed
+            exactly; empty when it does.
     """
 
     spec: EnvironmentSpec | None = None
@@ -132,13 +134,15 @@ class HostEnvironment(abc.ABC):
     action_repeat: int = 1
     max_episode_steps: int | None = None
     step_seconds: float = 0.05
+    unseeded: str = ""
 
     @abc.abstractmethod
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Observation:
         """Begin new episodes where `mask`; return the current observation of every environment.
 
         Args:
-            seeds: Shape (num_envs,), integers; the whole randomness of the episode follows from it.
+            seeds: Shape (num_envs,), integers; the whole randomness of the episode follows from it,
+                or `unseeded` says why not.
             mask: Shape (num_envs,), bool; the others go on and keep their observation.
         """
 

@@ -177,7 +177,8 @@ class SeededEpisodes:
         if int(saved["seed"]) != self.seed & _MASK:
             self.start()
             return Exactness(False, f"saved with seed {int(saved['seed'])}, it is {self.seed} now")
-        problem = self._replay(saved)
+        # Replayed all the same, it could show what it showed before and have other chances ahead.
+        problem = self.host.unseeded or self._replay(saved)
         if problem:
             self._episodes[:] = saved["episode_indices"] + 1
             self._begin(np.ones(count, bool))

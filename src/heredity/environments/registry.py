@@ -27,9 +27,14 @@ from heredity.environments.options import build_options, options_to_json
 ENTRY_POINTS = "heredity.environments"
 
 _BUILT_IN = {
+    "atari": "heredity.environments.atari",
     "brax": "heredity.environments.brax",
+    "crafter": "heredity.environments.crafter",
+    "dm_control": "heredity.environments.dm_control",
+    "envpool": "heredity.environments.envpool",
     "gym": "heredity.environments.gymnasium",
     "gymnax": "heredity.environments.gymnax",
+    "minigrid": "heredity.environments.minigrid",
     "probe": "heredity.environments.probes",
 }
 
