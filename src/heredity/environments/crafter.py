@@ -138,6 +138,6 @@ ADAPTER = Adapter(
     make=_make,
     names=lambda: tuple(_REWARDED),
     missing=lambda: is_missing("crafter"),
-    summary="Crafter: an open world with 22 achievements, in pixels, on the host",
+    summary="an open world with 22 achievements, in pixels, on the host",
     extra="crafter",
 )

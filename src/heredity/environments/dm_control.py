@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
-from heredity.common.errors import UsageError
+from heredity.common.errors import HeredityError, UsageError
 from heredity.environments.adapters import Adapter, is_missing
 from heredity.environments.contract import Environment
 from heredity.environments.gymnasium import make_vector
@@ -69,7 +69,7 @@ class ControlSuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         if options.max_episode_steps is not None:
             settings["time_limit"] = float("inf")
         self._env = _suite().load(domain, task, task_kwargs=settings)
-        self._options = options
+        self._id, self._options = f"dm_control/{domain}-{task}", options
         self.render_mode = render_mode
         self.dt = float(self._env.control_timestep())
         own = self._env._step_limit
@@ -85,7 +85,7 @@ class ControlSuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             for name in self._names
         }
         if options.pixels:
-            self._see_whether_it_draws(f"dm_control/{domain}-{task}")
+            self._see_whether_it_draws()
             shape = (options.pixels, options.pixels, 3)
             spaces[PIXELS] = gym.spaces.Box(0, 255, shape, np.uint8)
         self.observation_space = gym.spaces.Dict(spaces)
@@ -102,8 +102,17 @@ class ControlSuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
     def step(
         self, action: np.ndarray
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """One step. The task itself has ended where the suite says that nothing follows."""
-        moment = self._env.step(np.asarray(action, np.float64))
+        """One step. The task itself has ended where the suite says that nothing follows.
+
+        Raises:
+            HeredityError: when the simulation does not bear the action.
+        """
+        try:
+            moment = self._env.step(np.asarray(action, np.float64))
+        except _suite().control.PhysicsError as error:
+            raise HeredityError(
+                f"{self._id}: {error}; actions up to {np.abs(action).max():.3g} were given"
+            ) from error
         over = moment.last() and moment.discount == 0
         cut = moment.last() and not over
         return self._seen(moment), float(moment.reward), over, cut, {}
@@ -126,13 +135,13 @@ class ControlSuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         size = self._options.pixels
         return self._env.physics.render(size, size, camera_id=self._options.camera)
 
-    def _see_whether_it_draws(self, id: str) -> None:
+    def _see_whether_it_draws(self) -> None:
         try:
             self._env.reset()
             self._pixels()
         except Exception as error:  # it fails in any way it likes, see the reason
             raise UsageError(
-                f"{id} cannot draw pixels here: {type(error).__name__}: {error}. Without a screen, "
+                f"{self._id} cannot draw pixels here: {type(error).__name__}: {error}. Without a screen, "
                 "MuJoCo draws through EGL (a graphics driver, or Mesa's: apt install libegl1) or "
                 "OSMesa (apt install libosmesa6, MUJOCO_GL=osmesa)"
             ) from error

@@ -362,7 +362,7 @@ ADAPTER = Adapter(
     names=lambda: _by_need()[0],
     lacking=lambda: _by_need()[1],
     missing=lambda: is_missing("envpool"),
-    summary="EnvPool: environments in C++ on threads of their own, on the host",
+    summary="environments in C++ on threads of their own, on the host",
     extra="envpool",
     default_num_envs=8,
 )

@@ -37,6 +37,10 @@ _NEEDS = {
 }
 
 
+# Registered with Gymnasium when an adapter of their own has imported them, and only then.
+_ELSEWHERE = ("ale_py.", "minigrid.")
+
+
 @dataclasses.dataclass(frozen=True)
 class GymOptions:
     """Options of the Gymnasium environments."""
@@ -286,6 +290,8 @@ def _newest() -> Iterator[tuple[str, str | None]]:
     }
     for name in newest_versions():
         entry = str(gym.registry[name].entry_point)
+        if entry.startswith(_ELSEWHERE):
+            continue
         yield name, next((needs[place] for place in needs if entry.startswith(place)), None)
 
 

@@ -165,6 +165,6 @@ ADAPTER = Adapter(
     names=_names,
     lacking=_lacking,
     missing=lambda: is_missing("minigrid"),
-    summary="MiniGrid and BabyAI: grid worlds with missions, on the host",
+    summary="grid worlds of MiniGrid and BabyAI, on the host",
     extra="minigrid",
 )
