@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -82,8 +82,6 @@ class AtariEnv(gym.Env[np.ndarray, Any]):
         render_mode: ``rgb_array`` to show people the screen in colours.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
-
     def __init__(self, rom: str, options: AtariOptions, render_mode: str | None = None) -> None:
         import ale_py
         from ale_py import roms
@@ -92,7 +90,7 @@ class AtariEnv(gym.Env[np.ndarray, Any]):
         self._ale = ale_py.ALEInterface()
         self._ale.setFloat("repeat_action_probability", 0.0)
         self._ale.setInt("random_seed", 0)
-        self._ale.loadROM(roms.get_rom_path(rom))
+        self._ale.loadROM(str(roms.get_rom_path(rom)))
         self._options = options
         self._choose_variant()
         self._ale.reset_game()
@@ -110,7 +108,8 @@ class AtariEnv(gym.Env[np.ndarray, Any]):
         self._size = (options.resolution or height, options.resolution or width)
         shape = (*self._size, 1 if options.grayscale else 3)
         self.observation_space = gym.spaces.Box(0, 255, shape, np.uint8)
-        self.metadata = {**self.metadata, "render_fps": FRAMES_PER_SECOND / options.frame_skip}
+        rate = FRAMES_PER_SECOND / options.frame_skip
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": rate}
         self.render_mode = render_mode
         self._noop = ale_py.Action.NOOP
         self._held: Any = self._noop

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -44,13 +44,12 @@ class CrafterEnv(gym.Env[np.ndarray, Any]):
         render_mode: ``rgb_array`` to draw larger pictures for people.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 10}
-
     def __init__(self, rewarded: bool, size: int, render_mode: str | None = None) -> None:
         import crafter
 
-        self._env = crafter.Env(size=(size, size), reward=rewarded, length=None, seed=0)
+        self._env = crafter.Env(size=(size, size), reward=rewarded, length=0, seed=0)
         self._env._world.__class__ = _ordered_world()
+        self.metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
         self.render_mode = render_mode
         self.observation_space = gym.spaces.Box(0, 255, (size, size, 3), np.uint8)
         self.action_space = gym.spaces.Discrete(len(self._env.action_names))

@@ -8,7 +8,7 @@ import importlib
 import math
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -46,7 +46,7 @@ class DmControlOptions(VectorOptions):
 
 
 class ControlSuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
-    """A task of the suite as a Gymnasium environment; an episode follows from the seed of its reset.
+    """A task of the suite as a Gymnasium environment; the seed of a reset decides its episode.
 
     Args:
         domain: Such as ``walker``.
@@ -59,8 +59,6 @@ class ControlSuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
         dt: Simulated seconds of a step.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
-
     def __init__(
         self, domain: str, task: str, options: DmControlOptions, render_mode: str | None = None
     ) -> None:
@@ -70,6 +68,7 @@ class ControlSuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             settings["time_limit"] = float("inf")
         self._env = _suite().load(domain, task, task_kwargs=settings)
         self._id, self._options = f"dm_control/{domain}-{task}", options
+        self.metadata = {"render_modes": ["rgb_array"]}
         self.render_mode = render_mode
         self.dt = float(self._env.control_timestep())
         own = self._env._step_limit
@@ -141,9 +140,9 @@ class ControlSuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
             self._pixels()
         except Exception as error:  # it fails in any way it likes, see the reason
             raise UsageError(
-                f"{self._id} cannot draw pixels here: {type(error).__name__}: {error}. Without a screen, "
-                "MuJoCo draws through EGL (a graphics driver, or Mesa's: apt install libegl1) or "
-                "OSMesa (apt install libosmesa6, MUJOCO_GL=osmesa)"
+                f"{self._id} cannot draw pixels here: {type(error).__name__}: {error}. Without a "
+                "screen MuJoCo draws through EGL (of the graphics driver, or apt install libegl1) "
+                "or OSMesa (apt install libosmesa6), as MUJOCO_GL says"
             ) from error
 
 
@@ -151,7 +150,8 @@ class ControlSuiteEnv(gym.Env[dict[str, np.ndarray], np.ndarray]):
 def _suite() -> Any:
     """The suite, imported so that it works without being able to draw, and draws if it can."""
     choose_opengl()
-    if not has_screen() and "MUJOCO_GL" not in os.environ or not _draws():
+    nothing_to_draw_with = not has_screen() and "MUJOCO_GL" not in os.environ
+    if nothing_to_draw_with or not _draws():
         chosen = os.environ.get("MUJOCO_GL")
         os.environ["MUJOCO_GL"] = "off"
         try:
@@ -175,9 +175,7 @@ def _draws() -> bool:
     return True
 
 
-def make_one(
-    domain: str, task: str, options: DmControlOptions, render: bool
-) -> gym.Env[Any, Any]:
+def make_one(domain: str, task: str, options: DmControlOptions, render: bool) -> gym.Env[Any, Any]:
     """One environment with its time limit."""
     env = ControlSuiteEnv(domain, task, options, "rgb_array" if render else None)
     return limited(env, env.limit)

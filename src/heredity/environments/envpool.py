@@ -52,8 +52,8 @@ class EnvPoolOptions:
     """Options of EnvPool."""
 
     seeding: Literal["pool", "episode"] = "pool"
-    """pool: one pool for all, fastest, but a run cannot be resumed exactly; episode: a pool for each
-    environment, made anew for each episode with its seed, which can."""
+    """pool: one pool for all, fastest, but a run cannot be resumed exactly; episode: a pool for
+    each environment, made anew for each episode with its seed, which can."""
 
     num_threads: int = 0
     """Threads of the pool; 0 for one for each core."""
@@ -218,8 +218,8 @@ def _described(space: gym.Space[Any]) -> Space:
         case gym.spaces.Dict():
             return Dict({name: _described(part) for name, part in space.spaces.items()})
         case gym.spaces.Box() if np.issubdtype(space.dtype, np.floating):
-            limits, most = np.finfo(space.dtype), np.finfo(np.float32).max
-            low = np.where((space.low < -most) | (space.low == limits.tiny), -np.inf, space.low)
+            tiny, most = np.finfo(str(space.dtype)).tiny, np.finfo("float32").max
+            low = np.where((space.low < -most) | (space.low == tiny), -np.inf, space.low)
             high = np.where(space.high > most, np.inf, space.high)
             return Box(space.shape, low.tolist(), high.tolist(), "float32")
         case gym.spaces.Box() if _channels_first(space):

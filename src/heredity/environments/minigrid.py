@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import importlib
 import importlib.util
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -19,12 +20,13 @@ from heredity.environments.contract import Environment
 from heredity.environments.gymnasium import make_gym, make_vector, newest_versions
 from heredity.environments.vectors import VectorOptions, check_positive, limited
 
-WORDS = tuple(
+_ALPHABETICALLY = (
     "a after agent and at avoid ball behind blue box door end fetch find floor from front get go "
     "goal green grey hallway in key lava left matching maze must near next object of on open "
     "opening pick purple put reach red right room rooms square the then to traverse unlock up use "
-    "wall yellow you your".split()
+    "wall yellow you your"
 )
+WORDS = tuple(_ALPHABETICALLY.split())
 """What missions consist of. A word is seen as its place in here, counted from 1; it stays."""
 
 
@@ -129,7 +131,7 @@ def make_one(name: str, options: MiniGridOptions, render: bool) -> gym.Env[Any, 
         case "full-pixels":
             env = wrappers.RGBImgObsWrapper(plain, options.tile_size)
     # BabyAI draws the limit with the mission, and ends by it.
-    return limited(NumbersOnly(env, options.mission_words), plain.max_steps or None)  # pyright: ignore[reportAttributeAccessIssue]
+    return limited(NumbersOnly(env, options.mission_words), plain.max_steps or None)
 
 
 def _make(name: str, num_envs: int, options: MiniGridOptions) -> Environment:
@@ -140,7 +142,7 @@ def _make(name: str, num_envs: int, options: MiniGridOptions) -> Environment:
 
 
 def _registered() -> list[str]:
-    import minigrid  # noqa: F401 - registers its environments with Gymnasium
+    importlib.import_module("minigrid")  # registers its environments with Gymnasium
 
     return newest_versions("minigrid.")
 
