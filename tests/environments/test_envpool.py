@@ -84,7 +84,7 @@ def test_with_one_pool_it_says_that_it_cannot_be_resumed():
     """FrozenLake shows a few cells: it would often show the right one by accident."""
     answer, _ = restored("envpool/FrozenLake-v1")
     assert not answer.exact
-    assert "seeding=episode" in answer.reason and "all episodes were restarted" in answer.reason
+    assert "seeding=episode" in answer.reason
 
 
 def test_an_evaluation_begins_with_the_same_episodes_again():

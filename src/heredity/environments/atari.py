@@ -26,9 +26,7 @@ MAX_FRAMES = 108_000  # half an hour of play at 60 frames a second
 FRAMES_PER_SECOND = 60
 
 _FOR_TWO = {"combat", "joust", "maze_craze", "warlords"}
-_SAME_GAME = (
-    "after the loss of a life the next episode goes on in the same game (terminal_on_life_loss)"
-)
+_SAME_GAME = "with terminal_on_life_loss an episode goes on in the game of the one before"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,8 +28,7 @@ from heredity.spaces import Box, Dict, Space, from_gymnasium
 log = logging.getLogger("heredity")
 
 UNSEEDED = (
-    "EnvPool draws episodes from numbers that run on from one to the next and cannot be saved "
-    "(with the option seeding=episode each has its own)"
+    "the episodes of an EnvPool cannot be led back to; with the option seeding=episode they can"
 )
 _RESERVED = {
     "base_path",

@@ -122,6 +122,9 @@ def _fresh(
     }
     born = LineageEntry("train", policy_hash, None, 0, run_id, arguments)
     memory = Memory(parent=policy_hash, frozen=FrozenProof.of(runner.constants).hashes)
+    if isinstance(environment, HostEnvironment) and environment.unseeded:
+        log.warning("this run cannot be resumed exactly: %s", environment.unseeded)
+        memory.note_exactness([environment.unseeded])
     if isinstance(environment, HostEnvironment) and environment.spec is None:
         log.warning(
             "the environment has no id, so another process can resume this run only when it is "
