@@ -193,6 +193,35 @@ def test_envs(heredity):
     assert told.code == 0 and "probe/constant-reward" in told.out.split()
 
 
+def test_envs_of_an_adapter_with_many_are_told_when_it_is_asked_for(heredity):
+    pytest.importorskip("ale_py")
+    names = [f"atari/{name}" for name in heredity("envs", "--json").json["atari"]["names"]]
+    assert len(names) > 100
+    shown = [word for word in heredity("envs").out.split() if word.startswith("atari/")]
+    assert set(shown) == set(names[: len(shown)]) and len(shown) < 10
+    assert f"and {len(names) - len(shown)} more: heredity envs atari" in heredity("envs").out
+    asked = heredity("envs", "atari")
+    assert sorted(word for word in asked.out.split() if "/" in word) == sorted(names)
+    assert asked.out.startswith("atari ") and "more:" not in asked.out
+
+
+@pytest.mark.parametrize(
+    ("what", "ids"),
+    [
+        ("cartpole", {"gym/CartPole-v1", "gymnax/CartPole-v1"}),
+        ("gymnax/cartp", {"gymnax/CartPole-v1"}),
+        ("gymnax", {"gymnax/CartPole-v1", "gymnax/Pendulum-v1"}),
+    ],
+)
+def test_envs_by_a_part_of_their_id(heredity, what: str, ids: set[str]):
+    told = heredity("envs", what)
+    words = set(told.out.split())
+    assert ids <= words and "gym/Pendulum-v1" not in words
+    rows = heredity("envs", what, "--json").json
+    assert {f"{row['name']}/{name}" for row in rows.values() for name in row["names"]} <= words
+    assert ids <= {f"{row['name']}/{name}" for row in rows.values() for name in row["names"]}
+
+
 @pytest.mark.parametrize("columns", ["1", "0", "7"])
 def test_help_ends_on_a_terminal_of_any_width(columns: str):
     done = subprocess.run(

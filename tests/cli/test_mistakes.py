@@ -96,7 +96,8 @@ OF_EVALUATE = "(known: --env, --episodes, --json, --seed, --stochastic, --trust)
             "(known: --browser, --host, --output, --port, --report)",
         ),
         ("envs --jsn", "unknown option '--jsn': did you mean '--json'? (known: --json)"),
-        ("envs brax", "unexpected 'brax' (known: --json)"),
+        ("envs brax ant", "unexpected 'ant' (known: --json)"),
+        ("envs brax/antt", "unknown environment 'brax/antt': did you mean 'brax/ant'"),
         # What a run keeps for good.
         ("resume X --seed 3", "--seed cannot be changed by a resume: it stays as it was"),
         (

@@ -16,6 +16,7 @@ from heredity.environments.contract import (
 from heredity.environments.episodes import Exactness, SeededEpisodes, episode_seed
 from heredity.environments.registry import (
     AdapterListing,
+    adapter_names,
     check_id,
     find_adapter,
     list_environments,
@@ -39,6 +40,7 @@ __all__ = [
     "Pose",
     "SeededEpisodes",
     "TimeStep",
+    "adapter_names",
     "check_id",
     "episode_seed",
     "find_adapter",

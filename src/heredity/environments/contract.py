@@ -129,6 +129,8 @@ class HostEnvironment(abc.ABC):
         step_seconds: Time of one decision, for playing recordings.
         restarts: How many processes of it died and were started again so far. Each cost the
             episodes that ran there (`TimeStep.lost`), which is what no replay repeats.
+        unseeded: Why an episode does not follow from its seed, so that a run cannot be resumed
+            exactly; empty when it does.
     """
 
     spec: EnvironmentSpec | None = None
@@ -139,13 +141,15 @@ class HostEnvironment(abc.ABC):
     max_episode_steps: int | None = None
     step_seconds: float = 0.05
     restarts: int = 0
+    unseeded: str = ""
 
     @abc.abstractmethod
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Observation:
         """Begin new episodes where `mask`; return the current observation of every environment.
 
         Args:
-            seeds: Shape (num_envs,), integers; the whole randomness of the episode follows from it.
+            seeds: Shape (num_envs,), integers; the whole randomness of the episode follows from it,
+                or `unseeded` says why not.
             mask: Shape (num_envs,), bool; the others go on and keep their observation.
         """
 

@@ -13,7 +13,6 @@ import importlib.util
 import logging
 import math
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -25,6 +24,7 @@ from heredity.common.errors import UnknownNameError, UsageError
 from heredity.environments.adapters import Adapter, see_current_folder
 from heredity.environments.batching import Batch, batch_for
 from heredity.environments.contract import Environment, HostEnvironment, TimeStep
+from heredity.environments.mujoco_setup import choose_opengl, has_screen, log_mujoco_warnings
 from heredity.environments.options import Scalar
 from heredity.environments.stepping import Stepper
 from heredity.environments.worker_process import Maker
@@ -37,8 +37,12 @@ log = logging.getLogger("heredity")
 # are registered when their package is imported, which then brings what they need.
 _NEEDS = {
     "gymnasium.envs.box2d": ("Box2D", "pip install swig 'gymnasium[box2d]'"),
-    "gymnasium.envs.mujoco": ("mujoco", "pip install 'heredity[brax]'"),
+    "gymnasium.envs.mujoco": ("mujoco", "pip install 'heredity[mujoco]'"),
 }
+
+
+# Registered with Gymnasium when an adapter of their own has imported them, and only then.
+_ELSEWHERE = ("ale_py.", "minigrid.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +90,8 @@ def make_gym(name: str, render: bool, max_episode_steps: int | None, kwargs: dic
         _draw_quietly()
     if ":" in name:
         see_current_folder(name.partition(":")[0])
+    if name in gym.registry and _is_mujoco(name) and importlib.util.find_spec("mujoco"):
+        log_mujoco_warnings()
     try:
         return gym.make(
             name,
@@ -105,13 +111,17 @@ def make_gym(name: str, render: bool, max_episode_steps: int | None, kwargs: dic
         raise UsageError(f"gym/{name} did not take env_kwargs={kwargs}: {error}") from None
 
 
+def _is_mujoco(name: str) -> bool:
+    return str(gym.registry[name].entry_point).startswith("gymnasium.envs.mujoco")
+
+
 def _draw_quietly() -> None:
     """Keep SDL, which pygame draws with, from complaining of what pictures do not need."""
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
     # Where there is a display, the same program may open windows on it.
-    headless = not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
-    if sys.platform == "linux" and headless:
+    if not has_screen():
         os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
+    choose_opengl()
 
 
 class GymEnvironment(HostEnvironment):
@@ -299,25 +309,32 @@ def _lacking() -> Mapping[str, Sequence[str]]:
     return lacking
 
 
-def _newest() -> Iterator[tuple[str, str | None]]:
-    """Registered names, the newest version of each, and what they need that is not here.
+def newest_versions(module: str = "") -> list[str]:
+    """Registered names, the newest version of each, whose entry point begins with `module`.
 
     Compatibility shims are no environments.
     """
     newest: dict[tuple[str | None, str], tuple[int, str]] = {}
     for name, spec in gym.registry.items():
-        if spec.name.startswith("GymV"):
+        if spec.name.startswith("GymV") or not str(spec.entry_point).startswith(module):
             continue
         key, version = (spec.namespace, spec.name), spec.version or 0
         if key not in newest or version > newest[key][0]:
             newest[key] = (version, name)
+    return sorted(name for _, name in newest.values())
+
+
+def _newest() -> Iterator[tuple[str, str | None]]:
+    """Registered names, the newest version of each, and what they need that is not here."""
     needs = {
         place: f"{module} is not installed: {remedy}"
         for place, (module, remedy) in _NEEDS.items()
         if importlib.util.find_spec(module) is None
     }
-    for name in sorted(name for _, name in newest.values()):
+    for name in newest_versions():
         entry = str(gym.registry[name].entry_point)
+        if entry.startswith(_ELSEWHERE):
+            continue
         yield name, next((needs[place] for place in needs if entry.startswith(place)), None)
 
 
@@ -357,18 +374,38 @@ def _make(name: str, num_envs: int, options: GymOptions) -> Environment:
             make_gym, name, render, options.max_episode_steps, dict(options.env_kwargs)
         )
 
-    problem = _why_it_cannot_draw(maker) if options.render else ""
-    render = options.render and not problem
-    env: Environment
+    return make_vector(
+        f"gym/{name}", maker, num_envs, options.vectorization, options.render, options.workers
+    )
+
+
+def make_vector(
+    id: str,
+    maker: Callable[[bool], Callable[[], gym.Env[Any, Any]]],
+    num_envs: int,
+    vectorization: str,
+    render: bool,
+    workers: int | None = None,
+) -> GymEnvironment:
+    """A vector of Gymnasium environments, in this process or in one each.
+
+    Args:
+        id: What it is called when it is told that it cannot be drawn.
+        maker: Gives what makes one of them, able to draw or not; it has to survive pickling.
+        num_envs: How many.
+        vectorization: ``sync`` or ``async``.
+        workers: Over how many processes an async one is spread.
+        render: Whether environment 0 draws; where it cannot, that is told and nothing is drawn.
+    """
+    problem = _why_it_cannot_draw(maker) if render else ""
+    render = render and not problem
     makers = [maker(render and index == 0) for index in range(num_envs)]
-    if options.vectorization == "async":
-        env = AsyncEnvironment(makers, options.workers)
-    else:
-        env = SyncEnvironment(makers)
+    in_processes = vectorization == "async"
+    env = AsyncEnvironment(makers, workers) if in_processes else SyncEnvironment(makers)
     if problem:
         # Told only here: what cannot be made without drawing either has failed for another reason.
         log.warning(
-            "gym/%s cannot be drawn here, snapshots will show observations only: %s", name, problem
+            "%s cannot be drawn here, snapshots will show observations only: %s", id, problem
         )
     return env
 

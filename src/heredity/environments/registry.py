@@ -40,9 +40,14 @@ from heredity.environments.wrappers.options import split_by_name
 ENTRY_POINTS = "heredity.environments"
 
 _BUILT_IN = {
+    "atari": "heredity.environments.atari",
     "brax": "heredity.environments.brax",
+    "crafter": "heredity.environments.crafter",
+    "dm_control": "heredity.environments.dm_control",
+    "envpool": "heredity.environments.envpool",
     "gym": "heredity.environments.gymnasium",
     "gymnax": "heredity.environments.gymnax",
+    "minigrid": "heredity.environments.minigrid",
     "playground": "heredity.environments.playground",
     "probe": "heredity.environments.probes",
 }
@@ -205,10 +210,21 @@ def check_id(id: str) -> None:
         _resolve(id)
 
 
-def list_environments() -> tuple[AdapterListing, ...]:
-    """What can be made here, adapter by adapter, in the order of their names."""
+def list_environments(*adapters: str) -> tuple[AdapterListing, ...]:
+    """What can be made here, adapter by adapter, in the order of their names.
+
+    Args:
+        *adapters: Names of those to list; all when there is none. Listing some loads their
+            libraries, which takes a moment.
+
+    Raises:
+        UnknownNameError: when there is no such adapter.
+    """
+    for name in adapters:
+        if name not in adapter_names():
+            raise UnknownNameError("adapter of environments", name, adapter_names())
     rows = []
-    for name in adapter_names():
+    for name in adapters or adapter_names():
         try:
             adapter = load_adapter(name)
         except UsageError as error:

@@ -88,6 +88,10 @@ def fresh_run(plan: Plan) -> Run:
             "given the environment again"
         )
     evaluator = _make_evaluator(plan)
+    environment = plan.environment
+    unseeded = environment.unseeded if isinstance(environment, HostEnvironment) else ""
+    if unseeded:
+        log.warning("this run cannot be resumed exactly: %s", unseeded)
     members = []
     for seat, learner in zip(plan.seats, plan.driver.learners, strict=True):
         policy_hash = content_hash(unflatten(learner.policy_leaves()))
@@ -103,6 +107,8 @@ def fresh_run(plan: Plan) -> Run:
             frozen=FrozenProof.of(learner.constants).hashes,
             together=len(plan.seats),
         )
+        if unseeded:
+            memory.note_exactness([unseeded])
         members.append(_member(plan, seat, learner, Lineage().then(born), memory))
     return _run(plan, evaluator, members, None)
 

@@ -100,6 +100,7 @@ class Memory:
         Args:
             reasons: None of them: it is as exact as before.
         """
+        reasons = [reason for reason in reasons if reason not in self.exactness["reason"]]
         if reasons:
             told = [self.exactness["reason"], *reasons]
             self.exactness = {"exact": False, "reason": "; ".join(r for r in told if r)}

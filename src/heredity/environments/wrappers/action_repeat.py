@@ -92,7 +92,12 @@ class HostActionRepeat(HostWrapper):
                 self.env.reset(np.zeros(self.num_envs, np.int64), ended)
             after = self.env.step(actions)
             reward = np.where(over, step.reward, step.reward + after.reward)
-            kept = choose(over, step._asdict(), after._asdict())
+            never = np.zeros(self.num_envs, bool)
+            first, then = (
+                {**moment._asdict(), "lost": never if moment.lost is None else moment.lost}
+                for moment in (step, after)
+            )
+            kept = choose(over, first, then)
             step = TimeStep(**{**kept, "reward": reward.astype(np.float32)})
         return step
 

@@ -73,6 +73,12 @@ class HostWrapper(HostEnvironment):
         self.action_repeat = env.action_repeat
         self.max_episode_steps = env.max_episode_steps
         self.step_seconds = env.step_seconds
+        self.unseeded = env.unseeded
+
+    @property
+    def restarts(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """How many processes of the environment inside were started again so far."""
+        return self.env.restarts
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Any:
         return self.env.reset(seeds, mask)

@@ -1,0 +1,367 @@
+"""EnvPool: environments written in C++, stepped by a pool of threads.
+
+EnvPool begins the next episode by itself, with the step after the last one. The runner's resets
+come before that step, so what it does by itself never happens, and the last observation is seen.
+"""
+
+from __future__ import annotations
+
+import abc
+import ctypes.util
+import dataclasses
+import functools
+import logging
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from heredity.common.errors import UnknownNameError, UsageError
+from heredity.environments.adapters import Adapter, is_missing
+from heredity.environments.contract import Environment, HostEnvironment, TimeStep
+from heredity.environments.options import Scalar
+from heredity.environments.vectors import check_positive
+from heredity.spaces import Box, Dict, Space, from_gymnasium
+
+log = logging.getLogger("heredity")
+
+UNSEEDED = (
+    "the episodes of an EnvPool cannot be led back to; with the option seeding=episode they can"
+)
+_RESERVED = {
+    "base_path",
+    "batch_size",
+    "env_seed",
+    "gym_reset_return_info",
+    "max_episode_steps",
+    "max_num_players",
+    "num_envs",
+    "num_threads",
+    "reward_threshold",
+    "seed",
+    "thread_affinity_offset",
+}
+_UNLIMITED = 2**30  # EnvPool's way to say never
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvPoolOptions:
+    """Options of EnvPool."""
+
+    seeding: Literal["pool", "episode"] = "pool"
+    """pool: one pool for all, fastest, but a run cannot be resumed exactly; episode: a pool for
+    each environment, made anew for each episode with its seed, which can."""
+
+    num_threads: int = 0
+    """Threads of the pool; 0 for one for each core."""
+
+    render: bool = False
+    """Make environment 0 able to draw pictures of itself."""
+
+    max_episode_steps: int | None = None
+    """Truncate episodes after so many steps; none for the limit that the environment comes with."""
+
+    env_kwargs: dict[str, Scalar] = dataclasses.field(default_factory=dict)
+    """Settings of EnvPool for this environment, such as frame_skip or stack_num."""
+
+    def __post_init__(self) -> None:
+        if self.max_episode_steps is not None:
+            check_positive("max_episode_steps", self.max_episode_steps)
+        if self.num_threads < 0:
+            raise UsageError(f"num_threads={self.num_threads}: a whole number >= 0 was expected")
+        taken = sorted(_RESERVED & set(self.env_kwargs))
+        if taken:
+            raise UsageError(f"env_kwargs may not hold {', '.join(taken)}: they are set here")
+
+
+class EnvPoolEnvironment(HostEnvironment):
+    """What both ways of seeding share.
+
+    Args:
+        make_pool: Makes a pool of environments with these seeds.
+        spec: EnvPool's description of the environment.
+        num_envs: How many.
+        draws: Whether environment 0 draws.
+    """
+
+    def __init__(
+        self, make_pool: Callable[[list[int]], Any], spec: Any, num_envs: int, draws: bool
+    ) -> None:
+        self.num_envs = num_envs
+        with _quiet():
+            self._space = spec.observation_space
+            self.observation_space = _described(self._space)
+            self.action_space = from_gymnasium(spec.action_space)
+        steps = spec.config.max_episode_steps
+        self.max_episode_steps = int(steps) if 0 < steps < _UNLIMITED else None
+        self._make_pool = make_pool
+        self._draws = draws
+        self._observation: Any = None
+
+    def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Any:
+        chosen = np.flatnonzero(mask)
+        if len(chosen):
+            begun = self._begin(np.asarray(seeds), chosen)
+            if len(chosen) == self.num_envs:
+                self._observation = begun
+            else:
+                self._observation = _placed(self._observation, chosen, begun)
+        return self._observation
+
+    @abc.abstractmethod
+    def _begin(self, seeds: np.ndarray, chosen: np.ndarray) -> Any:
+        """Begin episodes in the chosen environments; their observations."""
+
+    def _timestep(
+        self, observation: Any, reward: Any, terminated: np.ndarray, truncated: np.ndarray
+    ) -> TimeStep:
+        self._observation = _read(self._space, observation)
+        reward = np.array(reward, np.float32)
+        # Copies: EnvPool hands out its own memory.
+        over, cut = np.array(terminated, bool), np.array(truncated, bool)
+        return TimeStep(self._observation, reward, over, cut & ~over, {})
+
+
+class SharedPool(EnvPoolEnvironment):
+    """One pool for all environments, whose episodes do not follow from their seeds.
+
+    The seeds of the first reset are those of the pool. It is made anew where all environments
+    begin and not because all have ended, so that an evaluation begins with the same episodes
+    however often it is repeated.
+    """
+
+    unseeded = UNSEEDED
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._pool: Any = None
+        self._ended = np.zeros(self.num_envs, bool)
+        self._first: list[int] = []
+
+    def _begin(self, seeds: np.ndarray, chosen: np.ndarray) -> Any:
+        if len(chosen) == self.num_envs:
+            first = seeds.tolist()
+            if self._pool is None or not self._ended.all() or first == self._first:
+                self.close()
+                self._pool, self._first = self._make_pool(first), first
+        elif self._pool is None:
+            raise UsageError("the first reset has to begin an episode in every environment")
+        self._ended[chosen] = False
+        observation, info = self._pool.reset(chosen.astype(np.int32))
+        if not np.array_equal(info["env_id"], chosen):
+            raise RuntimeError(f"EnvPool reset {info['env_id']} instead of {chosen}")
+        return _read(self._space, observation)
+
+    def step(self, actions: np.ndarray) -> TimeStep:
+        observation, reward, terminated, truncated, _ = self._pool.step(np.asarray(actions))
+        result = self._timestep(observation, reward, terminated, truncated)
+        self._ended = result.terminated | result.truncated
+        return result
+
+    def render(self) -> np.ndarray | None:
+        return np.array(self._pool.render()[0]) if self._draws else None
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
+
+
+class SeparatePools(EnvPoolEnvironment):
+    """A pool for each environment, made anew for each episode with its seed."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._pools: list[Any] = [None] * self.num_envs
+
+    def _begin(self, seeds: np.ndarray, chosen: np.ndarray) -> Any:
+        begun = []
+        for index in chosen.tolist():
+            if self._pools[index] is not None:
+                self._pools[index].close()
+            self._pools[index] = self._make_pool([int(seeds[index])])
+            begun.append(self._pools[index].reset()[0])
+        return _read(self._space, _joined(begun))
+
+    def step(self, actions: np.ndarray) -> TimeStep:
+        actions = np.asarray(actions)
+        # All are told before any is waited for: each has a thread of its own.
+        for index, pool in enumerate(self._pools):
+            pool.send(actions[index : index + 1])
+        each = [pool.recv() for pool in self._pools]
+        observations, rewards, terminated, truncated, _ = zip(*each, strict=True)
+        return self._timestep(
+            _joined(observations),
+            *(np.concatenate(part) for part in (rewards, terminated, truncated)),
+        )
+
+    def render(self) -> np.ndarray | None:
+        return np.array(self._pools[0].render()[0]) if self._draws else None
+
+    def close(self) -> None:
+        for pool in self._pools:
+            if pool is not None:
+                pool.close()
+        self._pools = [None] * self.num_envs
+
+
+def _described(space: gym.Space[Any]) -> Space:
+    """The space of observations as they are given here.
+
+    EnvPool means "no bound" by the least positive number and the largest one of float64, and what
+    is seen may be negative all the same.
+    """
+    match space:
+        case gym.spaces.Dict():
+            return Dict({name: _described(part) for name, part in space.spaces.items()})
+        case gym.spaces.Box() if np.issubdtype(space.dtype, np.floating):
+            tiny, most = np.finfo(str(space.dtype)).tiny, np.finfo("float32").max
+            low = np.where((space.low < -most) | (space.low == tiny), -np.inf, space.low)
+            high = np.where(space.high > most, np.inf, space.high)
+            return Box(space.shape, low.tolist(), high.tolist(), "float32")
+        case gym.spaces.Box() if _channels_first(space):
+            channels, height, width = space.shape
+            return Box((height, width, channels), 0, 255, "uint8")
+    return from_gymnasium(space)
+
+
+def _channels_first(space: gym.spaces.Box) -> bool:
+    """Whether it is a picture (C, H, W), as Atari's are: pictures here are (H, W, C)."""
+    shape = space.shape
+    return space.dtype == np.uint8 and len(shape) == 3 and shape[0] < min(shape[1:])
+
+
+def _read(space: gym.Space[Any], observation: Any) -> Any:
+    """An own copy of what EnvPool shows, as `_described` says: it hands out its own memory."""
+    match space:
+        case gym.spaces.Dict():
+            return {name: _read(part, observation[name]) for name, part in space.spaces.items()}
+        case gym.spaces.Box() if np.issubdtype(space.dtype, np.floating):
+            return np.array(observation, np.float32)
+        case gym.spaces.Box() if _channels_first(space):
+            return np.ascontiguousarray(np.moveaxis(observation, 1, -1))
+        case gym.spaces.Box():
+            return np.array(observation)
+        case gym.spaces.Discrete():
+            return np.array(observation, np.int32).reshape(len(observation))
+    return np.array(observation, np.int32).reshape(len(observation), -1)
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Observations of one environment each as one batch."""
+    if isinstance(parts[0], Mapping):
+        return {name: _joined([part[name] for part in parts]) for name in parts[0]}
+    return np.concatenate(parts)
+
+
+def _placed(whole: Any, chosen: np.ndarray, part: Any) -> Any:
+    """A copy of a batch with other observations of the chosen environments."""
+    if isinstance(whole, Mapping):
+        return {name: _placed(whole[name], chosen, part[name]) for name in whole}
+    whole = whole.copy()
+    whole[chosen] = part
+    return whole
+
+
+def _quiet() -> warnings.catch_warnings:
+    """Where spaces are made: Gymnasium warns that bounds in float64 become float32."""
+    return warnings.catch_warnings(action="ignore", category=UserWarning)
+
+
+def _make(name: str, num_envs: int, options: EnvPoolOptions) -> Environment:
+    id = f"envpool/{name}"
+    settings = dict(options.env_kwargs)
+    if options.max_episode_steps is not None:
+        settings["max_episode_steps"] = options.max_episode_steps
+    spec = _spec(id, name, settings)
+    if spec.config.max_num_players != 1:
+        raise UsageError(f"{id} is a game for several players, which cannot be trained here")
+    with _quiet():
+        if not isinstance(spec.action_space, gym.spaces.Box | gym.spaces.Discrete):
+            raise UsageError(f"{id} takes actions {spec.action_space}, which cannot be given here")
+
+    separate = options.seeding == "episode"
+    settings["num_threads"] = 1 if separate else options.num_threads
+
+    def make_pool(draws: bool, seeds: list[int]) -> Any:
+        drawing = {"render_mode": "rgb_array"} if draws else {}
+        with _quiet():
+            pool = _library().make_gymnasium(
+                name, num_envs=len(seeds), seed=seeds, **settings, **drawing
+            )
+            _ = pool.observation_space  # made when it is first asked for, with the warnings
+        return pool
+
+    draws = options.render
+    if draws:
+        problem = _why_it_cannot_draw(functools.partial(make_pool, True))
+        if problem:
+            draws = False
+            log.warning(
+                "%s cannot be drawn here, snapshots will show observations only: %s", id, problem
+            )
+    kind = SeparatePools if separate else SharedPool
+    return kind(functools.partial(make_pool, draws), spec, num_envs, draws)
+
+
+def _spec(id: str, name: str, settings: Mapping[str, Any]) -> Any:
+    """EnvPool's description; it also says whether the settings are right."""
+    try:
+        known = set(_library().make_spec(name).config._fields) - _RESERVED
+    except Exception as error:  # missing libraries and files, told in many ways
+        raise UsageError(f"{id} cannot be made here: {type(error).__name__}: {error}") from error
+    for setting in settings:
+        if setting != "max_episode_steps" and setting not in known:
+            raise UnknownNameError(f"setting of {id} in env_kwargs", setting, sorted(known))
+    try:
+        return _library().make_spec(name, **settings)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise UsageError(f"{id} did not take env_kwargs={dict(settings)}: {error}") from error
+
+
+def _why_it_cannot_draw(make_pool: Callable[[list[int]], Any]) -> str:
+    """Try it on a pool that is thrown away; empty when there is a picture."""
+    try:
+        pool = make_pool([0])
+        try:
+            pool.reset()
+            pool.render()
+        finally:
+            pool.close()
+    except Exception as error:  # a missing driver shows in any way it likes
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _library() -> Any:
+    import envpool
+
+    return envpool
+
+
+@functools.cache
+def _by_need() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """What can be made here, and the others by what they need."""
+    registered = _library().registration.registry.specs
+    games = {name for name, (module, *_) in registered.items() if module == "envpool.procgen"}
+    if ctypes.util.find_library("Qt5Gui"):
+        games = set()
+    lacking = {
+        "Procgen's games need Qt 5: apt install libqt5gui5": tuple(sorted(games)),
+    }
+    return tuple(sorted(set(registered) - games)), lacking if games else {}
+
+
+ADAPTER = Adapter(
+    name="envpool",
+    options=EnvPoolOptions,
+    make=_make,
+    names=lambda: _by_need()[0],
+    lacking=lambda: _by_need()[1],
+    missing=lambda: is_missing("envpool"),
+    summary="environments in C++ on threads of their own, on the host",
+    extra="envpool",
+    default_num_envs=8,
+)
