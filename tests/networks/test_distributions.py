@@ -277,3 +277,35 @@ def test_what_does_not_fit_is_refused():
         Normal(Box((2, 2), -1.0, 1.0))
     with pytest.raises(UsageError, match="float Box"):
         Normal(Box((2,), 0, 4, dtype="int32"))
+
+
+# --- in numpy -------------------------------------------------------------------------------------
+
+BATCH = 200_000
+IN_NUMPY = {
+    "categorical": (Discrete(3, start=2), DistributionSpec("categorical")),
+    "multi_categorical": (MultiDiscrete((2, 3)), DistributionSpec("multi_categorical")),
+    "normal": (Box((2,), -1.0, 2.0), DistributionSpec("normal", 0.7)),
+    "tanh_normal": (Box((2,), -1.0, 2.0), DistributionSpec("tanh_normal")),
+}
+
+
+@pytest.mark.parametrize("kind", IN_NUMPY)
+def test_draws_in_numpy_are_distributed_as_the_compiled_ones(kind: str, key: jax.Array):
+    space, spec = IN_NUMPY[kind]
+    family = build_distribution(spec, space)
+    outputs = np.random.default_rng(0).normal(size=family.output_size).astype(np.float32)
+    free = jax.tree.map(np.asarray, family.init())
+    one = family.parameters(free, outputs)
+    parameters = jnp.broadcast_to(one, (BATCH, *one.shape))
+    compiled = np.asarray(family.sample(parameters, key))
+    noise = np.asarray(family.noise(jax.random.key(1), (BATCH,)))
+    drawn = family.draw_in_numpy(free, np.broadcast_to(outputs, (BATCH, len(outputs))), noise)
+    assert drawn.shape == compiled.shape and drawn.dtype == compiled.dtype
+    # The probability (density) of both on average, which knows every part of the distribution.
+    logs = [np.asarray(family.log_prob(parameters, raw)) for raw in (drawn, compiled)]
+    np.testing.assert_allclose(logs[0].mean(), logs[1].mean(), atol=0.01)
+    np.testing.assert_allclose(drawn.mean(axis=0), compiled.mean(axis=0), atol=0.02)
+    np.testing.assert_allclose(
+        family.to_action_in_numpy(drawn), family.to_action(drawn), rtol=1e-5, atol=1e-6
+    )

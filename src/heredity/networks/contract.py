@@ -113,20 +113,21 @@ class Network(abc.ABC):
         output, carry, _ = self.apply(params, observation, carry, is_first=is_first, key=key)
         return output, carry
 
-    def in_numpy(self, params: Params) -> NumpyFunction | None:
-        """`apply` for one observation at a time, in numpy; None where nobody wrote it.
+    def in_numpy(self, params: Params, *, batched: bool = False) -> NumpyFunction | None:
+        """`apply` for few observations at a time, in numpy; None where nobody wrote it.
 
-        For one observation, handing a compiled program its arguments takes longer than a small
+        For few observations, handing a compiled program its arguments takes longer than a small
         network does. Equal to `apply` up to rounding.
 
         Args:
             params: What `init` gives, as numpy arrays. Kept, not copied.
+            batched: Whether observations come with a leading axis (B,).
 
         Returns:
-            From one observation (no batch axes) to outputs ``(output_size,)``, or to None where
-            only `apply` can tell.
+            From one observation to outputs ``(output_size,)``, or from a batch to
+            ``(B, output_size)``; or to None where only `apply` can tell.
         """
-        del params
+        del params, batched
         return None
 
     @abc.abstractmethod

@@ -69,12 +69,32 @@ class Distribution(abc.ABC):
     def to_action(self, raw_action: jax.Array) -> jax.Array:
         """What the environment receives."""
 
+    # --- in numpy, where a compiled program would take longer to call than to run -----------------
+
     @abc.abstractmethod
     def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
         """``to_action(mode(parameters))`` for the outputs ``(O,)`` of one observation, in numpy.
 
         Free parameters spread the draws; none of ours moves the most likely action.
         """
+
+    @abc.abstractmethod
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """All chance that `draw_in_numpy` needs for actions of the given shape, ``(*shape, N)``."""
+
+    @abc.abstractmethod
+    def draw_in_numpy(self, free: Params, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Raw actions, distributed as those of `sample`.
+
+        Args:
+            free: Free parameters, as numpy arrays.
+            outputs: Of the network, ``(B, O)``.
+            noise: Part of what `noise` gave, ``(B, N)``.
+        """
+
+    @abc.abstractmethod
+    def to_action_in_numpy(self, raw_action: np.ndarray) -> np.ndarray:
+        """`to_action`."""
 
 
 class Categorical(Distribution):
@@ -108,6 +128,16 @@ class Categorical(Distribution):
 
     def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
         return outputs.argmax() + self._start
+
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jax.random.gumbel(key, (*shape, self.output_size))
+
+    def draw_in_numpy(self, free: Params, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        del free
+        return (outputs + noise).argmax(axis=-1).astype(np.int32)
+
+    def to_action_in_numpy(self, raw_action: np.ndarray) -> np.ndarray:
+        return raw_action + self._start
 
 
 class MultiCategorical(Distribution):
@@ -150,6 +180,17 @@ class MultiCategorical(Distribution):
         parts = np.split(outputs, self._ends)
         return np.array([logits.argmax() for logits in parts], np.int32)
 
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jax.random.gumbel(key, (*shape, self.output_size))
+
+    def draw_in_numpy(self, free: Params, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        del free
+        parts = np.split(outputs + noise, self._ends, axis=-1)
+        return np.stack([part.argmax(axis=-1) for part in parts], axis=-1).astype(np.int32)
+
+    def to_action_in_numpy(self, raw_action: np.ndarray) -> np.ndarray:
+        return raw_action
+
 
 def _normal_log_prob(mean: jax.Array, log_std: jax.Array, value: jax.Array) -> jax.Array:
     scaled = (value - mean) * jnp.exp(-log_std)
@@ -179,6 +220,9 @@ class _Continuous(Distribution):
 
     def mode(self, parameters: jax.Array) -> jax.Array:
         return self._mean_and_log_std(parameters)[0]
+
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jax.random.normal(key, (*shape, self.action_size))
 
     def _bounds(self, raw_action: jax.Array) -> tuple[jax.Array, jax.Array]:
         shape = raw_action.shape
@@ -229,7 +273,13 @@ class Normal(_Continuous):
         return jnp.clip(raw_action, *self._bounds(raw_action))
 
     def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
-        return np.minimum(np.maximum(outputs, self._low), self._high)
+        return self.to_action_in_numpy(outputs)
+
+    def draw_in_numpy(self, free: Params, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        return outputs + np.exp(free["log_std"]) * noise
+
+    def to_action_in_numpy(self, raw_action: np.ndarray) -> np.ndarray:
+        return np.minimum(np.maximum(raw_action, self._low), self._high)
 
 
 class TanhNormal(_Continuous):
@@ -272,9 +322,17 @@ class TanhNormal(_Continuous):
         return jnp.clip(stretched, low, high)  # rounding may end one digit past a bound
 
     def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
+        return self.to_action_in_numpy(outputs[: self.action_size])
+
+    def draw_in_numpy(self, free: Params, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        del free
+        mean, raw_scale = outputs[..., : self.action_size], outputs[..., self.action_size :]
+        scale = np.logaddexp(raw_scale, np.float32(0)) + np.float32(_MINIMUM_SCALE)
+        return mean + scale * noise
+
+    def to_action_in_numpy(self, raw_action: np.ndarray) -> np.ndarray:
         low, high = self._low, self._high
-        squashed = np.tanh(outputs[: self.action_size])
-        stretched = low + np.float32(0.5) * (high - low) * (squashed + np.float32(1))
+        stretched = low + np.float32(0.5) * (high - low) * (np.tanh(raw_action) + np.float32(1))
         return np.minimum(np.maximum(stretched, low), high)
 
 

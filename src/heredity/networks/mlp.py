@@ -105,10 +105,10 @@ class Mlp(Network):
         output, tapped = applied
         return output, carry, chosen_taps(tapped, taps)
 
-    def in_numpy(self, params: Params) -> NumpyFunction | None:
+    def in_numpy(self, params: Params, *, batched: bool = False) -> NumpyFunction | None:
         if self._options.dtype != "float32":
             return None
-        seen_by = features_in_numpy(self._space)
+        seen_by = features_in_numpy(self._space, batched=batched)
         activation = NUMPY_ACTIVATIONS[self._options.activation]
         layers = [
             (params[name]["kernel"], params[name]["bias"], name != "output") for name in self._sizes
@@ -117,7 +117,7 @@ class Mlp(Network):
         def function(seen: Any) -> np.ndarray | None:
             x = seen_by(seen)
             # Beyond 1e19 sums may overflow, and their order decides what comes of it.
-            if not math.isfinite(x.dot(x)):
+            if not math.isfinite(np.vdot(x, x)):
                 return None
             for kernel, bias, is_hidden in layers:
                 x = x.dot(kernel)

@@ -146,8 +146,12 @@ def features(space: Space, observation: Any) -> jax.Array:
     return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
 
 
-def features_in_numpy(space: Space) -> Callable[[Any], np.ndarray]:
-    """`features` for one observation at a time, in numpy.
+def features_in_numpy(space: Space, *, batched: bool = False) -> Callable[[Any], np.ndarray]:
+    """`features` in numpy, for one observation at a time or for a batch.
+
+    Args:
+        space: Of one observation.
+        batched: Whether observations come with a leading axis (B,).
 
     Example:
         >>> features_in_numpy(Dict({"goal": Discrete(3), "state": Box((2,))}))(
@@ -156,19 +160,23 @@ def features_in_numpy(space: Space) -> Callable[[Any], np.ndarray]:
         array([0., 1., 0., 1., 1.], dtype=float32)
     """
     if isinstance(space, Box):
-        return lambda array: array.reshape(-1).astype(np.float32, copy=False)
+        size = feature_size(space)
+        shape = (-1, size) if batched else (-1,)
+        return lambda array: np.reshape(array, shape).astype(np.float32, copy=False)
     leaves = leaf_spaces(space)
 
     def function(observation: Any) -> np.ndarray:
         parts = []
-        for path, array in leaf_observations(space, observation).items():
+        for path, value in leaf_observations(space, observation).items():
+            array = np.asarray(value)
             match leaves[path]:
                 case Box():
-                    parts.append(np.reshape(array, -1))
+                    parts.append(array.reshape((len(array), -1) if batched else -1))
                 case Discrete() as leaf:
-                    parts.append(np.arange(leaf.start, leaf.start + leaf.size) == array)
+                    choices = np.arange(leaf.start, leaf.start + leaf.size)
+                    parts.append(choices == array[..., None])
                 case MultiDiscrete() as leaf:
-                    parts += [np.arange(n) == one for n, one in zip(leaf.nvec, array, strict=True)]
-        return np.concatenate(parts, dtype=np.float32, casting="unsafe")
+                    parts += [np.arange(n) == array[..., i, None] for i, n in enumerate(leaf.nvec)]
+        return np.concatenate(parts, axis=-1, dtype=np.float32, casting="unsafe")
 
     return function

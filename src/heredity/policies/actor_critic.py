@@ -128,6 +128,22 @@ class ActorCritic:
     ) -> tuple[jax.Array, Carry]:
         """Parameters of the distribution over actions, ``(..., P)``, and the new carry.
 
+        See `outputs` for the arguments.
+        """
+        outputs, carry = self.outputs(params, seen, carry, is_first=is_first, key=key)
+        return self.family.parameters(params["actor"], outputs), carry
+
+    def outputs(
+        self,
+        params: Params,
+        seen: Any,
+        carry: Carry = (),
+        *,
+        is_first: jax.Array | None = None,
+        key: jax.Array | None = None,
+    ) -> tuple[jax.Array, Carry]:
+        """What the actor puts out, ``(..., O)``, and the new carry.
+
         Args:
             params: All weights.
             seen: What `preprocess` gave.
@@ -139,7 +155,7 @@ class ActorCritic:
         outputs, carry = self._apply("actor", params, read, carry, is_first, key)
         if "critic" in carry:
             _, carry = self._apply("critic", params, read, carry, is_first)
-        return self.family.parameters(params["actor"], outputs), carry
+        return outputs, carry
 
     def value(
         self,
@@ -200,13 +216,14 @@ class ActorCritic:
 
     # --- numpy ------------------------------------------------------------------------------------
 
-    def mode_in_numpy(self, params: Params) -> NumpyFunction | None:
-        """From one observation to the most likely action, in numpy; None where it is not written.
+    def outputs_in_numpy(self, params: Params, *, batched: bool = False) -> NumpyFunction | None:
+        """From observations to the actor's outputs, in numpy; None where it is not written.
 
         The function gives None where sums could overflow: there the compiled one decides.
 
         Args:
             params: All weights, as numpy arrays.
+            batched: Whether observations come with a leading axis (B,).
         """
         steps: list[Any] = []
         if self.spec.normalize_observations:
@@ -214,17 +231,30 @@ class ActorCritic:
             steps.append(normalizer_in_numpy(self.spec.acting_space, statistics, clip))
         for name in ("trunk", "actor"):
             if name in self._networks:
-                steps.append(self._networks[name].in_numpy(params.get(name, {})))
-        if None in steps:
+                part = params.get(name, {})
+                steps.append(self._networks[name].in_numpy(part, batched=batched))
+        if None in steps or self.has_memory:
             return None
 
-        def mode(observation: Any) -> Any:
+        def outputs(observation: Any) -> Any:
             found = observation
             for step in steps:
                 found = step(found)
                 if found is None:
                     return None
-            return self.family.mode_in_numpy(found)
+            return found
+
+        return outputs
+
+    def mode_in_numpy(self, params: Params) -> NumpyFunction | None:
+        """From one observation to the most likely action; see `outputs_in_numpy`."""
+        outputs = self.outputs_in_numpy(params)
+        if outputs is None:
+            return None
+
+        def mode(observation: Any) -> Any:
+            found = outputs(observation)
+            return None if found is None else self.family.mode_in_numpy(found)
 
         return mode
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
 from heredity.environments import Exactness, HostEnvironment, SeededEpisodes
+from heredity.training.host_acting import HostActor
 from heredity.training.metrics import LAST_VALUES
 from heredity.training.runner_base import BaseRunner, means
 from heredity.weights import Params, merge
@@ -30,9 +31,8 @@ class HostRunner(BaseRunner):
     def __init__(self, algorithm: PPO, environment: HostEnvironment, seed: int) -> None:
         super().__init__(algorithm)
         self._environment = environment
-        self._act = jax.jit(self._act_step)
+        self._actor = HostActor(algorithm)
         self._value = jax.jit(lambda parts, *seen: algorithm.value(merge(*parts), *seen))
-        self._action_key = jax.jit(lambda state: jax.random.key_data(state.key("action")))
         self._learn = jax.jit(self._learn_step, donate_argnums=1)
         self.begin(seed)
 
@@ -50,21 +50,6 @@ class HostRunner(BaseRunner):
     def restarts(self) -> int:
         """How often a process of the environment was started again."""
         return self._environment.restarts
-
-    def _act_step(
-        self,
-        parts: tuple[Params, ...],
-        observation: Any,
-        key: jax.Array,
-        t: jax.Array,
-        carry: Any,
-        is_first: Any,
-    ) -> tuple[jax.Array, jax.Array, Any]:
-        key = jax.random.fold_in(jax.random.wrap_key_data(key), t)
-        action, (raw_action, _, _), carry = self.algorithm.act(
-            merge(*parts), observation, key, carry, is_first
-        )
-        return action, raw_action, carry
 
     def _learn_step(
         self, constants: Params, state: PPOState, rollout: Rollout
@@ -101,14 +86,18 @@ class HostRunner(BaseRunner):
     def _collect(self) -> tuple[Rollout, dict[str, float]]:
         num_steps, num_envs = self.algorithm.config.num_steps, self.algorithm.config.num_envs
         parts = (self.constants, self.state.params, self.state.statistics)
-        key = self._action_key(self.state)
-        observations, raw_actions = [], []
+        self._actor.begin(parts, self.state)
+        raw_actions = []
         rewards = np.zeros((num_steps, num_envs), np.float32)
         terminated = np.zeros((num_steps, num_envs), bool)
         truncated = np.zeros((num_steps, num_envs), bool)
         final_values = np.zeros((num_steps, num_envs), np.float32)
         counted = {"episodes": 0.0, "episode_returns": 0.0, "episode_lengths": 0.0}
         observation = self._observation
+        # Filled step by step: an environment may show the next observation in the same array.
+        observations = jax.tree.map(
+            lambda leaf: np.empty((num_steps, *np.shape(leaf)), np.asarray(leaf).dtype), observation
+        )
         has_memory = self.algorithm.functions.has_memory
         carry, is_first = self.state.experience, None
         length = self.algorithm.config.sequence_length or num_steps
@@ -119,13 +108,10 @@ class HostRunner(BaseRunner):
                 firsts.append(is_first)
                 if t % length == 0:
                     carries.append(carry)
-            action, raw_action, carry = self._act(
-                parts, observation, key, np.uint32(t), carry, is_first
-            )
-            # A copy: an environment may show the next observation in the same array.
-            observations.append(jax.tree.map(np.array, observation))
-            raw_actions.append(np.asarray(raw_action))
-            result = self._episodes.step(np.asarray(action))
+            _put(observations, t, observation)
+            action, raw_action, carry = self._actor.act(t, observation, carry, is_first)
+            raw_actions.append(raw_action)
+            result = self._episodes.step(action)
             rewards[t], terminated[t], truncated[t] = (
                 result.reward,
                 result.terminated,
@@ -145,7 +131,7 @@ class HostRunner(BaseRunner):
         self._observation = observation
         described_by_learn = np.zeros(0, np.float32)
         fields = (
-            jax.tree.map(lambda *steps: np.stack(steps), *observations),
+            observations,
             np.stack(raw_actions),
             described_by_learn,
             described_by_learn,
@@ -183,3 +169,12 @@ class HostRunner(BaseRunner):
         )
         self._observation = self._episodes.observation
         return exactness
+
+
+def _put(filled: Any, t: int, moment: Any) -> None:
+    """Put one moment into arrays of many, dicts of them part by part."""
+    if isinstance(filled, dict):
+        for name, part in filled.items():
+            _put(part, t, moment[name])
+    else:
+        filled[t] = moment
