@@ -45,9 +45,20 @@ class Distribution(abc.ABC):
         del free
         return outputs
 
-    @abc.abstractmethod
     def sample(self, parameters: jax.Array, key: jax.Array) -> jax.Array:
         """A raw action for each of ``(...,)``."""
+        return self.draw(parameters, self.noise(key, parameters.shape[:-1]))
+
+    @abc.abstractmethod
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """All chance that actions of the given shape need, ``(*shape, N)``.
+
+        To be drawn for many steps at once: one large draw costs less than many small ones.
+        """
+
+    @abc.abstractmethod
+    def draw(self, parameters: jax.Array, noise: jax.Array) -> jax.Array:
+        """The raw actions ``(...,)`` that follow from `noise`, ``(..., N)``."""
 
     @abc.abstractmethod
     def mode(self, parameters: jax.Array) -> jax.Array:
@@ -79,12 +90,8 @@ class Distribution(abc.ABC):
         """
 
     @abc.abstractmethod
-    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """All chance that `draw_in_numpy` needs for actions of the given shape, ``(*shape, N)``."""
-
-    @abc.abstractmethod
     def draw_in_numpy(self, free: Params, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        """Raw actions, distributed as those of `sample`.
+        """`draw`, for the outputs of a network.
 
         Args:
             free: Free parameters, as numpy arrays.
@@ -104,8 +111,12 @@ class Categorical(Distribution):
         self.output_size = space.size
         self._start = space.start
 
-    def sample(self, parameters: jax.Array, key: jax.Array) -> jax.Array:
-        return jax.random.categorical(key, parameters)
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jax.random.gumbel(key, (*shape, self.output_size))
+
+    def draw(self, parameters: jax.Array, noise: jax.Array) -> jax.Array:
+        # The largest of logits with Gumbel noise is distributed as their softmax.
+        return jnp.argmax(parameters + noise, axis=-1).astype(jnp.int32)
 
     def mode(self, parameters: jax.Array) -> jax.Array:
         return jnp.argmax(parameters, axis=-1).astype(jnp.int32)
@@ -129,9 +140,6 @@ class Categorical(Distribution):
     def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
         return outputs.argmax() + self._start
 
-    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return jax.random.gumbel(key, (*shape, self.output_size))
-
     def draw_in_numpy(self, free: Params, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         del free
         return (outputs + noise).argmax(axis=-1).astype(np.int32)
@@ -151,10 +159,12 @@ class MultiCategorical(Distribution):
     def _split(self, parameters: jax.Array) -> list[jax.Array]:
         return jnp.split(parameters, self._ends, axis=-1)
 
-    def sample(self, parameters: jax.Array, key: jax.Array) -> jax.Array:
-        keys = jax.random.split(key, len(self._parts))
-        pairs = zip(self._parts, self._split(parameters), keys, strict=True)
-        return jnp.stack([part.sample(logits, k) for part, logits, k in pairs], axis=-1)
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jax.random.gumbel(key, (*shape, self.output_size))
+
+    def draw(self, parameters: jax.Array, noise: jax.Array) -> jax.Array:
+        pairs = zip(self._parts, self._split(parameters), self._split(noise), strict=True)
+        return jnp.stack([part.draw(logits, chance) for part, logits, chance in pairs], axis=-1)
 
     def mode(self, parameters: jax.Array) -> jax.Array:
         pairs = zip(self._parts, self._split(parameters), strict=True)
@@ -179,9 +189,6 @@ class MultiCategorical(Distribution):
     def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
         parts = np.split(outputs, self._ends)
         return np.array([logits.argmax() for logits in parts], np.int32)
-
-    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return jax.random.gumbel(key, (*shape, self.output_size))
 
     def draw_in_numpy(self, free: Params, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         del free
@@ -214,15 +221,15 @@ class _Continuous(Distribution):
     @abc.abstractmethod
     def _mean_and_log_std(self, parameters: jax.Array) -> tuple[jax.Array, jax.Array]: ...
 
-    def sample(self, parameters: jax.Array, key: jax.Array) -> jax.Array:
+    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        return jax.random.normal(key, (*shape, self.action_size))
+
+    def draw(self, parameters: jax.Array, noise: jax.Array) -> jax.Array:
         mean, log_std = self._mean_and_log_std(parameters)
-        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype)
+        return mean + jnp.exp(log_std) * noise
 
     def mode(self, parameters: jax.Array) -> jax.Array:
         return self._mean_and_log_std(parameters)[0]
-
-    def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        return jax.random.normal(key, (*shape, self.action_size))
 
     def _bounds(self, raw_action: jax.Array) -> tuple[jax.Array, jax.Array]:
         shape = raw_action.shape

@@ -37,7 +37,7 @@ class DeviceRunner(BaseRunner):
 
     def begin(self, seed: int) -> None:
         """Start anew from fresh weights; nothing is compiled again."""
-        self.constants, state = self.algorithm.init(seed)
+        self.constants, state = self._init(np.uint32(seed))
         self._seed = np.uint32(seed)
         # Only their shapes: a resume never needs the first states of the environments.
         self.state = dataclasses.replace(state, experience=jax.eval_shape(self._first, self._seed))

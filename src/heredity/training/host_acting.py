@@ -25,9 +25,7 @@ class HostActor:
 
     def __init__(self, algorithm: PPO) -> None:
         self._functions = algorithm.functions
-        config, family = algorithm.config, algorithm.functions.family
-        shape = (config.num_steps, config.num_envs)
-        self._noise = jax.jit(lambda state: family.noise(state.key("action"), shape))
+        self._noise = jax.jit(algorithm.noise)
         self._outputs = jax.jit(self._compiled_outputs)
 
     def _compiled_outputs(

@@ -38,7 +38,7 @@ class HostRunner(BaseRunner):
 
     def begin(self, seed: int) -> None:
         """Start anew from fresh weights; nothing is compiled again."""
-        self.constants, state = self.algorithm.init(seed)
+        self.constants, state = self._init(np.uint32(seed))
         # The environments stand in files of their own: here only what the networks remember.
         num_envs = self.algorithm.config.num_envs
         carry = self.algorithm.functions.initial_carry((num_envs,))

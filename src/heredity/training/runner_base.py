@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -153,6 +154,8 @@ class BaseRunner:
 
     def __init__(self, algorithm: PPO) -> None:
         self.algorithm = algorithm
+        # One program instead of some forty small ones.
+        self._init = jax.jit(algorithm.init)
 
     @property
     def step(self) -> int:

@@ -40,7 +40,8 @@ class SeedsRunner:
         self._advance = jax.jit(self._many_iterations, donate_argnums=1)
         self.learners = [_Seed(self, index) for index in range(len(seeds))]
         self._seeds = np.array(seeds, np.uint32)
-        fresh = [algorithm.init(seed) for seed in seeds]
+        init = jax.jit(algorithm.init)  # not under vmap: the same bits as alone
+        fresh = [init(np.uint32(seed)) for seed in seeds]
         self.constants: Params = _stacked([constants for constants, _ in fresh])
         self.state: PPOState = _stacked([state for _, state in fresh])
         # Only their shapes: a resume never needs the first states of the environments.

@@ -55,7 +55,8 @@ def rollout_of(ppo: PPO, params: Any, seed: int = 0) -> Rollout:
     """Noise acted on by the policy itself."""
     draw = np.random.default_rng(seed)
     observations = jnp.asarray(draw.normal(size=(STEPS, ENVS, 3)).astype(np.float32))
-    _, kept, _ = ppo.act(params, observations, jax.random.key(seed))
+    noise = ppo.functions.family.noise(jax.random.key(seed), (STEPS, ENVS))
+    _, kept, _ = ppo.act(params, observations, noise)
     ends = draw.random((STEPS, ENVS))
     return Rollout(
         observations,

@@ -141,7 +141,7 @@ class PPO:
 
     # --- weights ----------------------------------------------------------------------------------
 
-    def init(self, seed: int) -> tuple[Params, PPOState]:
+    def init(self, seed: jax.Array | int) -> tuple[Params, PPOState]:
         """Frozen weights (constants) and a fresh state.
 
         Raises:
@@ -176,11 +176,11 @@ class PPO:
         self,
         params: Params,
         observation: Any,
-        key: jax.Array,
+        noise: jax.Array,
         carry: Carry = (),
         is_first: jax.Array | None = None,
     ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array], Carry]:
-        """Draw actions for observations ``(B, ...)``.
+        """Draw actions for observations ``(B, ...)``, with the chance that `noise` gave.
 
         Returns:
             What the environments receive; what a `Rollout` keeps: raw actions, their
@@ -189,9 +189,14 @@ class PPO:
         seen = self.functions.preprocess(params, observation)
         parameters, carry = self.functions.parameters(params, seen, carry, is_first=is_first)
         family = self.functions.family
-        raw_action = family.sample(parameters, key)
+        raw_action = family.draw(parameters, noise)
         log_prob = family.log_prob(parameters, raw_action)
         return family.to_action(raw_action), (raw_action, log_prob, parameters), carry
+
+    def noise(self, state: PPOState) -> jax.Array:
+        """All chance that the actions of the state's iteration need, ``(T, B, N)``."""
+        shape = (self.config.num_steps, self.config.num_envs)
+        return self.functions.family.noise(state.key("action"), shape)
 
     def value(
         self,

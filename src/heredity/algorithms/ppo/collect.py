@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,9 @@ from heredity.common.seeds import any_seed
 from heredity.common.streams import stream
 from heredity.environments.contract import JaxEnvironment
 from heredity.weights import Params
+
+
+_MOST_BYTES = 2**26  # of first states that are drawn before they are needed
 
 
 class Experience(NamedTuple):
@@ -50,11 +54,39 @@ def _where(mask: jax.Array, yes: Any, no: Any) -> Any:
     return jax.tree.map(choose, yes, no)
 
 
+class _FirstStates(NamedTuple):
+    """States that finished environments begin from.
+
+    Args:
+        drawn: What belongs to each step, with leading axis (T,).
+        at: From one of them to first states and observations, (B, ...).
+    """
+
+    drawn: Any
+    at: Callable[[Any], Any]
+
+
+def _first_states(algorithm: PPO, environment: JaxEnvironment, key: jax.Array) -> _FirstStates:
+    """One for each environment and iteration where they are expensive, else one for each step."""
+    steps, num_envs = algorithm.config.num_steps, algorithm.config.num_envs
+    reset = jax.vmap(environment.reset)
+    if not environment.reset_is_cheap:
+        pool = reset(jax.random.split(key, num_envs))
+        return _FirstStates((), lambda _: pool)
+    keys = jax.random.split(key, (steps, num_envs))
+    shapes = jax.tree.leaves(jax.eval_shape(jax.vmap(reset), keys))
+    if sum(leaf.size * leaf.dtype.itemsize for leaf in shapes) > _MOST_BYTES:
+        return _FirstStates(keys, reset)
+    return _FirstStates(jax.vmap(reset)(keys), lambda first: first)
+
+
 def collect(
     algorithm: PPO, environment: JaxEnvironment, params: Params, state: PPOState
 ) -> tuple[Experience, Rollout, dict[str, jax.Array]]:
     """Act for ``num_steps`` in every environment; a finished one begins anew.
 
+    What is drawn is drawn before the first step, because many small draws cost more than one large
+    one: the chance of all actions, and the first states that finished environments begin from.
     Where a reset is expensive, each environment gets one fresh first state an iteration, and an
     environment that ends twice within an iteration begins both times from it.
 
@@ -64,17 +96,13 @@ def collect(
         what the environment tells beside the reward (``environment/<name>``).
     """
     num_envs, has_memory = algorithm.config.num_envs, algorithm.functions.has_memory
-    reset = jax.vmap(environment.reset)
-    reset_key, action_key = state.key("reset"), state.key("action")
-    pool = None
-    if not environment.reset_is_cheap:
-        pool = reset(jax.random.split(reset_key, num_envs))
+    first_states = _first_states(algorithm, environment, state.key("reset"))
 
-    def step(carry: tuple, t: jax.Array) -> tuple[tuple, tuple]:
+    def step(carry: tuple, chance: tuple[jax.Array, Any]) -> tuple[tuple, tuple]:
         now, sums = carry
-        key = jax.random.fold_in(action_key, t)
+        noise, drawn = chance
         is_first = now.episode_length == 0 if has_memory else None
-        action, kept, carry = algorithm.act(params, now.observation, key, now.carry, is_first)
+        action, kept, carry = algorithm.act(params, now.observation, noise, now.carry, is_first)
         env_state, result = jax.vmap(environment.step)(now.environment, action)
         ended = result.terminated | result.truncated
         final_values = jax.lax.cond(
@@ -93,10 +121,7 @@ def collect(
             "episode_lengths": sums["episode_lengths"]
             + jnp.where(ended, lengths, 0).sum().astype(jnp.float32),
         }
-        first = pool
-        if first is None:
-            keys = jax.random.split(jax.random.fold_in(reset_key, t), num_envs)
-            first = reset(keys)
+        first = first_states.at(drawn)
         env_state, observation = _where(ended, first, (env_state, result.observation))
         following = Experience(
             env_state,
@@ -119,8 +144,8 @@ def collect(
 
     names = ("episodes", "episode_returns", "episode_lengths")
     start = (state.experience, {name: jnp.float32(0.0) for name in names})
-    steps = jnp.arange(algorithm.config.num_steps)
-    (experience, sums), (outputs, (is_first, carries), told) = jax.lax.scan(step, start, steps)
+    chances = (algorithm.noise(state), first_states.drawn)
+    (experience, sums), (outputs, (is_first, carries), told) = jax.lax.scan(step, start, chances)
     rollout = Rollout(*outputs, last_observation=experience.observation)
     if has_memory:
         length = algorithm.config.sequence_length or algorithm.config.num_steps
