@@ -58,7 +58,7 @@ def kill(env: AsyncEnvironment, worker: int, number: int = signal.SIGKILL) -> No
     """Let a worker die between two calls, and wait until it has."""
     process = env._vector.processes[worker]
     os.kill(process.pid, number)
-    process.join(10)
+    process.join(60)
     assert process.exitcode == -number
 
 
@@ -152,7 +152,7 @@ def test_a_worker_that_dies_in_the_middle_of_a_step(env: AsyncEnvironment):
     killer.start()
     began = time.monotonic()
     result = env.step(ONES)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     np.testing.assert_array_equal(result.observation, [[1, 1], [2, 1], [3, 2], [4, 2]])
     np.testing.assert_array_equal(result.truncated, [True, True, False, False])
     killer.join()
@@ -223,7 +223,7 @@ def test_a_worker_that_dies_again_and_again_is_an_error(env: AsyncEnvironment):
             env.reset(SEEDS, EVERYBODY)
     began = time.monotonic()
     env.close()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert not any(process.is_alive() for process in env._vector.processes)
 
 
@@ -406,7 +406,7 @@ def test_a_program_that_is_killed_leaves_no_workers_behind():
         "if __name__ == '__main__':\n"
         "    env = make('gym/CartPole-v1', 2, vectorization='async', workers=2)\n"
         "    print(*[process.pid for process in env._vector.processes], flush=True)\n"
-        "    time.sleep(60)\n"
+        "    time.sleep(600)\n"
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -414,7 +414,7 @@ def test_a_program_that_is_killed_leaves_no_workers_behind():
         workers = process.stdout.readline().split()
         process.kill()
     assert len(workers) == 2
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while any(_is_running(pid) for pid in workers):
         assert time.monotonic() < until
         time.sleep(0.02)
