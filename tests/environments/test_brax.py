@@ -13,6 +13,7 @@ import pytest
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.environments import make, registry
 from heredity.environments.brax import NAMES, BraxEnvironment
+from heredity.environments.randomization import Factors
 from heredity.spaces import Box, Dict
 
 pytest.importorskip("brax")
@@ -195,6 +196,95 @@ def test_a_pendulums_bodies_are_where_mujoco_has_them(pendulum, fallen):
 def test_options_are_checked(options, message):
     with pytest.raises(UsageError, match=message):
         make("brax/ant", **options)
+
+
+def play_in_worlds(env, monkeypatch):
+    """A compiled episode for each key, with factors other than drawn where any is given."""
+    drawing = Factors.draw
+    chosen = {}
+
+    def draw(self, key):
+        drawn = drawing(self, key)
+        return {n: jnp.where(chosen[n] > 0, chosen[n], drawn[n]) for n in drawn}
+
+    monkeypatch.setattr(Factors, "draw", draw)
+
+    def one(key, push, factors):
+        chosen.update(factors)
+        state, first = env.reset(key)
+        drawn = state.worlds[0]
+
+        def step(state, _):
+            state, result = env.step(state, push * jnp.ones(1))
+            return state, result.observation
+
+        return drawn, first, jax.lax.scan(step, state, None, 6)[1]
+
+    return jax.jit(jax.vmap(one))
+
+
+def given(names, **factors):
+    return {n: jnp.array(factors.get(n, [0.0] * 4), jnp.float32) for n in names}
+
+
+def test_every_key_is_a_world_of_its_own(monkeypatch):
+    names = ("gear", "gravity")
+    ranges = {name: (0.5, 2.0) for name in names}
+    env = make("brax/inverted_pendulum", backend="positional", randomize=ranges)
+    assert env.spec.options["randomize"] == {"gear": [0.5, 2.0], "gravity": [0.5, 2.0]}
+    play = play_in_worlds(env, monkeypatch)
+    keys = jax.random.split(jax.random.key(0), 2)[jnp.array([0, 1, 0, 1])]
+    push = jnp.full(4, 0.4, jnp.float32)
+    drawn, _, seen = play(keys, push, given(names))
+    for values in drawn.values():
+        assert ((values >= 0.5) & (values <= 2.0)).all()
+        assert values[0] == values[2] != values[1]
+    np.testing.assert_array_equal(seen[0], seen[2])
+    # Twice the gear is twice the push.
+    one = [1.0] * 4
+    push = jnp.array([0.2, 0.4, 0.2, 0.4], jnp.float32)
+    keys = jnp.stack([jax.random.key(0)] * 4)
+    _, again, seen = play(keys, push, given(names, gear=[2.0, 1.0, 1.0, 1.0], gravity=one))
+    np.testing.assert_allclose(seen[0], seen[1], atol=1e-6)
+    assert np.abs(seen[0] - seen[2])[-1].max() > 0.01
+    np.testing.assert_array_equal(again[0], again[3])
+
+
+@pytest.mark.slow
+def test_factors_change_the_joints_of_the_generalized_physics(monkeypatch):
+    names = ("damping", "gear", "gravity", "mass")
+    ranges = {name: (0.5, 2.0) for name in names}
+    play = play_in_worlds(make("brax/inverted_pendulum", randomize=ranges), monkeypatch)
+    keys = jnp.stack([jax.random.key(0)] * 4)
+    push = jnp.full(4, 0.2, jnp.float32)
+    plain = {name: [1.0] * 4 for name in names}
+    twice = [2.0, 1.0, 2.0, 1.0]
+    # Where all that resists and all that pushes is doubled, nothing changes; where one is, it does.
+    changed = {**plain, "mass": twice, "damping": [2.0, 1, 1, 1], "gear": [2.0, 1, 1, 1]}
+    _, _, seen = play(keys, push, given(names, **changed))
+    np.testing.assert_allclose(seen[0], seen[1], atol=1e-4)
+    assert np.abs(seen[2] - seen[1])[-1].max() > 0.01
+    for name in ("gravity", "damping"):
+        _, _, seen = play(keys, push, given(names, **{**plain, name: twice}))
+        assert np.abs(seen[0] - seen[1])[-1].max() > 1e-4, name
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("reacher", {"backend": "spring", "randomize": {"damping": (1, 2)}}, "friction, gear, gra"),
+        ("hopper", {"backend": "positional", "randomize": {"mass": (1, 2)}}, "friction, gear, gra"),
+        ("reacher", {"randomize": {"masss": (1, 2)}}, "did you mean 'mass'"),
+        ("reacher", {"randomize": {"stiffness": (1, 2)}}, "none to multiply, all are zero"),
+        ("reacher", {"randomize": {"mass": (2, 1)}}, r"mass=\[2.0, 1.0\]: the smallest and the"),
+        ("reacher", {"randomize": {"mass": (-1, 1)}}, "the smallest and the largest factor"),
+        ("reacher", {"randomize": True}, "a mapping from names to a list of a number"),
+        ("fast", {"randomize": {"mass": (1, 2)}}, "no physical model to randomize"),
+    ],
+)
+def test_what_cannot_be_randomized(name, options, message):
+    with pytest.raises(UsageError, match=message):
+        make(f"brax/{name}", **options)
 
 
 def test_a_backend_that_an_environment_lacks():

@@ -145,13 +145,23 @@ def cartpole():
 
 @pytest.fixture(scope="module")
 def play(cartpole):
-    """States and steps of an episode in one world for each key, with factors other than drawn."""
+    """A compiled episode for each key, with factors other than drawn where any is given."""
+    worlds = cartpole._worlds[0]
+    chosen = {}
+
+    class Chosen:
+        apply = worlds.apply
+
+        def draw(self, key):
+            drawn = worlds.draw(key)
+            return {n: jnp.where(chosen[n] > 0, chosen[n], drawn[n]) for n in drawn}
+
+    cartpole._worlds = (Chosen(),)
 
     def one(key, push, factors):
+        chosen.update(factors)
         state, first = cartpole.reset(key)
         drawn = state.worlds[0]
-        chosen = {n: jnp.where(factors[n] > 0, factors[n], drawn[n]) for n in drawn}
-        state = state._replace(worlds=(chosen,))
 
         def step(state, time):
             state, result = cartpole.step(state, push * jnp.ones(1))
@@ -165,13 +175,16 @@ def play(cartpole):
 
 def factors(**given):
     """As drawn where nothing is given."""
-    return {name: jnp.array(given.get(name, [0.0] * 4)) for name in ("mass", "gear", "damping")}
+    return {
+        name: jnp.array(given.get(name, [0.0] * 4), jnp.float32)
+        for name in ("mass", "gear", "damping")
+    }
 
 
 @pytest.fixture(scope="module")
 def played(play):
     keys = jax.random.split(jax.random.key(1), 2)[jnp.array([0, 1, 0, 1])]
-    return play(keys, jnp.full(4, 0.4), factors())
+    return play(keys, jnp.full(4, 0.4, jnp.float32), factors())
 
 
 @pytest.mark.slow
@@ -210,7 +223,9 @@ def test_factors_do_what_they_say(play):
     one = {"mass": [1.0] * 4, "damping": [1.0] * 4}
     # Twice the gear is twice the push.
     _, _, _, _, results = play(
-        keys, jnp.array([0.3, 0.6, 0.3, 0.3]), factors(**one, gear=[2.0, 1.0, 1.0, 1.0])
+        keys,
+        jnp.array([0.3, 0.6, 0.3, 0.3], jnp.float32),
+        factors(**one, gear=[2.0, 1.0, 1.0, 1.0]),
     )
     moved = results.observation[:, -1]
     np.testing.assert_allclose(moved[0], moved[1], atol=1e-5)
@@ -218,7 +233,7 @@ def test_factors_do_what_they_say(play):
     # Where everything that resists and everything that pushes is doubled, nothing changes.
     two = [2.0, 1.0, 2.0, 1.0]
     _, _, _, _, results = play(
-        keys, jnp.full(4, 0.3), factors(mass=two, gear=[2.0, 1, 1, 1], damping=two)
+        keys, jnp.full(4, 0.3, jnp.float32), factors(mass=two, gear=[2.0, 1, 1, 1], damping=two)
     )
     doubled, plain, heavy, _ = results.observation[:, -1]
     np.testing.assert_allclose(doubled, plain, atol=1e-4)
@@ -259,7 +274,7 @@ def test_playgrounds_own_randomizers(cartpole):
 @pytest.mark.slow
 def test_an_interrupted_run_in_random_worlds_ends_in_the_same_bytes(tmp_path):
     """A few iterations, compiled once: the state of MJX, of the worlds and of the wrapper."""
-    before = jax.config.values["jax_compilation_cache_dir"]
+    before = jax.config.jax_compilation_cache_dir
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "compiled"))
     options = {"episode_length": 7, "randomize": {"mass": (0.5, 1.5)}, "frame_stack": 2}
     small = {"num_envs": 4, "num_steps": 4, "num_minibatches": 2, "num_epochs": 1}
@@ -379,16 +394,11 @@ def test_making_says_nothing():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", ["BallInCup", "FishSwim", "HopperHop", "HumanoidRun", "SwimmerSwimmer6", "WalkerRun"]
-)
-def test_every_model_is_described(name):
-    env = make(f"playground/{name}")
+@pytest.mark.parametrize("name", ["FishSwim", "HopperHop"])
+def test_other_models_are_described(name):
+    env = make(f"playground/{name}")  # which traces a reset and a step
     state, first = jax.eval_shape(env.reset, jax.random.key(0))
     assert first.shape == env.observation_space.shape
-    action = jnp.zeros(env.action_space.shape)
-    after, result = jax.eval_shape(env.step, state, action)
-    assert jax.tree.leaves(after) == jax.tree.leaves(state)
-    assert result.observation.shape == first.shape
     pose = jax.eval_shape(env.pose, state)
     assert pose.position.shape == (len(env.scene().bodies), 3)
+    assert len(env.action_space.names) == env.action_space.shape[0]

@@ -15,7 +15,6 @@ from heredity.common.streams import stream
 from heredity.environments.contract import JaxEnvironment
 from heredity.weights import Params
 
-
 _MOST_BYTES = 2**26  # of first states that are drawn before they are needed
 
 
