@@ -187,8 +187,15 @@ def test_pictures_for_people(seeding, caplog):
 
 
 def test_what_cannot_be_drawn_is_told_and_made_all_the_same(monkeypatch, caplog):
-    monkeypatch.setattr(adapter, "_why_it_cannot_draw", lambda make_pool: "no driver")
+    monkeypatch.setattr(adapter, "_why_it_cannot_draw", lambda name, settings: "no driver")
     env = make(CARTPOLE, 1, render=True)
     env.reset(np.array([1]), everybody(1))
     assert env.render() is None
     assert "envpool/CartPole-v1 cannot be drawn here" in caplog.text and "no driver" in caplog.text
+
+
+def test_mujoco_is_not_drawn_because_it_may_end_the_process(caplog):
+    env = make("envpool/HalfCheetah-v5", 1, render=True)
+    env.reset(np.array([1]), everybody(1))
+    assert env.render() is None
+    assert "ends the whole process where it finds no OpenGL" in caplog.text

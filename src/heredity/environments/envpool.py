@@ -58,7 +58,7 @@ class EnvPoolOptions:
     """Threads of the pool; 0 for one for each core."""
 
     render: bool = False
-    """Make environment 0 able to draw pictures of itself."""
+    """Make environment 0 able to draw pictures of itself; those on MuJoCo cannot."""
 
     max_episode_steps: int | None = None
     """Truncate episodes after so many steps; none for the limit that the environment comes with."""
@@ -285,25 +285,26 @@ def _make(name: str, num_envs: int, options: EnvPoolOptions) -> Environment:
     separate = options.seeding == "episode"
     settings["num_threads"] = 1 if separate else options.num_threads
 
-    def make_pool(draws: bool, seeds: list[int]) -> Any:
-        drawing = {"render_mode": "rgb_array"} if draws else {}
-        with _quiet():
-            pool = _library().make_gymnasium(
-                name, num_envs=len(seeds), seed=seeds, **settings, **drawing
-            )
-            _ = pool.observation_space  # made when it is first asked for, with the warnings
-        return pool
-
     draws = options.render
     if draws:
-        problem = _why_it_cannot_draw(functools.partial(make_pool, True))
+        problem = _why_it_cannot_draw(name, settings)
         if problem:
             draws = False
             log.warning(
                 "%s cannot be drawn here, snapshots will show observations only: %s", id, problem
             )
     kind = SeparatePools if separate else SharedPool
-    return kind(functools.partial(make_pool, draws), spec, num_envs, draws)
+    return kind(functools.partial(_make_pool, name, settings, draws), spec, num_envs, draws)
+
+
+def _make_pool(name: str, settings: Mapping[str, Any], draws: bool, seeds: list[int]) -> Any:
+    drawing = {"render_mode": "rgb_array"} if draws else {}
+    with _quiet():
+        pool = _library().make_gymnasium(
+            name, num_envs=len(seeds), seed=seeds, **settings, **drawing
+        )
+        _ = pool.observation_space  # made when it is first asked for, with the warnings
+    return pool
 
 
 def _spec(id: str, name: str, settings: Mapping[str, Any]) -> Any:
@@ -321,16 +322,19 @@ def _spec(id: str, name: str, settings: Mapping[str, Any]) -> Any:
         raise UsageError(f"{id} did not take env_kwargs={dict(settings)}: {error}") from error
 
 
-def _why_it_cannot_draw(make_pool: Callable[[list[int]], Any]) -> str:
+def _why_it_cannot_draw(name: str, settings: Mapping[str, Any]) -> str:
     """Try it on a pool that is thrown away; empty when there is a picture."""
+    module = _library().registration.registry.specs[name][0]
+    if module.startswith("envpool.mujoco."):
+        return "MuJoCo inside EnvPool ends the whole process where it finds no OpenGL"
     try:
-        pool = make_pool([0])
+        pool = _make_pool(name, settings, True, [0])
         try:
             pool.reset()
             pool.render()
         finally:
             pool.close()
-    except Exception as error:  # a missing driver shows in any way it likes
+    except Exception as error:  # it fails in any way it likes
         return f"{type(error).__name__}: {error}"
     return ""
 
