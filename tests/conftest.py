@@ -26,14 +26,12 @@ import pytest
 hypothesis.settings.register_profile("heredity", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("heredity")
 
-_STOP_SIGNALS = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
 
 @pytest.fixture(autouse=True)
-def _signals_of_nobody() -> None:
-    """A command that ran in this process, as no person runs two, has left its handlers behind."""
-    for number, handler in _STOP_SIGNALS.items():
-        signal.signal(number, handler)
+def _signals_as_in_a_terminal() -> None:
+    """Whatever commands before have left behind, or a shell in the background has ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @pytest.fixture
