@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 
 # Before jax is imported, and inherited by every process that a test starts. The kill tests and the
@@ -11,6 +14,12 @@ from collections.abc import Iterator
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("WANDB_MODE", "offline")
+# Compiling is most of the time of the tests, and many compile the same programs. Each worker has a
+# folder of its own, because JAX writes entries in place, and nobody may read half of one.
+_compiled = tempfile.mkdtemp(prefix="heredity-tests-compiled-")
+atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
 # Several workers on few cores would each start a thread per core, and wait for one another.
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if _workers > 1:

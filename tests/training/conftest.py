@@ -2,31 +2,14 @@
 
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import pytest
 
 # The helpers beside this file are found however pytest imports the tests.
 sys.path.insert(0, str(Path(__file__).parent))
 
 from tiny_runs import train
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _compiled_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Most of these tests run the same few programs, and compiling is most of their time."""
-    wanted = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled")),
-        "jax_persistent_cache_min_compile_time_secs": 0.05,
-    }
-    before = {name: getattr(jax.config, name) for name in wanted}
-    for name, value in wanted.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
 
 
 @pytest.fixture(scope="session")

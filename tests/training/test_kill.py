@@ -145,6 +145,8 @@ def _kill_and_resume(directory: Path, case: Case, moment: Moment) -> int:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        # What is killed may leave half of a compiled program behind, which nobody else shall read.
+        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(directory.parent / "compiled")},
     )
     while process.poll() is None and not _reached(directory, moment.step):
         time.sleep(0.002)
