@@ -52,6 +52,22 @@ CASES = {
     ),
 }
 
+_MEMORY = ("--network.kind", "gru", "--network.memory-size", "8", "--sequence-length", "16")
+MORE_CASES = {
+    "gru": Case("gru", ("--env", "gymnax/Pendulum-v1", *_MEMORY)),
+    "gru-gymnasium": Case("gru-gymnasium", ("--env", "gym/CartPole-v1", *_MEMORY)),
+    "cnn": Case("cnn", ("--env", "probe/picture", "--env.length", "5")),
+    "dict": Case(
+        "dict", ("--env", "probe/luck", "--env.length", "5", "--network.actor-reads", "state")
+    ),
+    "async": Case("async", ("--env", "gym/CartPole-v1", "--env.vectorization", "async")),
+}
+"""Other networks and vectors, of which fewer runs are killed."""
+
+
+def _case(kind: str) -> Case:
+    return {**CASES, **MORE_CASES}[kind]
+
 
 def _command(*words: str | Path) -> list[str]:
     return [sys.executable, "-m", "heredity", *map(str, words)]
@@ -94,7 +110,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory):
     def get(kind: str) -> dict[str, bytes]:
         if kind not in made:
             directory = tmp_path_factory.mktemp("whole") / kind
-            _run(_train(directory, CASES[kind], "4096"))
+            _run(_train(directory, _case(kind), "4096"))
             made[kind] = _finished(directory)
         return made[kind]
 
@@ -165,7 +181,7 @@ def _check(kind: str, count: int, whole, tmp_path: Path) -> None:
     reached = []
     for index, moment in enumerate(_moments(kind, count)):
         directory = tmp_path / f"{kind}-{index}"
-        reached.append(_kill_and_resume(directory, CASES[kind], moment))
+        reached.append(_kill_and_resume(directory, _case(kind), moment))
         assert _unreadable(directory) == []
         found = _finished(directory)
         for name, content in expected.items():
@@ -185,3 +201,9 @@ def test_a_killed_run_resumes_bit_for_bit(kind: str, whole, tmp_path: Path) -> N
 @pytest.mark.parametrize("kind", CASES)
 def test_twenty_random_moments(kind: str, whole, tmp_path: Path) -> None:
     _check(kind, 20, whole, tmp_path)
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("kind", MORE_CASES)
+def test_five_random_moments(kind: str, whole, tmp_path: Path) -> None:
+    _check(kind, 5, whole, tmp_path)
