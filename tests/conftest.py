@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 
 # Before jax is imported, and inherited by every process that a test starts. The kill tests and the
@@ -11,6 +12,10 @@ from collections.abc import Iterator
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("WANDB_MODE", "offline")
+# Commands that a test starts keep compiled programs for each other, and not in the person's home.
+if "HEREDITY_COMPILATION_CACHE" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="heredity-compiled-")
+    os.environ["HEREDITY_COMPILATION_CACHE"] = _compiled.name
 # Several workers on few cores would each start a thread per core, and wait for one another.
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if _workers > 1:
