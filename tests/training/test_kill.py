@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from heredity.common.group_folder import GroupFolder
 from heredity.common.run_folder import RunFolder
 from heredity.training.checkpoints import verify_checkpoint
 
@@ -35,10 +36,18 @@ class Case:
     Args:
         name: For the test's id.
         flags: What differs from the others.
+        seeds: Of the policies; none for a run of one.
     """
 
     name: str
     flags: tuple[str, ...]
+    seeds: tuple[int, ...] = ()
+
+    def folders(self, directory: Path) -> list[RunFolder]:
+        """Where the policies of such a run lie."""
+        if not self.seeds:
+            return [RunFolder(directory)]
+        return [GroupFolder(directory).member(seed) for seed in self.seeds]
 
 
 CASES = {
@@ -49,6 +58,12 @@ CASES = {
     "gymnasium": Case(
         "gymnasium",
         ("--env", "gym/CartPole-v1", "--learning-rate-schedule", "linear"),
+    ),
+    # Three policies in one program.
+    "seeds": Case(
+        "seeds",
+        ("--env", "gymnax/Pendulum-v1", "--target-kl", "0.05", "--seeds", "3"),
+        seeds=(7, 8, 9),
     ),
 }
 
@@ -78,23 +93,31 @@ def _train(directory: Path, case: Case, cadence: str) -> list[str]:
     return _command("train", "ppo", *flags)
 
 
-def _finished(directory: Path) -> dict[str, bytes]:
-    place = RunFolder(directory).checkpoint(TOTAL)
+def _finished(directory: Path, case: Case) -> dict[str, bytes]:
     return {
-        name: (place / name).read_bytes()
+        f"{folder.root.relative_to(directory)}/{name}": (
+            folder.checkpoint(TOTAL) / name
+        ).read_bytes()
+        for folder in case.folders(directory)
         for name in ("policy/model.safetensors", "training_state/state.safetensors")
     }
 
 
-def _unreadable(directory: Path) -> list[str]:
-    folder = RunFolder(directory)
+def _unreadable(directory: Path, case: Case) -> list[str]:
     problems = []
-    for step in folder.checkpoint_steps():
-        try:
-            verify_checkpoint(folder.checkpoint(step))
-        except Exception as error:  # whatever it is, it belongs in the report of the test
-            problems.append(f"{step}: {error!r}")
+    for folder in case.folders(directory):
+        for step in folder.checkpoint_steps():
+            try:
+                verify_checkpoint(folder.checkpoint(step))
+            except Exception as error:  # whatever it is, it belongs in the report of the test
+                problems.append(f"{folder.root.name} {step}: {error!r}")
     return problems
+
+
+def _newest(directory: Path, case: Case) -> int:
+    """The newest step that all policies have a checkpoint of; -1 without one."""
+    steps = [set(folder.checkpoint_steps()) for folder in case.folders(directory)]
+    return max(set.intersection(*steps), default=-1)
 
 
 def _run(command: list[str]) -> None:
@@ -111,7 +134,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory):
         if kind not in made:
             directory = tmp_path_factory.mktemp("whole") / kind
             _run(_train(directory, _case(kind), "4096"))
-            made[kind] = _finished(directory)
+            made[kind] = _finished(directory, _case(kind))
         return made[kind]
 
     return get
@@ -142,11 +165,11 @@ def _moments(kind: str, count: int) -> list[Moment]:
     return moments
 
 
-def _reached(directory: Path, step: int) -> bool:
-    folder = RunFolder(directory)
+def _reached(directory: Path, case: Case, step: int) -> bool:
     if step == 0:
-        return folder.config.exists()
-    steps = folder.checkpoint_steps()
+        return RunFolder(directory).config.exists()
+    # Of the first policy: so some kills fall between those of two.
+    steps = case.folders(directory)[0].checkpoint_steps()
     return bool(steps) and steps[-1] >= step
 
 
@@ -164,16 +187,16 @@ def _kill_and_resume(directory: Path, case: Case, moment: Moment) -> int:
         # What is killed may leave half of a compiled program behind, which nobody else shall read.
         env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(directory.parent / "compiled")},
     )
-    while process.poll() is None and not _reached(directory, moment.step):
+    while process.poll() is None and not _reached(directory, case, moment.step):
         time.sleep(0.002)
     time.sleep(moment.seconds)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert _unreadable(directory) == []
-    steps = RunFolder(directory).checkpoint_steps()
-    if not steps or steps[-1] < TOTAL:
+    assert _unreadable(directory, case) == []
+    newest = _newest(directory, case)
+    if newest < TOTAL:
         _run(_command("resume", directory, "--no-progress", "--no-report"))
-    return steps[-1] if steps else -1
+    return newest
 
 
 def _check(kind: str, count: int, whole, tmp_path: Path) -> None:
@@ -182,8 +205,8 @@ def _check(kind: str, count: int, whole, tmp_path: Path) -> None:
     for index, moment in enumerate(_moments(kind, count)):
         directory = tmp_path / f"{kind}-{index}"
         reached.append(_kill_and_resume(directory, _case(kind), moment))
-        assert _unreadable(directory) == []
-        found = _finished(directory)
+        assert _unreadable(directory, _case(kind)) == []
+        found = _finished(directory, _case(kind))
         for name, content in expected.items():
             assert found[name] == content, f"{name} differs, killed at {moment}"
     print(f"{kind}: {count} kills, newest checkpoints then: {reached}")
