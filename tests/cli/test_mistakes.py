@@ -15,6 +15,10 @@ from heredity.common.errors import UsageError
 PROBE = "--env probe/constant-reward"
 STEPS = "--total-timesteps 64"
 TRAIN = f"train ppo {PROBE} {STEPS}"
+OF_THE_PROBE = (
+    "--env.action-repeat, --env.frame-stack, --env.grayscale, --env.host, --env.length, "
+    "--env.max-episode-steps, --env.resize, --env.reward-clip, --env.reward-scale"
+)
 ALL_OF_TRAIN = "(heredity train ppo --help lists all options)"
 OF_EVALUATE = "(known: --env, --episodes, --json, --seed, --stochastic, --trust)"
 
@@ -38,12 +42,11 @@ OF_EVALUATE = "(known: --env, --episodes, --json, --seed, --stochastic, --trust)
         (
             f"{TRAIN} --env.lenght 3",
             "unknown option of probe/constant-reward '--env.lenght': did you mean '--env.length'? "
-            "(known: --env.host, --env.length)",
+            f"(known: {OF_THE_PROBE})",
         ),
         (
             f"{TRAIN} --env.backend spring",
-            "unknown option of probe/constant-reward '--env.backend' "
-            "(known: --env.host, --env.length)",
+            f"unknown option of probe/constant-reward '--env.backend' (known: {OF_THE_PROBE})",
         ),
         (
             f"train ppo {STEPS} --env.backend spring",
@@ -97,7 +100,11 @@ OF_EVALUATE = "(known: --env, --episodes, --json, --seed, --stochastic, --trust)
         ),
         ("envs --jsn", "unknown option '--jsn': did you mean '--json'? (known: --json)"),
         ("envs brax ant", "unexpected 'ant' (known: --json)"),
-        ("envs brax/antt", "unknown environment 'brax/antt': did you mean 'brax/ant'"),
+        (
+            "envs brax/antt",
+            "unknown environment 'brax/antt': did you mean 'brax/ant' or 'brax/fast' or "
+            "'brax/humanoid'? heredity envs lists all",
+        ),
         # What a run keeps for good.
         ("resume X --seed 3", "--seed cannot be changed by a resume: it stays as it was"),
         (
@@ -143,7 +150,7 @@ OF_EVALUATE = "(known: --env, --episodes, --json, --seed, --stochastic, --trust)
             f"{TRAIN} --env.no-host=1",
             "--env.no-host takes no value, '1' was given: --env.host or --env.no-host",
         ),
-        ("envs --json yes", "--json takes no value, 'yes' was given: --json or --no-json"),
+        ("inspect X --json yes", "--json takes no value, 'yes' was given: --json or --no-json"),
         # What the settings themselves refuse.
         (f"{TRAIN} --seed -1", "seed -1: a whole number >= 0 was expected"),
         (f"{TRAIN} --discount 2", "discount 2.0: a finite number >= 0 and <= 1 was expected"),

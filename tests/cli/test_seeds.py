@@ -32,7 +32,7 @@ def test_resume_goes_on_with_all_and_says_what_to_look_at(group: Path, heredity)
     assert done.code == 0 and done.out == ""
     assert f"{group}/seed-*/checkpoints/best/policy" in done.err
     assert f"heredity view {group}" in done.err and f"report   {group}/report.html" in done.err
-    assert "95 % " in done.err and "of 3 seeds" in done.err and "programs compiled" in done.err
+    assert "95 % " in done.err and "of 3 seeds" in done.err
     for seed in (2, 3, 4):
         assert GroupFolder(group).member(seed).checkpoint_steps()[-1] == 384
         assert (group / f"seed-{seed}" / "report.html").is_file()

@@ -107,7 +107,7 @@ def test_a_resume_takes_every_setting_that_a_run_may_change():
     def names(kind: type) -> set[str]:
         return {field.name for field in dataclasses.fields(kind)}
 
-    assert names(resume._changes()) == names(RunSettings) - {"seed", "schedule_timesteps"}
+    assert names(resume._changes()) == names(RunSettings) - {"seed", "seeds", "schedule_timesteps"}
 
 
 def test_settings_and_the_environment_of_a_resume(trained: Path, heredity):

@@ -122,7 +122,7 @@ def test_an_older_config_is_brought_up(
     with pytest.raises(RefusedError, match="schema_version 0 of a run, which this release cannot"):
         folder.read_config(sealed=sealed)
     monkeypatch.setitem(RUN.migrations, 0, lambda old: {"environment": {"id": old["env"]}})
-    expected = {"schema_version": 1, "environment": {"id": "brax/ant"}}
+    expected = {"schema_version": RUN.newest, "environment": {"id": "brax/ant"}}
     assert folder.read_config(sealed=sealed) == expected
     assert folder.config.read_bytes() == before
 

@@ -95,7 +95,7 @@ def test_games_that_keep_something_when_they_are_reset(name):
 
 def test_a_life_may_be_an_episode():
     env = make("atari/Breakout", 1, terminal_on_life_loss=True, **PLAIN)
-    fire = next(i for i, a in enumerate(env._envs[0]._actions) if a.name == "FIRE")
+    fire = next(i for i, a in enumerate(env._stepper.envs[0]._actions) if a.name == "FIRE")
     assert "terminal_on_life_loss" in env.unseeded
     assert make("atari/Breakout", 1, **PLAIN).unseeded == ""
     env.reset(np.array([0]), everybody(1))
@@ -107,7 +107,7 @@ def test_a_life_may_be_an_episode():
                 break
         assert result.terminated[0] and not result.truncated[0]
         env.reset(np.array([lost]), everybody(1))
-        lives.append(env._envs[0]._lives)
+        lives.append(env._stepper.envs[0]._lives)
     assert lives == [5, 4, 3, 2, 1, 5]
     answer, _ = restored("atari/Breakout", steps=5, terminal_on_life_loss=True)
     assert not answer.exact and "terminal_on_life_loss" in answer.reason
@@ -126,8 +126,8 @@ def test_options():
     cut = [env.step(np.array([0])).truncated[0] for _ in range(3)]
     assert cut == [False, False, True]
     hard = make("atari/Breakout", 1, difficulty=1, mode=4)
-    assert hard._envs[0]._ale.getInt("random_seed") == 0
-    assert hard._envs[0]._beginning.getCurrentMode() == 4
+    assert hard._stepper.envs[0]._ale.getInt("random_seed") == 0
+    assert hard._stepper.envs[0]._beginning.getCurrentMode() == 4
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def env():
 
 
 def worlds(env):
-    return [one._env._world for one in env._envs]
+    return [one._env._world for one in env._stepper.envs]
 
 
 def test_it_begins_as_the_librarys_own_and_ends_by_its_limit(env):
@@ -51,7 +51,7 @@ def test_it_begins_as_the_librarys_own_and_ends_by_its_limit(env):
 
 def test_the_death_of_the_player_terminates(env):
     env.reset(np.array([1, 2]), BOTH)
-    env._envs[1]._env._player.health = 0
+    env._stepper.envs[1]._env._player.health = 0
     result = env.step(np.zeros(2, np.int64))
     np.testing.assert_array_equal(result.terminated, [False, True])
     assert not result.truncated.any()
@@ -74,7 +74,7 @@ def test_creatures_are_counted_in_the_order_in_which_they_came(env):
 def test_a_look_at_it_changes_nothing():
     env = make("crafter/CrafterReward-v1", 2, render=True)
     env.reset(np.array([5, 5]), BOTH)
-    for one in env._envs:
+    for one in env._stepper.envs:
         one._env._step = 205  # at night, which is noisy
     for _ in range(3):
         assert env.render().shape == (256, 256, 3)
@@ -93,6 +93,6 @@ def test_options(monkeypatch):
     env = make("crafter/CrafterNoReward-v1", 1, size=32)
     assert env.observation_space.shape == (32, 32, 3)
     assert env.max_episode_steps == 10_000
-    assert not env._envs[0]._env._reward
+    assert not env._stepper.envs[0]._env._reward
     with pytest.raises(UsageError, match="size=0"):
         make("crafter/CrafterNoReward-v1", 1, size=0)

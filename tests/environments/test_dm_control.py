@@ -41,7 +41,7 @@ def test_it_is_the_suites_own_task():
 def test_what_follows_the_end_decides_which_end_it_is(monkeypatch):
     env = make(SWINGUP, 2, max_episode_steps=3)
     env.reset(np.array([1, 2]), np.ones(2, bool))
-    task = env._envs[0]._env.task
+    task = env._stepper.envs[0]._env.task
     monkeypatch.setattr(task, "get_termination", lambda physics: 0.0)
     result = env.step(np.zeros((2, 1), np.float32))
     np.testing.assert_array_equal(result.terminated, [True, False])

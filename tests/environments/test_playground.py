@@ -278,7 +278,7 @@ def test_an_interrupted_run_in_random_worlds_ends_in_the_same_bytes(tmp_path):
     jax.config.update("jax_compilation_cache_dir", str(tmp_path / "compiled"))
     options = {"episode_length": 7, "randomize": {"mass": (0.5, 1.5)}, "frame_stack": 2}
     small = {"num_envs": 4, "num_steps": 4, "num_minibatches": 2, "num_epochs": 1}
-    small |= {"actor_hidden": (8,), "critic_hidden": (8,), "preset": "none"}
+    small |= {"network": {"hidden": (8,)}, "preset": "none"}
 
     def learn(directory, total):
         env = make("playground/CartpoleBalance", **options)

@@ -18,7 +18,7 @@ from heredity.training.compilation import VARIABLE, Compilations, keep_compiled,
 
 TRAIN = (
     "train", "ppo", "--env", "probe/constant-reward", "--num-envs", "2", "--num-steps", "8",
-    "--num-epochs", "1", "--num-minibatches", "1", "--actor-hidden", "4", "--critic-hidden", "4",
+    "--num-epochs", "1", "--num-minibatches", "1", "--network.hidden", "4",
     "--total-timesteps", "32", "--evaluation-episodes", "1", "--no-progress", "--no-report",
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ import pytest
 from tiny_runs import CONFIG, final_bytes, resume, train
 
 from heredity.common.run_folder import RunFolder
-from heredity.environments import find_adapter, make, registry
+from heredity.environments import HostEnvironment, find_adapter, make, registry
 from heredity.training.checkpoints import Checkpoint, read_checkpoint
 
 CONFIG = dataclasses.replace(CONFIG, num_envs=2, num_steps=8, num_minibatches=1)
@@ -77,7 +77,9 @@ def checkpoint(directory: Path) -> Checkpoint:
 
 
 def test_every_built_in_adapter_is_here():
-    assert {case.id.partition("/")[0] for case in CASES.values()} == set(registry._BUILT_IN)
+    # Playground takes half a minute to compile, so its own tests see to this as well.
+    here = {case.id.partition("/")[0] for case in CASES.values()}
+    assert here == set(registry._BUILT_IN) - {"playground"}
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -91,7 +93,11 @@ def test_killed_and_resumed(case: Case, tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(crafter, "Env", functools.partial(crafter.Env, area=(24, 24)))
     env = make(case.id, CONFIG.num_envs, **case.options)
     whole = tmp_path / "whole"
-    train(whole, TOTAL, config=CONFIG, env=env, checkpoint_every=KILLED, evaluation_episodes=0)
+    try:
+        train(whole, TOTAL, config=CONFIG, env=env, checkpoint_every=KILLED, evaluation_episodes=0)
+    finally:
+        if isinstance(env, HostEnvironment):
+            env.close()
     killed = killed_after(whole, KILLED, tmp_path / "killed")
     resume(killed)
     operations = {entry.operation: entry for entry in checkpoint(killed).lineage.entries}

@@ -158,7 +158,7 @@ class Moment:
 def _moments(kind: str, count: int) -> list[Moment]:
     """Random moments: the first before any checkpoint, every other one amid constant saving."""
     draw = random.Random(f"{kind} {count}")
-    moments = [Moment(0, draw.uniform(0.0, 2.0), "4096")]
+    moments = [Moment(0, draw.uniform(0.0, 0.2), "4096")]
     for index in range(1, count):
         step, seconds = draw.randrange(256, TOTAL - 4096), draw.uniform(0.0, 0.05)
         moments.append(Moment(step, seconds, "256" if index % 2 else "4096"))

@@ -371,7 +371,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     "change",
     [
-        {"schema_version": 2},
+        {"schema_version": 3},
         {"run": None},
         {"run": {"total_timesteps": -1}},
         {"run": {"total_timesteps": 1, "code": "x"}},

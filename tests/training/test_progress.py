@@ -23,7 +23,14 @@ def test_a_line_says_what_happened_at_a_step():
 
 
 def event(**given: Any) -> Event:
-    plain = {"step": 1_000, "measured": None, "evaluation": None, "snapshot": None, "seeds": 1}
+    plain = {
+        "step": 1_000,
+        "measured": None,
+        "evaluation": None,
+        "snapshot": None,
+        "seeds": 1,
+        "seed": 0,
+    }
     return cast(Event, types.SimpleNamespace(**plain | {"is_best": False} | given))
 
 

@@ -152,7 +152,8 @@ def _defaults(options: type) -> Any:
     fields: Any = dataclasses.fields(options)
     missing = dataclasses.MISSING
     needed = any(field.default is field.default_factory is missing for field in fields)
-    return tyro.MISSING if needed else options()
+    # Asked for where there is no default, and only there.
+    return tyro.MISSING_NONPROP if needed else options()
 
 
 def otherwise(told: str) -> Any:

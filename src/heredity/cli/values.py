@@ -145,28 +145,30 @@ def _list(info: PrimitiveTypeInfo) -> Spec | None:
 
 @REGISTRY.primitive_rule
 def _mixed_mapping(info: PrimitiveTypeInfo) -> Spec | None:
-    """``dict[str, bool | int | ...]``: names and values in turn."""
+    """``dict[str, bool | int | ...]``: names and values in turn; a value may be several words."""
     match get_args(info.type):
         # Of one kind of value only, tyro has flags for the keys of the default: that stays.
         case (key, kind) if info.type_origin is dict and key is str and get_args(kind):
             spec = _spec_of(kind, info)
         case _:
             return None
-    if spec is None or spec.nargs != 1:
+    if spec is None or not isinstance(spec.nargs, int):
         return None
-    expected = spec.metavar.replace("|", ", ")
+    length = 1 + spec.nargs
+    expected = f"{spec.metavar}" if length > 2 else f"one of {spec.metavar.replace('|', ', ')}"
 
     def read(words: list[str]) -> dict[str, Any]:
         if words == [NONE]:
             return {}
-        if len(words) % 2:
+        if len(words) % length:
             raise ValueError(f"{' '.join(words)!r}: names and values in turn were expected")
         found = {}
-        for name, word in zip(words[::2], words[1::2], strict=True):
+        for start in range(0, len(words), length):
+            name, *value = words[start : start + length]
             try:
-                found[name] = spec.instance_from_str([word])
+                found[name] = spec.instance_from_str(value)
             except ValueError:
-                told = f"{name} {word!r}: one of {expected} was expected"
+                told = f"{name} {' '.join(value)!r}: {expected} was expected"
                 raise ValueError(told) from None
         return found
 
@@ -176,7 +178,7 @@ def _mixed_mapping(info: PrimitiveTypeInfo) -> Spec | None:
 
     return PrimitiveConstructorSpec(
         nargs="*",
-        metavar="[NAME VALUE ...]",
+        metavar="[NAME VALUE ...]" if length == 2 else f"[NAME {spec.metavar} ...]",
         instance_from_str=read,
         is_instance=lambda value: isinstance(value, dict),
         str_from_instance=written,

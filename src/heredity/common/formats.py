@@ -126,6 +126,8 @@ class Format:
 
 def _networks_of_their_own(run: dict[str, Any]) -> dict[str, Any]:
     """Until schema 1 of a run, settings of networks stood among those of the algorithm."""
+    if not isinstance(run.get("settings"), Mapping):
+        return run  # whoever needs them will miss them
     settings = dict(run["settings"])
     names = {"actor_hidden": "hidden"}
     network = {

@@ -96,7 +96,7 @@ def mission_numbers(mission: str, length: int) -> np.ndarray:
 
     Example:
         >>> mission_numbers("go to the red ball", 7)
-        array([19, 50, 48, 42,  7,  0,  0])
+        array([19, 49, 47, 42,  7,  0,  0])
     """
     words = mission.lower().replace(",", " ").split()
     if len(words) > length:

@@ -237,11 +237,14 @@ class OwnRandomizer:
         self._drawn = {jax.tree_util.keystr(path) for path, _ in _leaves(axes)}
 
     def draw(self, key: jax.Array) -> dict[str, jax.Array]:
+        """What makes one world different, by name."""
         model, _ = self._randomizer(self._model, key[None])
         leaves = ((jax.tree_util.keystr(path), leaf) for path, leaf in _leaves(model))
         return {path: leaf[0] for path, leaf in leaves if path in self._drawn}
 
     def apply(self, model: Any, drawn: dict[str, jax.Array]) -> Any:
+        """The model of that world."""
+
         def choose(path: Any, leaf: Any) -> Any:
             return drawn.get(jax.tree_util.keystr(path), leaf)
 

@@ -42,10 +42,12 @@ class Worlds(Protocol):
     """Something of a model that is drawn anew for each episode."""
 
     def draw(self, key: jax.Array) -> dict[str, jax.Array]:
+        """What makes one world different, by name."""
         """Parameters of one world, by name."""
         ...
 
     def apply(self, model: Any, drawn: dict[str, jax.Array]) -> Any:
+        """The model of that world."""
         """The model with these parameters."""
         ...
 
@@ -79,6 +81,7 @@ class Factors:
         self._fields = fields
 
     def draw(self, key: jax.Array) -> dict[str, jax.Array]:
+        """A factor for each range, by name."""
         drawn = {}
         for name, (low, high) in self._ranges.items():
             # By name, so that another range beside it changes nothing.
@@ -87,6 +90,7 @@ class Factors:
         return drawn
 
     def apply(self, model: Any, drawn: dict[str, jax.Array]) -> Any:
+        """The model with its fields multiplied."""
         changes = {
             path: _get(model, path) * factor
             for name, factor in drawn.items()

@@ -40,6 +40,7 @@ class Policy:
 
     Example:
         >>> from heredity.networks import DistributionSpec, MlpOptions
+        >>> from heredity.spaces import Box
         >>> spec = PolicySpec(
         ...     Box((4,)), Discrete(2), MlpOptions().spec(), DistributionSpec("categorical")
         ... )

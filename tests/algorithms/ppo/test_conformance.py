@@ -510,7 +510,7 @@ def test_brax_distribution(monkeypatch: pytest.MonkeyPatch):
     """Densities, divergence, squashing, and the entropy estimated from the same draw."""
     tensors, _ = load("brax_distributions")
     noise = jnp.asarray(tensors["noise"])
-    monkeypatch.setattr(jax.random, "normal", lambda key, shape, dtype: noise.reshape(shape))
+    monkeypatch.setattr(jax.random, "normal", lambda key, shape: noise.reshape(shape))
     family = TanhNormal(Box((3,), -1.0, 1.0))
     old, new = jnp.asarray(tensors["old"]), jnp.asarray(tensors["new"])
     close = {"rtol": 1e-5, "atol": 1e-5}

@@ -54,7 +54,7 @@ def test_returns_are_counted_in_the_environments_own_rewards():
 @pytest.mark.parametrize("host", [False, True], ids=["jax", "host"])
 def test_an_evaluation_counts_them_so(host):
     env = make("probe/always-truncated", 2, host=host, length=7, reward_clip=0.25, frame_stack=2)
-    spec = policy_spec(PPOConfig(actor_hidden=(8,)), env.observation_space, env.action_space)
+    spec = policy_spec(PPOConfig(network={"hidden": (8,)}), env.observation_space, env.action_space)
     evaluator = Evaluator(spec, env, 2)
     assert evaluator.evaluate(ActorCritic(spec).init(0)).returns.tolist() == [7.0, 7.0]
 

@@ -172,7 +172,7 @@ def test_a_run_remembers_them(host, tmp_path, compiled_once):
     """What is resumed is made again from its file, wrappers included, and goes on exactly."""
     options = {"host": host, "length": 5, "frame_stack": 2, "action_repeat": 2}
     small = {"num_steps": 16, "num_minibatches": 2, "num_epochs": 1, "num_envs": 4}
-    small |= {"actor_hidden": (8,), "critic_hidden": (8,)}
+    small |= {"network": {"hidden": (8,)}}
 
     def bytes_at(directory):
         files = sorted((directory / "checkpoints" / "last").rglob("*.safetensors"))

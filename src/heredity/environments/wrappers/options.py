@@ -47,7 +47,7 @@ class _Grayscale:
 class _Resize:
     """See `heredity.environments.wrappers.resize`."""
 
-    resize: tuple[int, int] | None = None
+    resize: tuple[int, ...] = ()
     """Height and width that pictures are brought to; none leaves them as they are."""
 
 
@@ -107,11 +107,10 @@ class Wrapping(*reversed(_ORDER)):
             check_whole("max_episode_steps", self.max_episode_steps)
         for name in ("action_repeat", "frame_stack"):
             check_whole(name, getattr(self, name))
-        if self.resize is not None:
-            if len(self.resize) != 2:
-                raise UsageError(f"resize={self.resize!r}: a height and a width were expected")
-            for size in self.resize:
-                check_whole("resize", size)
+        if len(self.resize) not in (0, 2):
+            raise UsageError(f"resize={self.resize!r}: a height and a width were expected")
+        for size in self.resize:
+            check_whole("resize", size)
         if not math.isfinite(self.reward_scale) or self.reward_scale <= 0:
             raise UsageError(f"reward_scale={self.reward_scale!r}: a number > 0 was expected")
         if self.reward_clip is not None and not 0 < self.reward_clip < math.inf:

@@ -24,7 +24,7 @@ def wrap(
     max_episode_steps: int | None = None,
     action_repeat: int = 1,
     grayscale: bool = False,
-    resize: tuple[int, int] | None = None,
+    resize: tuple[int, ...] = (),
     frame_stack: int = 1,
     reward_scale: float = 1.0,
     reward_clip: float | None = None,
@@ -115,7 +115,7 @@ def _apply(env: Environment, wrapping: Wrapping) -> Environment:
         env = repeat_actions(env, wrapping.action_repeat)
     if wrapping.grayscale:
         env = grayscale(env)
-    if wrapping.resize is not None:
+    if wrapping.resize:
         env = resize(env, *wrapping.resize)
     if wrapping.frame_stack > 1:
         env = stack_frames(env, wrapping.frame_stack)
