@@ -157,7 +157,8 @@ class _Interpreter:
         """Arrays of the values: with the batch where a flag is set, as they are elsewhere."""
         triples = zip(values, avals, flags, strict=True)
         return [
-            lifted(value, aval.shape, self._size) if flag else value for value, aval, flag in triples
+            lifted(value, aval.shape, self._size) if flag else value
+            for value, aval, flag in triples
         ]
 
     def _scan(self, params: Any, operands: Sequence[Value]) -> list[Value]:

@@ -74,7 +74,9 @@ def _arrays(equation: Equation, operands: Sequence[Value], size: int) -> list[ja
 
 
 def _elementwise(equation: Equation, operands: Sequence[Value], size: int) -> list[jax.Array]:
-    shape = equation.outvars[0].aval.shape  # of the operands too, or they are scalars, or one long where it is longer
+    shape = equation.outvars[
+        0
+    ].aval.shape  # of the operands too, or they are scalars, or one long where it is longer
     full = [lifted(value, shape, size) for value in operands]
     return [equation.primitive.bind(*full, **equation.params)]
 
@@ -188,9 +190,7 @@ def _gather(equation: Equation, operands: Sequence[Value], size: int) -> list[ja
 
 def _scatter(equation: Equation, operands: Sequence[Value], size: int) -> list[jax.Array]:
     indices = operands[1]
-    array, updates = (
-        lifted(operands[index], _shapes(equation)[index], size) for index in (0, 2)
-    )
+    array, updates = (lifted(operands[index], _shapes(equation)[index], size) for index in (0, 2))
     params = dict(equation.params)
     numbers: lax.ScatterDimensionNumbers = params["dimension_numbers"]
     if isinstance(indices, Batched):
@@ -221,7 +221,9 @@ def _dot_general(
     if terms == 0 or not floating or not left.dtype == right.dtype == out.dtype:
         return None
     if terms > FEW_TERMS:
-        return None if all(isinstance(v, Batched) for v in operands) else _matmul(equation, operands)
+        return (
+            None if all(isinstance(v, Batched) for v in operands) else _matmul(equation, operands)
+        )
     left_free = [axis for axis in range(left.ndim) if axis not in (*left_sum, *left_batch)]
     right_free = [axis for axis in range(right.ndim) if axis not in (*right_sum, *right_batch)]
 
