@@ -55,6 +55,10 @@ _POSITIONS_LEFT_OUT = {
     "walker2d": 1,
 }
 
+# Physics of many small vectors, which a CPU computes two to four times as fast with the batch as
+# the last axis of every array.
+_BATCHED_LAST = ("generalized", "positional", "spring")
+
 # Where nobody walks away there is nothing to follow with the camera.
 _STANDS_STILL = ("inverted_pendulum", "inverted_double_pendulum", "pusher", "reacher")
 
@@ -156,6 +160,7 @@ class BraxEnvironment(BraxApiEnvironment):
         size = int(env.action_size)
         self.action_space = Box((size,), -1.0, 1.0, names=names if len(names) == size else ())
         worlds = [_factors(randomize, env, name)] if randomize else []
+        self.batches_last = model is not None and env.backend in _BATCHED_LAST
         super().__init__(env, f"brax/{name}", episode_length, action_repeat, worlds)
 
     def describe(self, template: Any) -> Space:

@@ -88,6 +88,8 @@ class JaxEnvironment(abc.ABC):
             fresh first states once an iteration instead of one at each step.
         action_repeat: How many environment steps one decision makes; steps are counted with it.
         step_seconds: Simulated time of one decision, for playing recordings.
+        batches_last: Whether many of them are stepped faster on a CPU when the batch is the last
+            axis of every array; see `heredity.environments.batch_last`.
     """
 
     spec: EnvironmentSpec | None = None
@@ -98,6 +100,7 @@ class JaxEnvironment(abc.ABC):
     max_episode_steps: int | None = None
     reset_is_cheap: bool = True
     step_seconds: float = 0.05
+    batches_last: bool = False
 
     @abc.abstractmethod
     def reset(self, key: Any) -> tuple[EnvState, Observation]:
@@ -106,6 +109,27 @@ class JaxEnvironment(abc.ABC):
     @abc.abstractmethod
     def step(self, state: EnvState, action: Any) -> tuple[EnvState, TimeStep]:
         """One decision later. Pure; never resets."""
+
+    def step_batch(self, states: EnvState, actions: Any) -> tuple[EnvState, TimeStep]:
+        """Many environments one decision later: `jax.vmap(self.step)`, or a faster way to it.
+
+        Args:
+            states: With a leading axis (B,), as `jax.vmap(self.reset)` gives them.
+            actions: Shape (B, ...).
+
+        Returns:
+            What `step` gives, with a leading axis (B,). Where `batches_last`, on a CPU, equal to
+            `jax.vmap(self.step)` up to rounding.
+        """
+        # Here, because processes of host environments import this module and never need JAX.
+        import jax
+
+        # A GPU runs over all elements at once, whatever their order.
+        if self.batches_last and jax.default_backend() == "cpu":
+            from heredity.environments.batch_last import vmap_last
+
+            return vmap_last(self.step)(states, actions)
+        return jax.vmap(self.step)(states, actions)
 
     def scene(self) -> Scene | None:
         """The geometry, for the viewer; None when there is none to show."""

@@ -217,7 +217,7 @@ class Evaluator:
             # An episode is played from its start to its end: there is nothing to forget.
             key = jax.random.fold_in(action_key, t)
             action, memory = self._actions(params, observation, key, memory, None)
-            states, result = jax.vmap(environment.step)(states, action)
+            states, result = environment.step_batch(states, action)
             reward = jnp.where(alive, result.reward.astype(jnp.float32), 0.0)
             if records:
                 # The moment after the decision: the last one of the episode is how it ended, and

@@ -102,7 +102,7 @@ def collect(
         noise, drawn = chance
         is_first = now.episode_length == 0 if has_memory else None
         action, kept, carry = algorithm.act(params, now.observation, noise, now.carry, is_first)
-        env_state, result = jax.vmap(environment.step)(now.environment, action)
+        env_state, result = environment.step_batch(now.environment, action)
         ended = result.terminated | result.truncated
         final_values = jax.lax.cond(
             any_seed(result.truncated.any()),

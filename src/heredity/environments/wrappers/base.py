@@ -37,6 +37,8 @@ class JaxWrapper(JaxEnvironment):
         self.max_episode_steps = env.max_episode_steps
         self.reset_is_cheap = env.reset_is_cheap
         self.step_seconds = env.step_seconds
+        # `step_batch` transforms the step of the outermost one, all that is inside included.
+        self.batches_last = env.batches_last
 
     def inner_state(self, state: Any) -> Any:
         """The state of the environment inside."""
