@@ -97,7 +97,8 @@ class Run:
 
     @property
     def _owed(self) -> dict[str, bool] | None:
-        return self.members[0].memory.owed
+        # The same of all, unless one of several seeds went on alone for a while.
+        return next((m.memory.owed for m in self.members if m.memory.owed is not None), None)
 
     # --- the generator ----------------------------------------------------------------------------
 

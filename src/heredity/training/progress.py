@@ -98,9 +98,10 @@ class ProgressBarCallback(Callback):
             parts.append(return_over_seeds(mean_interval(means)))
         if any(one.snapshot for one in events):
             parts.append("[dim]snapshot[/]" if event.seeds == 1 else "[dim]snapshots[/]")
-        best = [str(one.seed) for one in events if one.is_best]
+        best = [one for one in events if one.is_best]
         if best:
-            whose = f" of {', '.join(best)}" if event.seeds > 1 else ""
+            several = event.seeds > 1
+            whose = f" of {', '.join(str(one.seed) for one in best)}" if several else ""
             parts.append(f"[green]best{whose}[/]")
         if parts:
             line = f"[dim]{event.step:>13,}[/]  {' · '.join(parts)}"

@@ -124,6 +124,8 @@ def resume_run(
 ) -> Generator[Event]:
     """Go on with a run from its newest whole checkpoint, or from the start if it has none.
 
+    Several seeds go on together, from the newest step of which all have a whole one.
+
     Args:
         directory: Of the run.
         changes: Settings of the run that are to be others from now on, such as
@@ -175,6 +177,7 @@ def _resume(
     seats = seats_of(record, settings, folder)
     lock_members(seats, folder, made)
     folders = [seat.folder for seat in seats if seat.folder is not None]
+    sweep_temporaries(folder.root)
     for one in folders:
         for place in (one.root, one.checkpoints, one.snapshots):
             sweep_temporaries(place)
