@@ -1,9 +1,9 @@
 """`jax.vmap` with the batch as the last axis of every array, which is what a CPU likes.
 
-`jax.vmap` puts the batch first. The innermost loops that XLA writes for a CPU then run over the last
-axis of what one example has: the three numbers of a position, the four of a rotation. With the
+`jax.vmap` puts the batch first. The innermost loops that XLA writes for a CPU then run over the
+last axis of what one example has: the three numbers of a position, the four of a rotation. With the
 batch last they run over examples, and one instruction serves eight or sixteen of them. Physics made
-of many small vectors gets two to four times as fast by that; nothing else changes but rounding.
+of many small vectors gets faster by that; nothing else changes but rounding.
 
 The function is traced for one example, and its jaxpr is gone through operation by operation.
 What has no rule is done by `jax.vmap`, operation by operation as well.
@@ -125,7 +125,8 @@ class _Interpreter:
 
         def read(variable: Any) -> Value:
             if isinstance(variable, core.Literal):
-                return np.asarray(variable.val, variable.aval.dtype)
+                aval: Any = variable.aval
+                return np.asarray(variable.val, aval.dtype)
             return known[variable]
 
         for equation in jaxpr.eqns:

@@ -274,12 +274,12 @@ _ELEMENTWISE = """
     not or population_count pow real reduce_precision rem round rsqrt select_n shift_left
     shift_right_arithmetic shift_right_logical sign sin sinh sqrt square stop_gradient sub tan tanh
     xor
-""".split()
+""".split()  # noqa: SIM905 - a table to read
 
 _SAME_AXES = """
     argmax argmin concatenate cumlogsumexp cummax cummin cumprod cumsum reduce_and reduce_max
     reduce_min reduce_or reduce_prod reduce_xor rev sort split squeeze
-""".split()
+""".split()  # noqa: SIM905 - a table to read
 
 _SCATTERS = "scatter scatter-add scatter_add scatter_max scatter_min scatter_mul scatter_sub"
 
