@@ -47,7 +47,7 @@ def test_the_second_run_compiles_nothing(tmp_path: Path):
         counted.append(tuple(int(last[f"time/{column}"]) for column in columns))
         assert float(last["time/compile_seconds"]) > 0
     (compiled, _), second = counted
-    assert compiled > 10
+    assert compiled > 2
     assert second[0] == 0 and second[1] >= compiled
     assert "0 programs compiled" in done.stderr
 
