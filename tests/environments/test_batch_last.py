@@ -7,9 +7,10 @@ import pytest
 from jax import lax
 
 from heredity.common.seeds import AXIS, any_seed
-from heredity.environments import batch_last, make, wrap
+from heredity.environments import JaxEnvironment, batch_last, make, wrap
 from heredity.environments.batch_last import vmap_last, without_rule
 from heredity.environments.probes import ObservationActionReward
+from heredity.spaces import Box
 
 B = 5
 
@@ -112,6 +113,7 @@ CASES = {
     "sorted": (lambda x: (jnp.sort(x, 0), jnp.argsort(x, 1)), numbers(3, 4)),
     "joined": (lambda x, y: jnp.concatenate([x, SHARED, y[None]]), numbers(2, 4), numbers(4)),
     "stacked": (lambda x: jnp.stack([x, jnp.zeros(4), x * 2], 1), numbers(4)),
+    "tiled": (lambda x: (jnp.tile(x, (2, 3)), jnp.repeat(x, 2, 0), jnp.unstack(x)), numbers(2, 3)),
     "split": (lambda x: jnp.split(x, 2, axis=1), numbers(3, 4)),
     "shapes": (lambda x: (x.reshape(2, 6), x.ravel(), x.T[None], x[::-1, 1::2]), numbers(3, 4)),
     "padded": (lambda x: jnp.pad(x, ((1, 0), (2, 3)), constant_values=7.0), numbers(3, 4)),
@@ -167,7 +169,19 @@ CASES = {
         numbers(2, 4, 20),
     ),
     "large": (lambda x, y: x @ y, numbers(4, 20), numbers(20, 3, seed=1)),
+    "middling": (lambda x, y: x @ y, numbers(4, 12), numbers(12, 3, seed=1)),
+    "large with vectors": (
+        lambda x, y: (x @ y, y @ x.T, y @ y),
+        numbers(4, 20),
+        numbers(20, seed=1),
+    ),
     "whole product": (lambda i: i @ i.T, whole(3, 3)),
+    "mixed product": (
+        lambda x, i: lax.dot(x, i, preferred_element_type=jnp.float32),
+        numbers(3),
+        whole(3),
+    ),
+    "half product": (lambda x: x.astype(jnp.bfloat16) @ SHARED.astype(jnp.bfloat16), numbers(2, 3)),
     "no terms": (lambda x: x[:, :0] @ x[:0], numbers(3, 3)),
     # control flow
     "while, apart": (collatz, numbers()),
@@ -273,6 +287,7 @@ def test_nothing_of_the_batch_is_left_to_vmap_without_need():
 def test_one_step_of_an_environment(name, options):
     pytest.importorskip(name.split("/")[0])
     env = make(name, **options)
+    assert isinstance(env, JaxEnvironment) and isinstance(env.action_space, Box)
     states, _ = jax.eval_shape(jax.vmap(env.reset), keys())
     actions = numbers(*env.action_space.shape)
     if name.startswith("brax"):

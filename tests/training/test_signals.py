@@ -30,10 +30,10 @@ TRAIN = (
 )  # fmt: skip
 
 
-def start(directory: Path) -> subprocess.Popen[str]:
+def start(directory: Path, *more: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONUNBUFFERED": "1"}
     return subprocess.Popen(
-        [sys.executable, "-m", "heredity", *TRAIN, "--directory", str(directory)],
+        [sys.executable, "-m", "heredity", *TRAIN, *more, "--directory", str(directory)],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -70,9 +70,10 @@ def test_a_signal_saves_and_leaves_and_that_resumes_exactly(tmp_path: Path, numb
 
 
 def test_a_second_signal_leaves_at_once(tmp_path: Path):
-    """Also while a program is compiled, which lets no Python handler run."""
+    """Also within a compiled program, which lets no Python handler run."""
     directory = tmp_path / "run"
-    process = start(directory)
+    # One update then takes minutes, so the first signal is still waited for when the second comes.
+    process = start(directory, "--num-epochs", "10_000_000")
     wait_for(directory / "config.json", process)
     process.send_signal(signal.SIGTERM)
     while "saving, then leaving" not in (process.stderr.readline() or "saving, then leaving"):
