@@ -123,7 +123,10 @@ class Categorical(Distribution):
 
     def log_prob(self, parameters: jax.Array, raw_action: jax.Array) -> jax.Array:
         log_probs = jax.nn.log_softmax(parameters)
-        return jnp.take_along_axis(log_probs, raw_action[..., None], axis=-1)[..., 0]
+        # Masked, not indexed: the gradient of indexing is a scatter, which is slow on a CPU.
+        choices = jnp.arange(self.output_size).reshape((1,) * raw_action.ndim + (-1,))
+        chosen = raw_action[..., None] == choices
+        return jnp.where(chosen, log_probs, 0.0).sum(axis=-1)
 
     def entropy(self, parameters: jax.Array, key: jax.Array) -> jax.Array:
         del key
