@@ -15,6 +15,7 @@ from heredity.algorithms.ppo.collect import begin, iteration
 from heredity.common import counters
 from heredity.common.seeds import AXIS
 from heredity.environments import Exactness, JaxEnvironment
+from heredity.training.compilation import TRAINING_PROGRAM
 from heredity.training.device_runner import EXACT, repeated
 from heredity.training.runner_base import means, restored
 from heredity.weights import Params, merge, to_host, tree_to_host
@@ -37,7 +38,9 @@ class SeedsRunner:
         self.algorithm = algorithm
         self._environment = environment
         self._first = jax.jit(jax.vmap(lambda seed: begin(algorithm, environment, seed)))
-        self._advance = jax.jit(self._many_iterations, donate_argnums=1)
+        self._advance = jax.jit(
+            self._many_iterations, donate_argnums=1, compiler_options=TRAINING_PROGRAM
+        )
         self.learners = [_Seed(self, index) for index in range(len(seeds))]
         self._seeds = np.array(seeds, np.uint32)
         init = jax.jit(algorithm.init)  # not under vmap: the same bits as alone
