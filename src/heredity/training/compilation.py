@@ -28,11 +28,6 @@ _LEAST_SECONDS = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 MOST_BYTES = 2**30
 _ENTRY, _LAST_LOOKED = "*-cache", ".heredity-looked-through"
 
-# For the programs in which training spends its time. XLA keeps to half of the widest vectors by
-# itself, from when they slowed processors down: with all of them an iteration takes 5 % (reacher of
-# brax) to 12 % (CartPole of gymnax) less. Only programs for a CPU, and one that has such, change.
-TRAINING_PROGRAM = {"xla_cpu_prefer_vector_width": 512}
-
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _FROM_CACHE = "/jax/compilation_cache/cache_hits"
 

@@ -12,7 +12,6 @@ import numpy as np
 from heredity.algorithms.ppo.algorithm import PPO, PPOState
 from heredity.algorithms.ppo.collect import begin, iteration
 from heredity.environments import Exactness, JaxEnvironment
-from heredity.training.compilation import TRAINING_PROGRAM
 from heredity.training.metrics import LAST_VALUES
 from heredity.training.runner_base import BaseRunner, means
 from heredity.weights import Params
@@ -34,7 +33,7 @@ class DeviceRunner(BaseRunner):
         self._environment = environment
         self._first = jax.jit(lambda seed: begin(algorithm, environment, seed))
         self._advance = jax.jit(
-            self._many_iterations, donate_argnums=1, compiler_options=TRAINING_PROGRAM
+            self._many_iterations, donate_argnums=1, compiler_options=self._options
         )
         self.begin(seed)
 

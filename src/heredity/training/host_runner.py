@@ -11,7 +11,6 @@ import numpy as np
 
 from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
 from heredity.environments import Exactness, HostEnvironment, SeededEpisodes
-from heredity.training.compilation import TRAINING_PROGRAM
 from heredity.training.host_acting import HostActor
 from heredity.training.metrics import LAST_VALUES
 from heredity.training.runner_base import BaseRunner, means
@@ -34,7 +33,7 @@ class HostRunner(BaseRunner):
         self._environment = environment
         self._actor = HostActor(algorithm)
         self._value = jax.jit(lambda parts, *seen: algorithm.value(merge(*parts), *seen))
-        self._learn = jax.jit(self._learn_step, donate_argnums=1, compiler_options=TRAINING_PROGRAM)
+        self._learn = jax.jit(self._learn_step, donate_argnums=1, compiler_options=self._options)
         self.begin(seed)
 
     def begin(self, seed: int) -> None:

@@ -15,9 +15,8 @@ from heredity.algorithms.ppo.collect import begin, iteration
 from heredity.common import counters
 from heredity.common.seeds import AXIS
 from heredity.environments import Exactness, JaxEnvironment
-from heredity.training.compilation import TRAINING_PROGRAM
 from heredity.training.device_runner import EXACT, repeated
-from heredity.training.runner_base import means, restored
+from heredity.training.runner_base import means, restored, training_program
 from heredity.weights import Params, merge, to_host, tree_to_host
 
 
@@ -37,13 +36,15 @@ class SeedsRunner:
     def __init__(self, algorithm: PPO, environment: JaxEnvironment, seeds: Sequence[int]) -> None:
         self.algorithm = algorithm
         self._environment = environment
+        init = jax.jit(algorithm.init)  # not under vmap: the same bits as alone
         self._first = jax.jit(jax.vmap(lambda seed: begin(algorithm, environment, seed)))
         self._advance = jax.jit(
-            self._many_iterations, donate_argnums=1, compiler_options=TRAINING_PROGRAM
+            self._many_iterations,
+            donate_argnums=1,
+            compiler_options=training_program(algorithm, init),
         )
         self.learners = [_Seed(self, index) for index in range(len(seeds))]
         self._seeds = np.array(seeds, np.uint32)
-        init = jax.jit(algorithm.init)  # not under vmap: the same bits as alone
         fresh = [init(np.uint32(seed)) for seed in seeds]
         self.constants: Params = _stacked([constants for constants, _ in fresh])
         self.state: PPOState = _stacked([state for _, state in fresh])
