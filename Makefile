@@ -46,8 +46,8 @@ test-kill: $(STAMP) ## kill runs at 20 random moments, resume them, and compare 
 	@echo
 	@echo "Every killed run resumed to the same bytes. How it is done: docs/concepts.md, 'Exact resume'."
 
-bench: $(STAMP) ## measure ours beside the peers, and write the numbers as JSON
-	$(BIN)/python benchmarks/run.py
+bench: $(STAMP) ## measure ours beside the peers that HEREDITY_PEERS names (ROWS="brax-ant predict": some rows)
+	$(BIN)/python benchmarks/run.py $(ROWS)
 
 docs: $(STAMP) ## build the documentation into site/ (warnings are errors)
 	$(BIN)/mkdocs build --strict --quiet

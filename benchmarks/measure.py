@@ -13,6 +13,7 @@ import itertools
 import json
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Iterator, Sequence
 
@@ -52,7 +53,12 @@ class Clock:
 
     def __init__(self) -> None:
         self._away, self._cpu_away = 0.0, 0.0
-        self.paused_at = (0.0, 0.0)
+        self._stopped = False
+        self.programs: int | None = None
+        jax = sys.modules.get("jax")
+        if jax is not None:
+            self.programs = 0
+            jax.monitoring.register_event_duration_secs_listener(self._note)
         self.startup_seconds = 0.0
         self.compile_seconds: float | None = None
         self.marks: list[tuple[int, float, float]] = []
@@ -64,25 +70,25 @@ class Clock:
         seconds = time.perf_counter() - BEGAN - self._away
         return seconds, time.process_time() - CPU_BEGAN - self._cpu_away
 
-    def pause(self) -> None:
-        """What comes now may be an evaluation: if so, `resume` takes it out again."""
-        if not self.peak_mib:
-            # Before anything is evaluated, with environments of its own.
-            self.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self.paused_at = self.now()
-
-    def resume(self) -> None:
-        """What was done since `pause` is forgotten."""
-        seconds, cpu_seconds = self.now()
-        self._away += seconds - self.paused_at[0]
-        self._cpu_away += cpu_seconds - self.paused_at[1]
+    def _note(self, event: str, seconds: float, **_: object) -> None:
+        """Count programs, as JAX tells of them."""
+        if event == "/jax/core/compile/backend_compile_duration" and not self._stopped:
+            assert self.programs is not None
+            self.programs += 1
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
-        """What is done inside takes no time."""
-        self.pause()
+        """What is done inside takes no time and compiles nothing."""
+        if not self.peak_mib:
+            # Before anything is evaluated, with environments of its own.
+            self.peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        seconds, cpu_seconds = self.now()
+        self._stopped = True
         yield
-        self.resume()
+        self._stopped = False
+        later, cpu_later = self.now()
+        self._away += later - seconds
+        self._cpu_away += cpu_later - cpu_seconds
 
     def learning(self) -> None:
         """Everything is imported and built; from here on it is compiled and learnt."""
@@ -92,12 +98,12 @@ class Clock:
         """Compilation, where it is a step of its own, is over."""
         self.compile_seconds = self.now()[0] - self.startup_seconds
 
-    def mark(self, steps: int, at: tuple[float, float] | None = None) -> None:
+    def mark(self, steps: int) -> None:
         """So many steps were made, of all agents together."""
-        self.marks.append((steps, *(at or self.now())))
+        self.marks.append((steps, *self.now()))
 
     def scored(self, mean: float, deviation: float) -> None:
-        """How good the policy is at the last mark."""
+        """How good the policy is at the last mark; of several agents, the first one."""
         steps, seconds, _ = self.marks[-1]
         self.scores.append((steps, seconds, float(mean), float(deviation)))
 
@@ -134,6 +140,7 @@ class Clock:
             "steps_per_second": rate,
             "steps_per_cpu_second": self._steady_rate(2),
             "peak_mib": self.peak_mib,
+            "programs": self.programs,
             "seconds_to_return": next(
                 (when for _, when, mean, _ in self.scores if mean >= problem.threshold), None
             ),

@@ -2,37 +2,64 @@
 
 import measure  # isort: skip  # first: the clock sees the imports
 
+import jax
+
 import heredity as hd
 
 problem, seed = measure.chosen()
 clock = measure.Clock()
+settings = problem.settings
+adapter, _, name = problem.environment.partition("/")
+
+
+def player(policy):
+    """The evaluator that the peers have: from weights and a seed to returns."""
+
+    def mode(params, seen):
+        return policy.act(params, seen, deterministic=True)[0]
+
+    if adapter == "brax":
+        from brax import envs
+
+        from brax_play import player
+
+        return player(envs.get_environment(name, **problem.options), problem.episodes, mode)
+    if adapter == "gymnax":
+        import gymnax
+
+        from gymnax_play import FiveResults, player
+
+        made, env_params = gymnax.make(name)
+        return player(FiveResults(made), env_params, problem.episodes, mode)
+    import gym_play
+
+    compiled = jax.jit(mode)
+    return lambda params, seed: gym_play.returns(
+        name, problem.episodes, seed, lambda seen: compiled(params, seen)
+    )
 
 
 class Watch(hd.callbacks.Callback):
-    """Knows when the last iteration before an evaluation ended."""
-
     def on_training_start(self, step, total_timesteps):
         clock.learning()
 
-    def on_progress(self, step, row):
-        clock.pause()
 
-
-settings = problem.settings
 environment = hd.make(problem.environment, settings["num_envs"], **problem.options)
 model = hd.PPO(environment, seed=seed, preset="none", **settings)
 events = model.run(
     problem.chunk * problem.chunks,
     callback=Watch(),
     evaluate_every=problem.chunk,
-    evaluation_episodes=problem.episodes,
+    evaluation_episodes=0,
     seeds=problem.seeds or 1,
 )
+play = None
 for event in events:
     if event.seed != seed:
         continue  # of several seeds, peers evaluate the first one as well
-    # Nothing but evaluating was done since the last iteration.
-    clock.resume()
-    clock.mark(event.step * event.seeds, clock.paused_at)
-    clock.scored(event.evaluation.mean, event.evaluation.std)
+    clock.mark(event.step * event.seeds)
+    with clock.stopped():
+        play = play or player(event.policy)
+        returns = play(event.policy.params, seed + 1000)
+        clock.scored(returns.mean(), returns.std())
 clock.report(problem, f"heredity {hd.__version__}", measure.packages_of(problem), [])

@@ -8,7 +8,8 @@ import sys
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
-from stable_baselines3.common.evaluation import evaluate_policy
+
+import gym_play
 
 sbx = "--sbx" in sys.argv
 if sbx:
@@ -43,12 +44,13 @@ class Watch(BaseCallback):
     def look(self):
         clock.mark(self.num_timesteps)
         with clock.stopped():
-            copies = make_vec_env(name, min(problem.episodes, 8), seed=seed + 1000)
-            mean, deviation = evaluate_policy(
-                self.model, copies, n_eval_episodes=problem.episodes, deterministic=True
+            returns = gym_play.returns(
+                name,
+                problem.episodes,
+                seed + 1000,
+                lambda seen: self.model.predict(seen, deterministic=True)[0],
             )
-            copies.close()
-            clock.scored(mean, deviation)
+            clock.scored(returns.mean(), returns.std())
 
 
 model = PPO(

@@ -27,6 +27,8 @@ class Problem:
         title: Of the problem, in tables.
         rounds: How often it is alternated between the contestants.
         extra: Measured only when it is named.
+        limit: Seconds after which a run is given up, on a machine with nothing else to do.
+        start_again: Whether ours is run once more, with the programs kept that it compiled.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Problem:
     title: str = ""
     rounds: int = 3
     extra: bool = False
+    limit: float = 300.0
+    start_again: bool = False
 
     @property
     def steps_per_iteration(self) -> int:
@@ -59,9 +63,9 @@ class Problem:
         return self.steps_per_iteration // self.settings["num_minibatches"]
 
     def quick(self) -> Problem:
-        """The same, too short to learn anything."""
-        seeds = None if self.seeds is None else 2
-        steps = 8 * self.steps_per_iteration
+        """The same, too short to learn anything, long enough for a first guess of the rate."""
+        seeds = None if self.seeds is None else 4
+        steps = max(8 * self.steps_per_iteration, self.steps // 25)
         return dataclasses.replace(self, steps=steps, chunks=4, episodes=2, seeds=seeds)
 
 
@@ -150,6 +154,7 @@ PROBLEMS = {
             "brax/ant",
             _BRAX,
             title="brax ant, 256 environments",
+            start_again=True,
             rounds=2,
             steps=256_000,
             chunks=5,
@@ -175,6 +180,7 @@ PROBLEMS = {
             "gymnax/CartPole-v1",
             _GYMNAX_CARTPOLE,
             title="gymnax CartPole, one agent",
+            start_again=True,
             rounds=3,
             steps=1_024_000,
             chunks=10,
@@ -214,6 +220,7 @@ PROBLEMS = {
                 "network": {"hidden": (64, 64), "critic_hidden": (64, 64), "activation": "tanh"},
             },
             title="Gymnasium CartPole, 8 environments",
+            start_again=True,
             rounds=2,
             steps=500_000,
             chunks=10,
@@ -243,8 +250,9 @@ PROBLEMS = {
             rounds=1,
             steps=500_000,
             chunks=5,
-            episodes=5,
+            episodes=8,
             threshold=1000.0,
+            limit=900.0,
         ),
     )
 }

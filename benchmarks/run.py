@@ -1,116 +1,126 @@
-"""Measure, write the numbers as JSON, and render the README's table from them.
+"""Measure ours beside its peers, keep the numbers as JSON, and render the tables from them.
 
-``make bench`` runs everything; ``python benchmarks/run.py predict`` one of them, and what follows
-the name (the steps of ``snapshots``) is given to it. Peers are
-installed by hand into any environment of your choice, which ``HEREDITY_PEERS`` names:
-``HEREDITY_PEERS=/path/to/python make bench``. Without it only our own side is measured, and the
-table keeps the peer's number out.
+``make bench`` runs everything; ``make bench ROWS="gymnax brax-ant"``, or
+``python benchmarks/run.py gymnax brax-ant``, families or single rows. ``--quick`` only sees that
+everything runs, and keeps nothing; ``--rounds`` says how often ours and the peers take turns;
+``--patience 3`` gives scripts three times as long before they are ended, for a busy machine;
+``--tables`` measures nothing and renders again.
+
+Peers are installed by hand into an environment of their own, whose Python ``HEREDITY_PEERS`` names;
+which versions, stands in docs/performance.md. Without it only our own side is measured, and the
+tables say so. Numbers are written after every row. A row that fails leaves the numbers it had
+before, the others go on, and the exit code is 1.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
-import platform
-import re
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import time
 from pathlib import Path
 from typing import Any
 
+import tables
+from compete import CONTESTANTS, compete
 from heredity.common.provenance import now, versions
+from problems import PROBLEMS
+from processes import HERE, PEERS, Failed, machine
+from single import SINGLE
 
-HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
-README = HERE.parent / "README.md"
-TABLE = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
+ORDER = ("predict", "start", "seeds", "gymnax", "brax", "gym", "snapshots", "profile", "changes")
+GUESS = 150.0  # seconds of a row that was never measured
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
-    model = platform.processor()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return {"processor": model, "cores": os.cpu_count(), "system": platform.system()}
+def wanted(names: list[str]) -> list[str]:
+    """The rows that names stand for: a family stands for all of it that is no extra.
+
+    Raises:
+        SystemExit: for a name that means nothing.
+    """
+    chosen: list[str] = []
+    for name in names:
+        family = [p.name for p in PROBLEMS.values() if p.name.startswith(f"{name}-")]
+        family = [one for one in family if not PROBLEMS[one].extra]
+        if name not in (*SINGLE, *PROBLEMS) and not family:
+            known = ", ".join([*SINGLE, *CONTESTANTS, *PROBLEMS])
+            sys.exit(f"unknown row {name!r}: some of {known} were expected")
+        chosen += [name] if name in (*SINGLE, *PROBLEMS) else family
+    return list(dict.fromkeys(chosen))
 
 
-def script(
-    name: str, python: str = sys.executable, arguments: Sequence[str] = ()
-) -> dict[str, Any]:
-    """What a script of this folder prints as its last line, as JSON."""
-    command = [python, str(HERE / name), *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.strip().splitlines()[-1])
-
-
-def predict() -> dict[str, Any]:
-    """One observation through `predict`, beside Stable-Baselines3, three times in turn."""
-    peer = os.environ.get("HEREDITY_PEERS")
-    ours, theirs = [], []
-    for _ in range(3):
-        ours.append(script("predict_ours.py"))
-        if peer:
-            theirs.append(script("predict_sb3.py", peer))
-    ours.sort(key=lambda run: run["microseconds"])
-    theirs.sort(key=lambda run: run["microseconds"])
-    found: dict[str, Any] = {"ours": ours[1], "peer": theirs[1] if theirs else None}
-    if theirs:
-        found["ratio"] = ours[1]["microseconds"] / theirs[1]["microseconds"]
-    return found
-
-
-def snapshots() -> dict[str, Any]:
-    """What a snapshot every 1 % of the steps costs a run of brax/ant."""
-    return script("snapshot_cost.py", arguments=sys.argv[2:])
-
-
-BENCHMARKS: dict[str, Callable[[], dict[str, Any]]] = {"predict": predict, "snapshots": snapshots}
-
-
-def read(name: str) -> dict[str, Any] | None:
-    """The newest numbers of a benchmark; None when it was never run."""
+def seconds_before(name: str) -> float:
+    """How long a row took the last time."""
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    known = json.loads(path.read_text()) if path.exists() else {}
+    return float(known.get("took_seconds", GUESS))
 
 
-def table() -> str:
-    """The README's table, from the JSON files alone."""
-    rows = ["| work | heredity | beside it | ratio |", "|---|---|---|---|"]
-    if (found := read("predict")) is not None:
-        ours, peer = found["ours"], found["peer"]
-        beside = f"{peer['library']}: {peer['microseconds']:.0f} µs" if peer else "not measured"
-        ratio = f"{found['ratio']:.2f}x its time" if peer else ""
-        rows.append(
-            "| `predict` of one CartPole observation, 2 x 64 units "
-            f"| {ours['microseconds']:.0f} µs "
-            f"| {beside} | {ratio} |"
-        )
-    if (found := read("snapshots")) is not None:
-        rows.append(
-            "| a snapshot every 1 % of the steps, brax/ant, "
-            f"{found['learning_seconds']:.0f} s of learning "
-            f"| {found['cost_share'] * 100:.2f} % of the wall time, evaluation apart "
-            "| no snapshots | |"
-        )
-    return "\n".join(rows) + "\n"
+def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
+    """One row."""
+
+    def say(line: str) -> None:
+        print(f"    {line}", flush=True)
+
+    problem = PROBLEMS.get(name)
+    if problem is None:
+        rounds = 1 if given.quick else given.rounds or 3
+        return SINGLE[name](rounds, given.quick, given.patience, say)
+    rounds = 1 if given.quick else given.rounds or problem.rounds
+    return compete(problem, rounds, given.quick, given.patience, say)
+
+
+def run(rows: list[str], given: argparse.Namespace) -> list[str]:
+    """Measure rows one after another; gives what failed, a line each."""
+    expected = [seconds_before(name) for name in rows]
+    began, failures = time.monotonic(), []
+    for number, name in enumerate(rows):
+        passed, left = time.monotonic() - began, sum(expected[number:])
+        times = "" if given.quick else f", about {left / 60:.0f} more"
+        print(f"[{number + 1}/{len(rows)}] {name} ({passed / 60:.1f} minutes so far{times})")
+        where, row_began = machine(), time.monotonic()
+        try:
+            found = measure(name, given)
+        except Failed as error:
+            print(f"    FAILED: {error}", flush=True)
+            failures.append(f"{name}: {str(error).partition(chr(10))[0]}")
+            continue
+        failures += [
+            f"{name}, {peer}: {why.partition(chr(10))[0]}"
+            for peer, why in found.get("failed", {}).items()
+        ]
+        if given.quick:
+            continue
+        taken = {"took_seconds": time.monotonic() - row_began}
+        record = {"measured": now(), "machine": where, "versions": versions(), **taken, **found}
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+        tables.render(RESULTS, HERE.parent)
+    print(f"Measured in {(time.monotonic() - began) / 60:.1f} minutes.")
+    return failures
 
 
 def main() -> None:
-    chosen = sys.argv[1:2] or list(BENCHMARKS)
-    RESULTS.mkdir(exist_ok=True)
-    for name in chosen:
-        if name not in BENCHMARKS:
-            sys.exit(f"unknown benchmark {name!r}: one of {', '.join(BENCHMARKS)} was expected")
-        print(f"{name} …", flush=True)
-        found = BENCHMARKS[name]()
-        record = {"measured": now(), "machine": machine(), "versions": versions(), **found}
-        (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
-        print(json.dumps(found, indent=2), flush=True)
-    README.write_text(TABLE.sub(lambda found: found[1] + table() + found[2], README.read_text()))
-    print(f"Written: {RESULTS}, and the table in {README.name}")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("rows", nargs="*", help="families, problems; all when none is given")
+    parser.add_argument("--rounds", type=int, help="turns (default: what each row needs)")
+    parser.add_argument("--quick", action="store_true", help="see that it runs; keep nothing")
+    parser.add_argument("--patience", type=float, default=1.0, help="times longer than usual")
+    parser.add_argument("--tables", action="store_true", help="only render the tables again")
+    given = parser.parse_args()
+    failures: list[str] = []
+    if not given.tables:
+        if PEERS and not Path(PEERS).exists():
+            sys.exit(f"HEREDITY_PEERS={PEERS!r}: no such file; the peers' Python was expected")
+        if not PEERS:
+            print("HEREDITY_PEERS names no Python: only our own side is measured.")
+        failures = run(wanted(given.rows or list(ORDER)), given)
+    if not given.quick:
+        for path in tables.render(RESULTS, HERE.parent):
+            print(f"Rendered: {path.relative_to(HERE.parent)}")
+    if failures:
+        sys.exit("\n".join(["Failed:", *(f"  {line}" for line in failures)]))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Both are measured in turn in the same process. The last line is one JSON object.
 
-    python benchmarks/seeds.py [NUM_ENVS [SEEDS]]
+    python benchmarks/seeds.py [NUM_ENVS [SEEDS [ROUNDS]]]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from heredity.environments import JaxEnvironment, make
 from heredity.training.runners import DeviceRunner, SeedsRunner
 
 ENVIRONMENT = "gymnax/CartPole-v1"
-ROUNDS = 9
+DEFAULTS = (8, 8, 7)  # environments, seeds, rounds
 STRETCH_SECONDS = 1.5
 
 
@@ -40,7 +40,8 @@ def seconds(iterate: Callable[[int], Any], iterations: int) -> float:
 
 
 def main() -> None:
-    num_envs, seeds = (int(word) for word in [*sys.argv[1:3], *("8", "8")[len(sys.argv) - 1 :]])
+    given = [int(word) for word in sys.argv[1:4]]
+    num_envs, seeds, turns = [*given, *DEFAULTS[len(given) :]]
     config = dataclasses.replace(preset_config("auto", ENVIRONMENT), num_envs=num_envs)
     environment = make(ENVIRONMENT, num_envs=num_envs)
     assert isinstance(environment, JaxEnvironment)
@@ -50,7 +51,7 @@ def main() -> None:
     together = SeedsRunner(algorithm, environment, range(seeds))
     stretches = stretch_of(alone.iterate), stretch_of(together.iterate)
     rounds = []
-    for _ in range(ROUNDS):
+    for _ in range(turns):
         one = seconds(alone.iterate, stretches[0])
         many = seconds(together.iterate, stretches[1])
         rounds.append((one, many, seeds * one / many))
@@ -59,6 +60,7 @@ def main() -> None:
     found = {
         "environment": ENVIRONMENT,
         "settings": dataclasses.asdict(config),
+        "environments": num_envs,
         "seeds": seeds,
         "alone_iteration_seconds": one,
         "together_iteration_seconds": many,

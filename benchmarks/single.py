@@ -1,0 +1,109 @@
+"""The rows that are no training run beside another: each of them from scripts of its own."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from processes import PEERS, called, output, script
+
+STARTS = {
+    "import heredity": (False, "import heredity as hd; hd.PPO"),
+    "import heredity, for a policy that acts": (False, "import heredity as hd; hd.Policy"),
+    "heredity --help": (False, "from heredity.cli.main import main; main(['--help'])"),
+    "import stable_baselines3": (True, "from stable_baselines3 import PPO"),
+    "import sbx": (True, "from sbx import PPO"),
+    "import rejax": (True, "import rejax"),
+    "import brax.training.agents.ppo.train": (
+        True,
+        "from brax import envs; from brax.training.agents.ppo import train",
+    ),
+    "import jax": (False, "import jax"),
+}
+PROFILED = ("brax-ant", "gymnax-cartpole", "gym-cartpole", "gym-halfcheetah")
+LIMIT = 240.0  # seconds of one script on a machine with nothing else to do
+Say = Callable[[str], None]
+
+
+def predict(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
+    """One observation through `predict`, beside Stable-Baselines3, in turn."""
+    del quick
+    ours, theirs = [], []
+    for _ in range(rounds):
+        ours.append(called(script("predict_ours.py"), LIMIT * patience))
+        if PEERS:
+            theirs.append(called(script("predict_sb3.py"), LIMIT * patience))
+    ours.sort(key=lambda run: run["microseconds"])
+    theirs.sort(key=lambda run: run["microseconds"])
+    middle = rounds // 2
+    found: dict[str, Any] = {"ours": ours[middle], "peer": theirs[middle] if theirs else None}
+    if theirs:
+        found["ratio"] = ours[middle]["microseconds"] / theirs[middle]["microseconds"]
+    say(", ".join(f"{one['library']}: {one['microseconds']:.1f} µs" for one in (*ours, *theirs)))
+    return found
+
+
+def start(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
+    """How long it takes until there is something to work with, in turn."""
+    seconds: dict[str, list[float]] = {}
+    # The first time files come from the disk.
+    for number in range(rounds if quick else rounds + 1):
+        for name, (of_peers, code) in STARTS.items():
+            if of_peers and not PEERS:
+                continue
+            began = time.perf_counter()
+            output([PEERS if of_peers else sys.executable, "-c", code], LIMIT * patience)
+            if quick or number > 0:
+                seconds.setdefault(name, []).append(time.perf_counter() - began)
+    found = {name: statistics.median(taken) for name, taken in seconds.items()}
+    for name, taken in found.items():
+        say(f"{name}: {taken:.2f} s")
+    return {"seconds": found}
+
+
+def snapshots(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
+    """What a snapshot every 1 % of the steps costs a run of brax/ant."""
+    del rounds
+    found = called(script("snapshot_cost.py", *(["2"] if quick else [])), LIMIT * patience)
+    say(f"{found['cost_share'] * 100:.2f} % of the time")
+    return found
+
+
+def seeds(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
+    """Eight seeds in one program beside eight runs one after another."""
+    del rounds
+    found = called(script("seeds.py", *(["8", "2", "1"] if quick else [])), LIMIT * patience)
+    say(f"{found['speed_up']:.2f} times as fast as one after another")
+    return found
+
+
+def profile(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
+    """Where the time of an iteration of ours goes."""
+    del rounds
+    found = []
+    for name in PROFILED[-2:] if quick else PROFILED:
+        found.append(called(script("profile_ours.py", name), LIMIT * patience))
+        say(f"{name}: {found[-1]['iteration'] * 1e3:.2f} ms an iteration")
+    return {"problems": found}
+
+
+def changes(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
+    """What each change for the sake of speed gives."""
+    del rounds
+    found = called(script("changes.py", *(["--quick"] if quick else [])), LIMIT * patience)
+    for one in found["changes"]:
+        say(f"{one['change']} ({one['problem']}): {one['ratio']:.2f} times as fast")
+    return found
+
+
+SINGLE = {
+    "predict": predict,
+    "start": start,
+    "seeds": seeds,
+    "snapshots": snapshots,
+    "profile": profile,
+    "changes": changes,
+}

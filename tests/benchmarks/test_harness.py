@@ -1,0 +1,223 @@
+"""The harness of the benchmarks: what it makes of numbers, and what it does when a script fails."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+NAMES = ("compete", "measure", "problems", "processes", "run", "single", "tables")
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch):
+    """The modules of benchmarks/, which import each other by their bare names."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    for name in NAMES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    found = SimpleNamespace(**{name: importlib.import_module(name) for name in NAMES})
+    yield found
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+def ran(**changed: Any) -> dict[str, Any]:
+    """What a script reports."""
+    return {
+        "library": "heredity 0",
+        "versions": {},
+        "differences": [],
+        "steps": 1000,
+        "seconds": 20.0,
+        "cpu_seconds": 20.0,
+        "startup_seconds": 1.0,
+        "compile_seconds": 4.0,
+        "steps_per_second": 300.0,
+        "steps_per_cpu_second": 200.0,
+        "seconds_to_return": 5.0,
+        "peak_mib": 1000.0,
+        "programs": 7,
+        "final_return": {"mean": 450.0, "deviation": 1.0},
+        **changed,
+    }
+
+
+def competed(harness: SimpleNamespace, name: str, peer: str, **changed: Any) -> dict[str, Any]:
+    """A record of two rounds: ours as it is, the peer half as fast and a third as fast."""
+    ours = [ran(), ran()]
+    slow = {"library": f"{peer} 9", **changed}
+    theirs = [
+        ran(steps_per_second=150.0, seconds=40.0, **slow),
+        ran(steps_per_second=100.0, seconds=60.0, **slow),
+    ]
+    compete = harness.compete
+    return {
+        "measured": "2026-01-02T03:04:05+00:00",
+        "machine": {"processor": "P", "cores": 2, "system": "Linux", "load_before": 0.25},
+        "rounds": 2,
+        "failed": {},
+        "contestants": {"ours": compete.summary(ours), peer: compete.summary(theirs)},
+        "ours_with_kept_programs": None,
+        "ratios": {peer: compete.ratios(ours, theirs)},
+        "runs": {"ours": ours, peer: theirs},
+    }
+
+
+def test_ratios_are_taken_within_a_round_and_told_with_their_spread(harness: SimpleNamespace):
+    found = competed(harness, "brax-ant", "brax", seconds_to_return=None)["ratios"]["brax"]
+    assert found["steps_per_second"] == {"median": 2.5, "low": 2.0, "high": 3.0}
+    assert "seconds_to_return" not in found  # the peer never reached it
+
+
+def test_a_summary_is_of_medians_and_empty_where_a_round_has_nothing(harness: SimpleNamespace):
+    runs = [ran(seconds=s, seconds_to_return=r) for s, r in ((1.0, 2.0), (9.0, 3.0), (2.0, None))]
+    found = harness.compete.summary(runs)
+    assert found["seconds"] == 2.0
+    assert found["seconds_to_return"] is None
+    assert found["final_returns"] == [450.0] * 3
+
+
+def test_speed_is_the_steady_rate_for_jax_and_everything_for_the_host(harness: SimpleNamespace):
+    record = competed(harness, "brax-ant", "brax")
+    rows = harness.tables.overview({"brax-ant": record}).splitlines()
+    assert len(rows) == 3
+    assert "300/s, return 450 | brax 9: 125/s, return 450 | 2.50x its speed (2.00–3.00)" in rows[2]
+    record = competed(harness, "gym-cartpole", "sb3")
+    row = harness.tables.overview({"gym-cartpole": record}).splitlines()[2]
+    assert (
+        "20 s, return 450 | sb3 9: 50 s, return 450 | 2.40x its speed (2.00–3.00) | ≥ 2.0x" in row
+    )
+
+
+def test_who_was_not_measured_and_who_failed_stand_in_the_table(harness: SimpleNamespace):
+    record = competed(harness, "brax-ant", "brax")
+    record |= {"ratios": {}, "contestants": {"ours": record["contestants"]["ours"]}}
+    assert "| not measured |" in harness.tables.overview({"brax-ant": record})
+    record["failed"] = {"brax": "ppo_brax.py ended with code 1\nTraceback"}
+    assert "| brax: failed |" in harness.tables.overview({"brax-ant": record})
+    assert "failed: ppo_brax.py ended with code 1 |" in harness.tables.details({"brax-ant": record})
+
+
+def test_tables_are_written_between_their_marks_alone(harness: SimpleNamespace, tmp_path: Path):
+    results = tmp_path / "results"
+    results.mkdir()
+    (tmp_path / "docs").mkdir()
+    record = competed(harness, "brax-ant", "brax")
+    (results / "brax-ant.json").write_text(json.dumps(record))
+    readme, page = tmp_path / "README.md", tmp_path / "docs" / "performance.md"
+    readme.write_text("a\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nb\n")
+    names = ("details", "returns", "starts", "profile", "changes", "machine")
+    marks = [f"<!-- benchmark-{name} -->\nold\n<!-- /benchmark-{name} -->\n" for name in names]
+    page.write_text("".join(marks))
+    harness.tables.render(results, tmp_path)
+    text = readme.read_text()
+    assert text.startswith("a\n<!-- benchmarks -->\n| work |")
+    assert text.endswith("|\n<!-- /benchmarks -->\nb\n")
+    assert "old" not in text + page.read_text()
+    assert "brax-ant 0.2" in page.read_text()
+    harness.tables.render(results, tmp_path)
+    assert readme.read_text() == text
+
+
+def test_results_and_pages_of_the_repository_fit_the_tables(harness: SimpleNamespace):
+    """Everything in results/ renders, and every table has its place in a page."""
+    found = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("results/*.json")}
+    tables = harness.tables
+    for text in (tables.overview(found), tables.details(found), tables.profiles(found)):
+        widths = {line.count("|") for line in text.splitlines()}
+        assert len(widths) == 1
+    pages = [FOLDER.parent / "README.md", FOLDER.parent / "docs" / "performance.md"]
+    text = "".join(path.read_text() for path in pages)
+    for name in ("s", "-details", "-returns", "-starts", "-profile", "-changes", "-machine"):
+        assert f"<!-- benchmark{name} -->" in text
+        assert f"<!-- /benchmark{name} -->" in text
+
+
+def test_a_script_that_fails_or_takes_too_long_is_told_of(harness: SimpleNamespace):
+    called, failed = harness.processes.called, harness.processes.Failed
+    python = sys.executable
+    assert called([python, "-c", "print('x'); print('{\"a\": 1}')"], 60) == {"a": 1}
+    with pytest.raises(failed, match=r"ended with code 3\nwhy"):
+        called([python, "-c", "import sys; print('why', file=sys.stderr); sys.exit(3)"], 60)
+    with pytest.raises(failed, match="was ended after 0 s"):
+        called([python, "-c", "import time; time.sleep(60)"], 0.2)
+    with pytest.raises(failed, match="printed no JSON"):
+        called([python, "-c", "print('x')"], 60)
+    with pytest.raises(failed, match="does not start"):
+        called(["/nowhere/python"], 60)
+
+
+def test_a_failed_row_keeps_its_numbers_and_the_rest_goes_on(
+    harness: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    run: ModuleType = harness.run
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    (tmp_path / "predict.json").write_text('{"kept": 1}')
+
+    def measure(name: str, given: Any) -> dict[str, Any]:
+        if name == "predict":
+            raise run.Failed("it broke\nhere")
+        return {"found": name, "failed": {"sbx": "it is not there"}}
+
+    monkeypatch.setattr(run, "measure", measure)
+    monkeypatch.setattr(run.tables, "render", lambda *_: [])
+    monkeypatch.setattr(sys, "argv", ["run.py", "predict", "start"])
+    with pytest.raises(SystemExit) as left:
+        run.main()
+    assert left.value.code == "Failed:\n  predict: it broke\n  start, sbx: it is not there"
+    assert json.loads((tmp_path / "predict.json").read_text()) == {"kept": 1}
+    assert json.loads((tmp_path / "start.json").read_text())["found"] == "start"
+
+
+def test_names_of_rows(harness: SimpleNamespace):
+    wanted = harness.run.wanted
+    assert wanted(["gymnax"]) == ["gymnax-cartpole", "gymnax-cartpole-32-seeds"]
+    assert "brax-ant-wide" not in wanted(list(harness.run.ORDER))
+    assert wanted(["brax-ant-wide", "predict", "predict"]) == ["brax-ant-wide", "predict"]
+    with pytest.raises(SystemExit, match="unknown row 'atari'"):
+        wanted(["atari"])
+
+
+def test_problems_are_whole_iterations_that_peers_can_do(harness: SimpleNamespace):
+    for problem in harness.problems.PROBLEMS.values():
+        for one in (problem, problem.quick()):
+            assert one.chunk % one.steps_per_iteration == 0
+            assert one.chunks >= 4  # two chunks may compile
+        settings = problem.settings
+        assert problem.steps_per_iteration % settings["num_minibatches"] == 0
+
+
+def test_the_clock_stands_still_while_a_policy_is_evaluated(
+    harness: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    measure, problem = harness.measure, harness.problems.PROBLEMS["gym-cartpole"]
+    at = {"time": 0.0}
+    monkeypatch.setattr(measure, "BEGAN", 0.0)
+    monkeypatch.setattr(measure, "CPU_BEGAN", 0.0)
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: at["time"])
+    monkeypatch.setattr(measure.time, "process_time", lambda: 2 * at["time"])
+    monkeypatch.delitem(sys.modules, "jax", raising=False)
+    clock = measure.Clock()
+    at["time"] = 3.0
+    clock.learning()
+    for chunk in range(4):
+        at["time"] += 7.0 if chunk < 2 else 2.0  # two of them compile
+        clock.mark((chunk + 1) * 100)
+        with clock.stopped():
+            at["time"] += 1000.0
+            clock.scored(200.0 * (chunk + 1), 0.0)
+    clock.report(problem, "library", [], [])
+    found = json.loads(capsys.readouterr().out)
+    assert found["startup_seconds"] == 3.0
+    assert found["seconds"] == 21.0
+    assert found["steps_per_second"] == 50.0
+    assert found["steps_per_cpu_second"] == 25.0
+    assert found["compile_seconds"] == 21.0 - 3.0 - 400 / 50.0
+    assert found["seconds_to_return"] == 19.0
+    assert found["programs"] is None
