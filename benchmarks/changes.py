@@ -16,9 +16,10 @@ import jax
 import numpy as np
 
 import heredity as hd
-from heredity.algorithms.ppo import collect
+from heredity.algorithms.ppo import collect, update
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.training import runner_base
 from heredity.training.host_acting import HostActor
 from heredity.training.host_runner import HostRunner
 from heredity.training.runners import DeviceRunner
@@ -97,6 +98,23 @@ def chance_at_once(name: str) -> dict[str, Any]:
     return told("chance is drawn before the first step", name, best_of_each(ways))
 
 
+def permutations(config: PPOConfig, key: jax.Array, items: int) -> jax.Array:
+    """`update.minibatch_indices` with JAX's own permutation."""
+    keys = jax.random.split(key, config.num_epochs)
+    shuffled = jax.vmap(lambda one: jax.random.permutation(one, items))(keys)
+    return shuffled.reshape(-1, items // config.num_minibatches)
+
+
+def patched(change: str, module: Any, attribute: str, before: Any, name: str) -> dict[str, Any]:
+    """Something of a module replaced by what was there before it, while a runner is compiled."""
+    now, ways = getattr(module, attribute), {}
+    for way, value in (("before", before), ("after", now)):
+        setattr(module, attribute, value)
+        ways[way] = DeviceRunner(*built(name), 0).iterate
+        ways[way](1)  # compiled while it holds
+    return told(change, name, best_of_each(ways))
+
+
 class ActsCompiled(HostActor):
     """Calls the compiled program for every step."""
 
@@ -139,6 +157,14 @@ def main() -> None:
     rows = [
         batch_last("brax-inverted-pendulum" if QUICK else "brax-ant"),
         chance_at_once("gymnax-cartpole"),
+        *(
+            patched(*change, name)
+            for change in (
+                ("one sort shuffles minibatches", update, "minibatch_indices", permutations),
+                ("XLA is told the size", runner_base, "training_program", lambda *_: {}),
+            )
+            for name in ("gymnax-cartpole", *(() if QUICK else ("brax-reacher",)))
+        ),
         *(acting_in_numpy(f"gym-{name}") for name in ("cartpole", "halfcheetah")),
         one_program_to_begin("gymnax-cartpole"),
     ]
