@@ -15,7 +15,8 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from problems import PROBLEMS, Problem
 
@@ -31,6 +32,28 @@ def chosen() -> tuple[Problem, int]:
     given = parser.parse_args()
     problem = PROBLEMS[given.problem]
     return problem.quick() if given.quick else problem, given.seed
+
+
+EVALUATED_AGENTS = 8  # of several that are trained in one program, at most
+
+
+def evaluated(play: Callable[[Any, int], Any], params: Any, seed: int, agents: int | None) -> Any:
+    """Returns of an evaluation: of the one agent, or of the first few of several together.
+
+    Args:
+        play: From weights and a seed to returns.
+        params: Weights; of several agents, with a leading axis.
+        seed: Of the first agent's episodes.
+        agents: How many there are; None for one without a leading axis.
+    """
+    if agents is None:
+        return play(params, seed)
+    import jax
+    import numpy as np
+
+    chosen = range(min(agents, EVALUATED_AGENTS))
+    one = [jax.tree.map(lambda leaf, index=index: leaf[index], params) for index in chosen]
+    return np.concatenate([play(weights, seed + index) for index, weights in enumerate(one)])
 
 
 def packages_of(problem: Problem) -> list[str]:
@@ -103,7 +126,7 @@ class Clock:
         self.marks.append((steps, *self.now()))
 
     def scored(self, mean: float, deviation: float) -> None:
-        """How good the policy is at the last mark; of several agents, the first one."""
+        """How good the policy is at the last mark; of several agents, the mean of some."""
         steps, seconds, _ = self.marks[-1]
         self.scores.append((steps, seconds, float(mean), float(deviation)))
 

@@ -3,6 +3,7 @@
 import measure  # isort: skip  # first: the clock sees the imports
 
 import jax
+import numpy as np
 
 import heredity as hd
 
@@ -53,13 +54,18 @@ events = model.run(
     evaluation_episodes=0,
     seeds=problem.seeds or 1,
 )
-play = None
+play, returns = None, []
 for event in events:
-    if event.seed != seed:
-        continue  # of several seeds, peers evaluate the first one as well
-    clock.mark(event.step * event.seeds)
+    # One event for each seed; they tell of the same moment.
+    agent = event.seed - seed
+    if agent == 0:
+        clock.mark(event.step * event.seeds)
     with clock.stopped():
-        play = play or player(event.policy)
-        returns = play(event.policy.params, seed + 1000)
-        clock.scored(returns.mean(), returns.std())
+        if agent < measure.EVALUATED_AGENTS:
+            play = play or player(event.policy)
+            returns.append(play(event.policy.params, seed + 1000 + agent))
+        if agent == event.seeds - 1:
+            of_all = np.concatenate(returns)
+            clock.scored(of_all.mean(), of_all.std())
+            returns = []
 clock.report(problem, f"heredity {hd.__version__}", measure.packages_of(problem), [])

@@ -173,10 +173,7 @@ for chunk in range(problem.chunks):
     carry, _ = jax.block_until_ready(compiled(carry))
     clock.mark((chunk + 1) * problem.chunk * (problem.seeds or 1))
     with clock.stopped():
-        params = carry[0]
-        if problem.seeds is not None:
-            params = jax.tree.map(lambda leaf: leaf[0], params)
-        returns = play(params, seed + 1000)
+        returns = measure.evaluated(play, carry[0], seed + 1000, problem.seeds)
         clock.scored(returns.mean(), returns.std())
 clock.report(
     problem,

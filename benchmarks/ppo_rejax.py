@@ -68,9 +68,7 @@ for chunk in range(problem.chunks):
     clock.mark((chunk + 1) * problem.chunk * agents)
     with clock.stopped():
         weights = state.actor_ts.params
-        if problem.seeds is not None:
-            weights = jax.tree.map(lambda leaf: leaf[0], weights)
-        returns = play(weights, seed + 1000)
+        returns = measure.evaluated(play, weights, seed + 1000, problem.seeds)
         clock.scored(returns.mean(), returns.std())
 clock.report(
     problem,

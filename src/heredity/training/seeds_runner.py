@@ -61,7 +61,7 @@ class SeedsRunner:
     @property
     def step(self) -> int:
         """Environment steps of each seed so far."""
-        return counters.to_int(self.state.steps[0])
+        return counters.to_int(np.asarray(self.state.steps)[0])
 
     @property
     def restarts(self) -> int:
