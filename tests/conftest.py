@@ -31,6 +31,9 @@ import hypothesis
 import jax
 import pytest
 
+# For the tests of several devices; all others use the first one.
+jax.config.update("jax_num_cpu_devices", 2)
+
 # Compiling takes seconds the first time, and a failure must come back the same on the next run.
 hypothesis.settings.register_profile("heredity", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("heredity")

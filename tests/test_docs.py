@@ -13,9 +13,10 @@ from types import ModuleType
 import gymnasium
 import pytest
 
+from heredity.cli import launching
 from heredity.cli.main import COMMANDS, run_command
 from heredity.common.errors import HeredityError
-from heredity.training import session
+from heredity.training import processes, session
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -147,6 +148,8 @@ def test_every_command_is_understood(
         monkeypatch.setattr(module, "parse", parsed)
 
     monkeypatch.setattr(session, "begin_run", begin)
+    monkeypatch.setattr(processes, "join", lambda *_: None)  # nobody else is there
+    monkeypatch.setattr(launching, "launch", begin)
     for verb in ("resume", "evaluate", "inspect", "lineage", "view"):
         parse_only(importlib.import_module(COMMANDS[verb][0]))
     for line, words in commands(text):

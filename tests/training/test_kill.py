@@ -37,11 +37,18 @@ class Case:
         name: For the test's id.
         flags: What differs from the others.
         seeds: Of the policies; none for a run of one.
+        devices: That the processor is divided into.
     """
 
     name: str
     flags: tuple[str, ...]
     seeds: tuple[int, ...] = ()
+    devices: int = 1
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Of the processes of such a run."""
+        return {**os.environ, "JAX_NUM_CPU_DEVICES": str(self.devices)}
 
     def folders(self, directory: Path) -> list[RunFolder]:
         """Where the policies of such a run lie."""
@@ -75,6 +82,7 @@ MORE_CASES = {
     "dict": Case(
         "dict", ("--env", "probe/luck", "--env.length", "5", "--network.actor-reads", "state")
     ),
+    "mesh": Case("mesh", ("--env", "gymnax/Pendulum-v1", "--devices", "2"), devices=2),
     "async": Case("async", ("--env", "gym/CartPole-v1", "--env.vectorization", "async")),
 }
 """Other networks and vectors, of which fewer runs are killed."""
@@ -120,8 +128,8 @@ def _newest(directory: Path, case: Case) -> int:
     return max(set.intersection(*steps), default=-1)
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+def _run(command: list[str], case: Case) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=case.variables)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -133,7 +141,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory):
     def get(kind: str) -> dict[str, bytes]:
         if kind not in made:
             directory = tmp_path_factory.mktemp("whole") / kind
-            _run(_train(directory, _case(kind), "4096"))
+            _run(_train(directory, _case(kind), "4096"), _case(kind))
             made[kind] = _finished(directory, _case(kind))
         return made[kind]
 
@@ -185,7 +193,7 @@ def _kill_and_resume(directory: Path, case: Case, moment: Moment) -> int:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
         # What is killed may leave half of a compiled program behind, which nobody else shall read.
-        env={**os.environ, "JAX_COMPILATION_CACHE_DIR": str(directory.parent / "compiled")},
+        env={**case.variables, "JAX_COMPILATION_CACHE_DIR": str(directory.parent / "compiled")},
     )
     while process.poll() is None and not _reached(directory, case, moment.step):
         time.sleep(0.002)
@@ -195,7 +203,7 @@ def _kill_and_resume(directory: Path, case: Case, moment: Moment) -> int:
     assert _unreadable(directory, case) == []
     newest = _newest(directory, case)
     if newest < TOTAL:
-        _run(_command("resume", directory, "--no-progress", "--no-report"))
+        _run(_command("resume", directory, "--no-progress", "--no-report"), case)
     return newest
 
 

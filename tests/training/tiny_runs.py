@@ -68,6 +68,17 @@ def final_bytes(directory: Path, step: int) -> dict[str, bytes]:
     return {name: (place / name).read_bytes() for name in names}
 
 
+def apart(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
+    """The largest difference beside the largest value of its array."""
+    assert one.keys() == other.keys()
+    found = 0.0
+    for path, leaf in one.items():
+        was, now = leaf.astype(np.float64), other[path].astype(np.float64)
+        scale = max(float(np.abs(was).max(initial=0.0)), 1e-3)
+        found = max(found, float(np.abs(was - now).max(initial=0.0)) / scale)
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Fault:
     """When an environment misbehaves.

@@ -1,6 +1,7 @@
 """The command ``heredity``: finds the verb, runs it, and turns errors into exit codes.
 
-Exit codes: 0 done, 1 failed (diverged, disk full), 2 wrong use, 3 input refused, 130 interrupted.
+Exit codes: 0 done, 1 failed (diverged, disk full), 2 wrong use, 3 input refused, 4 another process
+of the run was lost, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ for example:
   heredity evaluate runs/cartpole --episodes 100
   heredity view runs/cartpole
 
-exit codes: 0 done, 1 failed, 2 wrong use, 3 input refused, 130 interrupted
+exit codes: 0 done, 1 failed, 2 wrong use, 3 input refused,
+            4 another process of the run was lost, 130 interrupted
 """
 
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import tyro
 
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.cli.distributed import Distributed
+from heredity.cli.launching import Launched, launched_by
 from heredity.cli.parsing import (
     arguments_like,
     environment_fields,
@@ -20,6 +22,7 @@ from heredity.cli.parsing import (
 from heredity.cli.train import FREQUENCIES, conclude, shown_callbacks
 from heredity.common.errors import RefusedError
 from heredity.common.run_folder import RunFolder
+from heredity.training.ray_launcher import RayCluster
 from heredity.training.settings import RunSettings
 
 # What a run cannot have changed and still be the same run.
@@ -37,6 +40,7 @@ class _Resume:
         wandb: Project on Weights & Biases to send metrics to.
         progress: Show the progress bar and a line for each evaluation.
         report: Write report.html at the end if there are snapshots.
+        after_loss: Say that a process was lost, which is recorded; a launcher gives it.
     """
 
     directory: Annotated[Path, tyro.conf.Positional]
@@ -44,6 +48,7 @@ class _Resume:
     wandb: Annotated[str | None, tyro.conf.arg(metavar="PROJECT")] = None
     progress: bool = True
     report: bool = True
+    after_loss: bool = False
 
 
 def _changes() -> type:
@@ -75,10 +80,21 @@ def main(arguments: Sequence[str]) -> int:
         ("resume", wide[_Resume]),
         *environment_fields(peek(arguments, "--env"), told, "default: the one of the run"),
         ("run", wide[changes], changes()),
+        ("distributed", Distributed, Distributed()),
+        ("launched", wide[Launched], Launched()),
+        ("ray", RayCluster, RayCluster()),
     ]
     kind = dataclasses.make_dataclass("Resume", fields, frozen=True)
     kind.__doc__ = "Continue a run from its newest whole checkpoint, bit for bit."
     given: Any = parse(kind, arguments, "heredity resume", _fixed())
+    if given.launched.launcher != "none":
+        return launched_by(given, ["resume", *arguments], given.resume.directory)
+    writes = given.distributed.join()
+    with given.distributed.at_work():
+        return _go_on(given, arguments, writes)
+
+
+def _go_on(given: Any, arguments: Sequence[str], writes: bool) -> int:
     from heredity.training.session import resume_run
 
     own = given.resume
@@ -91,10 +107,14 @@ def main(arguments: Sequence[str]) -> int:
         options = options_told(given.options, arguments, given.env, record.get("environment"))
         environment = make(given.env, num_envs=copies, **options)
     changed = {n: v for n, v in dataclasses.asdict(given.run).items() if v is not None}
-    callbacks = shown_callbacks(own.progress, own.wandb)
-    for _ in resume_run(own.directory, changed, callbacks, environment, own.trust):
+    callbacks = shown_callbacks(own.progress, own.wandb) if writes else []
+    events = resume_run(
+        own.directory, changed, callbacks, environment, own.trust, after_loss=own.after_loss
+    )
+    for _ in events:
         pass
-    conclude(own.directory, own.report)
+    if writes:
+        conclude(own.directory, own.report)
     return 0
 
 

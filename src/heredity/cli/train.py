@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ import tyro
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.network_config import NetworkConfig
 from heredity.algorithms.ppo.presets import preset_config, presets
+from heredity.cli.distributed import Distributed
+from heredity.cli.launching import Launched, launched_by
 from heredity.cli.parsing import (
     arguments_like,
     environment_fields,
@@ -25,6 +28,7 @@ from heredity.cli.parsing import (
 )
 from heredity.cli.places import claim_directory
 from heredity.common.errors import UnknownNameError
+from heredity.training.ray_launcher import RayCluster
 from heredity.training.settings import RunSettings
 
 ALGORITHMS = ("ppo",)
@@ -82,35 +86,57 @@ def main(arguments: Sequence[str]) -> int:
     config = PPOConfig(**options_given(given.ppo), network=network)
     settings = RunSettings(**options_given(given.run))
 
-    from heredity.environments import make
+    name, own = str(given.env), given.output.directory
+    if given.launched.launcher != "none":
+        with _place(own, name) as directory:
+            return launched_by(given, ["train", *arguments], directory)
+    writes = given.distributed.join()
+    with given.distributed.at_work():
+        from heredity.environments import make
 
-    name = str(given.env)
-    environment = make(name, num_envs=config.num_envs, **options_given(given.options))
-    directory = given.output.directory or claim_directory(name)
+        environment = make(name, num_envs=config.num_envs, **options_given(given.options))
+        if not writes:
+            return _train(environment, config, settings, own or Path("runs"), None)
+        with _place(own, name) as directory:
+            return _train(environment, config, settings, directory, given.output)
+
+
+@contextlib.contextmanager
+def _place(directory: Path | None, environment_id: str) -> Iterator[Path]:
+    """Where a run goes: what was refused leaves no folder behind that nobody asked for."""
+    if directory is not None:
+        yield directory
+        return
+    claimed = claim_directory(environment_id)
     try:
-        return train(environment, config, settings, directory, given.output)
+        yield claimed
     finally:
-        # What was refused at the start leaves no folder behind that nobody asked for.
-        if given.output.directory is None and not any(directory.iterdir()):
-            directory.rmdir()
+        if not any(claimed.iterdir()):
+            claimed.rmdir()
 
 
-def train(
-    environment: Any, config: PPOConfig, settings: RunSettings, directory: Path, output: _Output
+def _train(
+    environment: Any,
+    config: PPOConfig,
+    settings: RunSettings,
+    directory: Path,
+    output: _Output | None,
 ) -> int:
-    """Train, showing progress, and say what to look at."""
+    """Train; where something is to be shown, show progress and say what to look at."""
     from heredity.training.session import begin_run
 
-    callbacks = shown_callbacks(output.progress, output.wandb)
+    callbacks = [] if output is None else shown_callbacks(output.progress, output.wandb)
     try:
         events = begin_run(config, environment, settings, directory, callbacks)
-        print(f"run      {directory}", file=sys.stderr)
+        if output is not None:
+            print(f"run      {directory}", file=sys.stderr)
         for _ in events:
             pass
     finally:
         if hasattr(environment, "close"):
             environment.close()
-    conclude(directory, output.report)
+    if output is not None:
+        conclude(directory, output.report)
     return 0
 
 
@@ -139,6 +165,9 @@ def _parse(arguments: Sequence[str]) -> Any:
         # The names stand above the groups of --help.
         ("run", wide[run]),
         ("output", wide[_Output], _Output()),
+        ("distributed", Distributed, Distributed()),
+        ("launched", wide[Launched], Launched()),
+        ("ray", RayCluster, RayCluster()),
         ("ppo", wide[ppo], ppo(**of_ppo)),
         ("network", network, network(**options_given(config.network))),
     ]

@@ -119,5 +119,11 @@ class DivergedError(HeredityError):
     """Training produced a loss or a parameter that is not finite."""
 
 
+class LostProcessError(HeredityError):
+    """Another process of the same run is gone, so that this one cannot go on."""
+
+    exit_code = 4
+
+
 class FrozenError(HeredityError):
     """A weight that was declared frozen has moved."""

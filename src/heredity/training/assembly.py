@@ -17,13 +17,20 @@ from heredity.policies import Lineage, LineageEntry
 from heredity.training.callbacks import Callback, with_children
 from heredity.training.checkpoints import Checkpoint
 from heredity.training.compilation import Compilations
-from heredity.training.continuity import check_policy, numeric_differences, other_company
+from heredity.training.continuity import (
+    check_policy,
+    numeric_differences,
+    other_company,
+    other_devices,
+)
 from heredity.training.evaluation import Evaluator, evaluation_copy
 from heredity.training.group import Seat
 from heredity.training.loop import Run
 from heredity.training.member import Member
 from heredity.training.memory import Memory
+from heredity.training.mesh import mesh_for
 from heredity.training.metrics import CsvSink, MetricsSink, TensorBoardSink
+from heredity.training.processes import Processes
 from heredity.training.runners import Driver, Learner, make_driver
 from heredity.training.settings import RunSettings
 from heredity.weights import content_hash, unflatten
@@ -46,6 +53,8 @@ class Plan:
         record: ``config.json`` of the whole run.
         made: Closed when the run ends; environments that are made for it are added.
         compiled: Counts the programs of the run.
+        processes: That train together.
+        after_loss: Whether one of them was lost, so that all begin again from here.
     """
 
     driver: Driver
@@ -57,14 +66,32 @@ class Plan:
     record: dict[str, Any]
     made: contextlib.ExitStack
     compiled: Compilations
+    processes: Processes
+    after_loss: bool = False
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """How many devices the run has, and of how many processes."""
+        devices = self.settings.devices
+        assert isinstance(devices, int)  # once they are known
+        return devices, self.processes.count
+
+    def written(self, folder: RunFolder | None) -> RunFolder | None:
+        """A folder, for the process that writes into it; None for others."""
+        return folder if self.processes.writes else None
 
 
-def driver_of(config: PPOConfig, environment: Environment, settings: RunSettings) -> Driver:
-    """What trains the policies of a run.
+def driver_of(
+    config: PPOConfig, environment: Environment, settings: RunSettings, processes: Processes
+) -> tuple[Driver, RunSettings]:
+    """What trains the policies of a run, and its settings with the devices that it has.
 
     Raises:
-        UsageError: when the environment does not fit the settings.
+        UsageError: when the environment, or the devices, do not fit the settings.
     """
+    mesh = mesh_for(settings.devices, config)
+    settings = dataclasses.replace(settings, devices=1 if mesh is None else mesh.size)
+    processes.check(environment, settings, 1 if mesh is None else mesh.size)
     if isinstance(environment, HostEnvironment) and environment.num_envs != config.num_envs:
         raise UsageError(
             f"the environment has {environment.num_envs} copies, num_envs is {config.num_envs}"
@@ -77,7 +104,8 @@ def driver_of(config: PPOConfig, environment: Environment, settings: RunSettings
         action_repeat=environment.action_repeat,
         environment=environment.spec.to_json() if environment.spec else None,
     )
-    return make_driver(algorithm, environment, settings.seed, settings.seeds)
+    driver = make_driver(algorithm, environment, settings.seed, settings.seeds, mesh)
+    return driver, settings
 
 
 def fresh_run(plan: Plan) -> Run:
@@ -106,6 +134,8 @@ def fresh_run(plan: Plan) -> Run:
             parent=policy_hash,
             frozen=FrozenProof.of(learner.constants).hashes,
             together=len(plan.seats),
+            devices=plan.place[0],
+            processes=plan.place[1],
         )
         if unseeded:
             memory.note_exactness([unseeded])
@@ -139,6 +169,7 @@ def resumed_run(plan: Plan, checkpoints: Sequence[Checkpoint], changed: dict[str
         if "environment" in changed:
             reasons.append("it goes on in another environment than it began in")
         reasons += other_company(memory.together, len(seats))
+        reasons += other_devices((memory.devices, memory.processes), plan.place)
         reasons += numeric_differences(checkpoint.notes)
         if reasons:
             told.add("; ".join(reasons))
@@ -152,11 +183,19 @@ def resumed_run(plan: Plan, checkpoints: Sequence[Checkpoint], changed: dict[str
             arguments={
                 **changed,
                 "total_timesteps": plan.settings.total_timesteps,
+                **({"after_loss": True} if plan.after_loss else {}),
                 "exact": not reasons,
                 "reason": "; ".join(reasons),
             },
         )
-        memory = dataclasses.replace(memory, parent=policy_hash, together=len(seats))
+        devices, processes = plan.place
+        memory = dataclasses.replace(
+            memory,
+            parent=policy_hash,
+            together=len(seats),
+            devices=devices,
+            processes=processes,
+        )
         memory.note_exactness(reasons)
         FrozenProof(memory.frozen).check(unflatten(checkpoint.policy))
         members.append(_member(plan, seat, learner, checkpoint.lineage.then(entry), memory))
@@ -172,7 +211,9 @@ def resumed_run(plan: Plan, checkpoints: Sequence[Checkpoint], changed: dict[str
 
 def _member(plan: Plan, seat: Seat, learner: Learner, lineage: Lineage, memory: Memory) -> Member:
     spec = plan.driver.algorithm.spec
-    return Member(seat.run_id, seat.seed, learner, spec, lineage, seat.folder, memory)
+    folder = plan.written(seat.folder)
+    memory.losses += plan.after_loss
+    return Member(seat.run_id, seat.seed, learner, spec, lineage, folder, memory)
 
 
 def _run(
@@ -188,7 +229,7 @@ def _run(
             member.sinks.append(TensorBoardSink(member.folder.root, since))
     # Those of callbacks are told of all members together.
     common: list[MetricsSink] = []
-    for callback in with_children(plan.callbacks):
+    for callback in with_children(plan.callbacks) if plan.processes.writes else ():
         common += callback.sinks(plan.record["run_id"], plan.record)
     if len(members) == 1:
         members[0].sinks += common
@@ -198,12 +239,14 @@ def _run(
         members=members,
         evaluator=evaluator,
         settings=plan.settings,
-        folder=plan.folder,
+        folder=plan.written(plan.folder),
         callbacks=plan.callbacks,
         sinks=common,
         saved_at=resume_at,
         held=plan.made,
         compiled=plan.compiled,
+        processes=plan.processes,
+        kept=plan.folder is not None,
     )
 
 

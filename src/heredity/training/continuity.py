@@ -73,6 +73,25 @@ def other_company(before: int, now: int) -> list[str]:
     return [f"it was trained {words[0]} and goes on {words[1]}"]
 
 
+def other_devices(before: tuple[int, int], now: tuple[int, int]) -> list[str]:
+    """Why a resume on other devices is not exact; empty if they are as many.
+
+    Sums over environments are then made in another order.
+
+    Args:
+        before: How many devices, and of how many processes, the checkpoint was trained on.
+        now: The same from now on.
+    """
+    if before == now:
+        return []
+    words = [
+        f"{devices} device{'s' * (devices > 1)}"
+        + (f" of {processes} processes" if processes > 1 else "")
+        for devices, processes in (before, now)
+    ]
+    return [f"it was trained on {words[0]} and goes on on {words[1]}"]
+
+
 def numeric_differences(notes: dict[str, Any]) -> list[str]:
     """What is other than when the checkpoint was written and may change bits."""
     differences = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 
@@ -12,8 +13,9 @@ import numpy as np
 from heredity.algorithms.ppo.algorithm import PPO, PPOState
 from heredity.algorithms.ppo.collect import begin, iteration
 from heredity.environments import Exactness, JaxEnvironment
+from heredity.training.mesh import DeviceMesh
 from heredity.training.metrics import LAST_VALUES
-from heredity.training.runner_base import BaseRunner, means
+from heredity.training.runner_base import BaseRunner, means, saved
 from heredity.weights import Params
 
 EXACT = Exactness(True, "")
@@ -26,14 +28,28 @@ class DeviceRunner(BaseRunner):
         algorithm: What to run.
         environment: Where.
         seed: Of the run.
+        mesh: Several devices, among which the environments are divided; None for one.
     """
 
-    def __init__(self, algorithm: PPO, environment: JaxEnvironment, seed: int) -> None:
+    def __init__(
+        self,
+        algorithm: PPO,
+        environment: JaxEnvironment,
+        seed: int,
+        mesh: DeviceMesh | None = None,
+    ) -> None:
         super().__init__(algorithm)
         self._environment = environment
+        self._mesh = mesh
         self._first = jax.jit(lambda seed: begin(algorithm, environment, seed))
+        placed = None if mesh is None else (mesh.whole, mesh.of_state())
+        if placed is not None:
+            self._init = jax.jit(algorithm.init, out_shardings=placed)
         self._advance = jax.jit(
-            self._many_iterations, donate_argnums=1, compiler_options=self._options
+            self._many_iterations,
+            donate_argnums=1,
+            out_shardings=placed and placed[::-1],
+            compiler_options=self._options,
         )
         self.begin(seed)
 
@@ -45,9 +61,15 @@ class DeviceRunner(BaseRunner):
         self.state = dataclasses.replace(state, experience=jax.eval_shape(self._first, self._seed))
         self._begun = False
 
+    def _on_devices(self) -> contextlib.AbstractContextManager[object]:
+        """Within it, what is traced is divided among the devices."""
+        return jax.set_mesh(self._mesh.mesh) if self._mesh else contextlib.nullcontext()
+
     def _begin_experience(self) -> None:
         if not self._begun:
-            self.state = dataclasses.replace(self.state, experience=self._first(self._seed))
+            with self._on_devices():
+                first = self._first(self._seed)
+            self.state = dataclasses.replace(self.state, experience=first)
             self._begun = True
 
     def _many_iterations(
@@ -61,7 +83,8 @@ class DeviceRunner(BaseRunner):
     def iterate(self, iterations: int) -> dict[str, float]:
         """Run whole iterations without returning to the host in between."""
         self._begin_experience()
-        self.state, sums = self._advance(self.constants, self.state, np.int32(iterations))
+        with self._on_devices():
+            self.state, sums = self._advance(self.constants, self.state, np.int32(iterations))
         return means({name: float(value) for name, value in jax.device_get(sums).items()})
 
     def load(
@@ -69,13 +92,21 @@ class DeviceRunner(BaseRunner):
     ) -> Exactness:
         """Go on from a saved state, environments included."""
         self._load_state(policy, state, attempt)
+        if self._mesh is not None:
+            self.constants = self._mesh.placed(self.constants, self._mesh.whole)
+            self.state = self._mesh.placed(self.state, self._mesh.of_state())
         self._begun = True
         return EXACT
 
     def save(self) -> dict[str, np.ndarray]:
-        """The state, environments included, without the weights."""
+        """The state, environments included, without the weights.
+
+        Where the devices are those of several processes, all of them call this.
+        """
         self._begin_experience()
-        return super().save()
+        if self._mesh is None:
+            return saved(self.state)
+        return saved(self._mesh.gathered(self.state))
 
 
 def repeated(

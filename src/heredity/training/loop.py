@@ -22,9 +22,10 @@ from heredity.training.checkpoints import retire_checkpoints, write_checkpoint
 from heredity.training.compilation import Compilations
 from heredity.training.evaluation import Evaluation, Evaluator
 from heredity.training.events import Event
-from heredity.training.member import Member, over_seeds
+from heredity.training.member import Member
 from heredity.training.memory import Memory
-from heredity.training.metrics import Accumulator, MetricsSink
+from heredity.training.metrics import MetricsSink
+from heredity.training.processes import Processes
 from heredity.training.recovery import (
     back_to,
     best_kept,
@@ -32,6 +33,7 @@ from heredity.training.recovery import (
     last_good,
     set_aside_later,
 )
+from heredity.training.rows import Rows
 from heredity.training.runner_base import Alone, Driver
 from heredity.training.settings import RunSettings
 from heredity.training.signals import StopSignals, TrainingInterrupted
@@ -59,6 +61,8 @@ class Run:
         held: What is closed when the run ends, after everything else: the environments that were
             made for it, the locks of the folders.
         compiled: Counts programs since the run was put together; default: from here on.
+        processes: That train together; of several, process 0 alone has the folders.
+        kept: Whether some process has a folder; default: whether this one has.
     """
 
     def __init__(
@@ -73,6 +77,8 @@ class Run:
         saved_at: int | None = None,
         held: contextlib.ExitStack | None = None,
         compiled: Compilations | None = None,
+        processes: Processes | None = None,
+        kept: bool | None = None,
     ) -> None:
         self.driver = driver
         self.members = members
@@ -83,6 +89,8 @@ class Run:
         self.sinks = sinks
         self._held = contextlib.ExitStack() if held is None else held
         self._programs = compiled or Compilations()
+        self._processes = processes or Processes()
+        self._kept = folder is not None if kept is None else kept
         self._hooked = with_children(callbacks)
         further = [callback.every for callback in self._hooked if callback.every]
         self._boundaries = Boundaries(settings, further)
@@ -92,8 +100,7 @@ class Run:
         self._diverged: list[Member] = []
         self._reached = driver.step
         self._restarts = self._count_restarts()
-        self._began = time.monotonic() - members[0].memory.elapsed
-        self._train_seconds, self._logged_at = 0.0, driver.step
+        self._rows = Rows(driver, members, sinks, self._programs)
 
     @property
     def _owed(self) -> dict[str, bool] | None:
@@ -130,6 +137,7 @@ class Run:
             ending.callback(lambda: log.info("%s", self._programs))
             for sink in [*self.sinks, *(sink for member in self.members for sink in member.sinks)]:
                 ending.callback(sink.close)
+            ending.enter_context(self._processes.losses_told())
             started = ending.enter_context(contextlib.ExitStack())
             signals = ending.enter_context(StopSignals())
             writer = ending.enter_context(BackgroundWriter())
@@ -170,15 +178,15 @@ class Run:
                     self._recover(writer)
                     continue
                 due = self._boundaries.due(before, self.driver.step)
-            if signals.requested is not None:
+            if self._asked_to_stop(signals):
                 self._save_owing(writer, due)
                 writer.flush()
-                raise TrainingInterrupted(self._interrupted(signals.requested.name))
+                raise TrainingInterrupted(self._interrupted(signals))
             events: list[Event] = []
             if due.evaluation:
                 events = self._evaluated(writer, due)
             elif due.log:
-                self._write_rows(self._gathered_rows())
+                self._rows.write(self._rows.taken())
             if due.checkpoint or settling or any(event.is_best for event in events):
                 self._checkpoint(writer, events)
             if not (yield from self._told(writer, signals, events)):
@@ -203,7 +211,7 @@ class Run:
         for member, event in zip(self.members, events, strict=False):
             with signals.released():
                 yield event
-            if not self._go_on(writer, event):
+            if not self._processes.first_int(self._go_on(writer, event)):
                 member.memory.asked = True
         now = [member.memory.asked for member in self.members]
         if now != asked and not all(now):
@@ -217,8 +225,13 @@ class Run:
             return tell(self.callbacks, event)
         except BaseException:
             # An exception in a callback loses no training either.
-            self._checkpoint(writer)
+            if self._processes.count == 1:
+                self._checkpoint(writer)
             raise
+
+    def _asked_to_stop(self, signals: StopSignals) -> bool:
+        """Whether a signal has come, to any of the processes."""
+        return self._processes.any(signals.requested is not None)
 
     def _save_owing(self, writer: BackgroundWriter, due: Due) -> None:
         """Save before what is due here is done: who resumes does it first."""
@@ -234,7 +247,9 @@ class Run:
         size = self.driver.algorithm.steps_per_iteration
         before = self.driver.step
         self._diverged = []
-        while self.driver.step < target and signals.requested is None and not self._diverged:
+        while self.driver.step < target and not self._diverged:
+            if self._asked_to_stop(signals):
+                return
             wanted = -(-(target - self.driver.step) // size)
             iterations = min(wanted, self._stretch)
             began = time.monotonic()
@@ -242,35 +257,22 @@ class Run:
             seconds = max(time.monotonic() - began, 1e-9)  # some clocks tick slowly
             self._reached = self.driver.step
             self._note_restarts()
-            self._train_seconds += seconds
             # How many iterations go into one call changes nothing but when somebody looks; the
             # first call compiles, and says nothing about the time of the next.
             if self._compiled:
-                self._stretch = max(1, int(STRETCH_SECONDS * metrics[0]["iterations"] / seconds))
+                stretch = max(1, int(STRETCH_SECONDS * metrics[0]["iterations"] / seconds))
+                self._stretch = self._processes.first_int(stretch)
             self._compiled = True
-            for member, logged in zip(self.members, metrics, strict=True):
-                member.gathered.add(logged)
-                if not logged["finite"]:
-                    self._diverged.append(member)
-            row = over_seeds([member.gathered.row() for member in self.members])
+            row = self._rows.add(metrics, seconds)
+            each = zip(self.members, metrics, strict=True)
+            self._diverged = [member for member, logged in each if not logged["finite"]]
             try:
                 for callback in self._hooked:
                     callback.on_progress(self._reached, row)
             except BaseException:
-                if not self._diverged:
+                if not self._diverged and self._processes.count == 1:
                     self._save_owing(writer, self._boundaries.due(before, self._reached))
                 raise
-
-    def _gathered_rows(self) -> list[dict[str, float]]:
-        """The metrics of each member since the last row; the gathering begins anew."""
-        rows = [member.gathered.row() for member in self.members]
-        steps = self.driver.step - self._logged_at
-        for row in rows:
-            row["time/fps"] = steps / max(self._train_seconds, 1e-9)
-            row["time/time_elapsed"] = time.monotonic() - self._began
-            row |= self._programs.row()
-        self._gather_anew()
-        return rows
 
     def _count_restarts(self) -> int:
         return self.driver.restarts + (self.evaluator.restarts if self.evaluator else 0)
@@ -280,35 +282,17 @@ class Run:
         for member in self.members:
             member.memory.note_restarts(self._restarts - before)
 
-    def _gather_anew(self) -> None:
-        for member in self.members:
-            member.gathered = Accumulator()
-        self._train_seconds, self._logged_at = 0.0, self.driver.step
-
-    def _write_rows(self, rows: Sequence[dict[str, float]]) -> None:
-        for member, row in zip(self.members, rows, strict=True):
-            if row:
-                member.write_row(self.driver.step, row)
-        self._write_common(rows)
-
-    def _write_common(self, rows: Sequence[dict[str, float]]) -> None:
-        row = over_seeds(rows)
-        for sink in self.sinks if row else ():
-            sink.write(self.driver.step, row)
-
     def _evaluated(self, writer: BackgroundWriter, due: Due) -> list[Event]:
         """Score the policies as they are now, keep them if a snapshot is due, and tell of them."""
-        rows = self._gathered_rows() if due.log else [{} for _ in self.members]
+        rows = self._rows.taken() if due.log else [{} for _ in self.members]
         scores: list[Evaluation | None] = [None for _ in self.members]
         if self.evaluator is not None:
             try:
-                scores = [
-                    self.evaluator.evaluate(unflatten(member.learner.policy_leaves()), member.seed)
-                    for member in self.members
-                ]
+                scores = [self._scored(self.evaluator, member) for member in self.members]
             except BaseException:
                 # Nor does one in the environment that it is played in.
-                self._save_owing(writer, due)
+                if self._processes.count == 1:
+                    self._save_owing(writer, due)
                 raise
             self._note_restarts()
         step = self.driver.step
@@ -317,8 +301,15 @@ class Run:
             member.evaluated(step, previous, score, row, due.snapshot, self.settings, writer)
             for member, score, row in zip(self.members, scores, rows, strict=True)
         ]
-        self._write_common(rows)
+        self._rows.write_common(rows)
         return events
+
+    def _scored(self, evaluator: Evaluator, member: Member) -> Evaluation:
+        """Every process plays the same episodes, so that none has to wait; process 0's count."""
+        score = evaluator.evaluate(unflatten(member.learner.policy_leaves()), member.seed)
+        first = self._processes.first
+        returns, lengths = first(score.returns), first(score.lengths)
+        return dataclasses.replace(score, returns=returns, lengths=lengths)
 
     def _checkpoint(self, writer: BackgroundWriter, events: Sequence[Event] = ()) -> None:
         """Copy everything now, write it while training goes on."""
@@ -329,17 +320,17 @@ class Run:
         for member, weights in zip(self.members, leaves, strict=True):
             member.check_frozen(weights)
         is_best = any(event.is_best for event in events)
-        if self.folder is None or (self._saved_at == step and not is_best):
+        if not self._kept or (self._saved_at == step and not is_best):
             return
         self._saved_at = step
         jobs = []
         for index, member in enumerate(self.members):
-            assert member.folder is not None
-            member.memory.elapsed = time.monotonic() - self._began
+            member.memory.elapsed = self._rows.elapsed
             evaluation = events[index].measured if events else None
             best = member.memory.best["step"] if member.memory.best else None
             checkpoint = member.checkpoint(step, leaves[index], evaluation)
-            jobs.append((member.folder, checkpoint, best))
+            if member.folder is not None:  # else this process only took part in collecting it
+                jobs.append((member.folder, checkpoint, best))
         settings = self.settings
 
         def write() -> None:
@@ -349,11 +340,14 @@ class Run:
             for folder, _, best in jobs:
                 retire_checkpoints(folder, settings.keep_last, best, settings.keep_every)
 
-        writer.submit(write)
+        if jobs:
+            writer.submit(write)
 
     # --- when things go wrong ---------------------------------------------------------------------
 
-    def _interrupted(self, signal_name: str) -> str:
+    def _interrupted(self, signals: StopSignals) -> str:
+        asked = signals.requested
+        signal_name = asked.name if asked is not None else "another process was asked to stop"
         if self.folder is None:
             return f"{signal_name} at step {self.driver.step:,}; nothing was kept (no directory)"
         return (
@@ -378,7 +372,7 @@ class Run:
             member.memory.note_exactness([exactness.reason])
         for sink in member.sinks:
             sink.rewind(good.step)
-        self._gather_anew()
+        self._rows.forget()
         self._reached = self.driver.step
         policy_hash = content_hash(unflatten(good.policy))
         # What was evaluated or snapshotted after the good moment is no past of what comes now.

@@ -73,6 +73,8 @@ class Member:
         """Give a row of metrics to the sinks."""
         if self.memory.restarts:
             row["environment/restarts"] = float(self.memory.restarts)
+        if self.memory.losses:
+            row["processes/losses"] = float(self.memory.losses)
         self._row = self._row | row
         for sink in self.sinks:
             sink.write(step, row)

@@ -25,6 +25,9 @@ class Memory:
         restarts: How often a process of a host environment died and was started again.
         owed: What was due (see `Due`) when a signal made the run leave instead; or None.
         together: How many seeds are trained in one program, this one among them.
+        devices: Among how many the environments were divided.
+        processes: Whose devices those were.
+        losses: How often a process was lost and all were started again, from a checkpoint.
         asked: Whether a callback asked to stop; among several seeds the others go on.
     """
 
@@ -39,6 +42,9 @@ class Memory:
     restarts: int = 0
     owed: dict[str, bool] | None = None
     together: int = 1
+    devices: int = 1
+    processes: int = 1
+    losses: int = 0
     asked: bool = False
 
     @classmethod
@@ -62,6 +68,9 @@ class Memory:
             "best evaluation": best,
             "restarts": memory.restarts,
             "together": memory.together,
+            "devices": memory.devices,
+            "processes": memory.processes,
+            "losses": memory.losses,
         }
         for name, count in counts.items():
             if not isinstance(count, int) or isinstance(count, bool):
@@ -69,8 +78,10 @@ class Memory:
         return dataclasses.replace(memory, asked=memory.asked is True)
 
     def notes(self) -> dict[str, Any]:
-        """What `recalled` reads; a seed that is trained alone says nothing of others."""
+        """What `recalled` reads; who is trained alone says nothing of others."""
         alone = ("together", "asked") if self.together == 1 else ()
+        alone += ("devices", "processes") if self.devices == 1 else ()
+        alone += () if self.losses else ("losses",)
         return {name: v for name, v in dataclasses.asdict(self).items() if name not in alone}
 
     @property

@@ -174,7 +174,7 @@ class BaseRunner:
 
     def save(self) -> dict[str, np.ndarray]:
         """The state without the weights, which stand in the policy's own file."""
-        return tree_to_host(dataclasses.replace(self.state, params={}, statistics={}))
+        return saved(self.state)
 
     def _load_state(
         self, policy: dict[str, np.ndarray], state: dict[str, np.ndarray], attempt: int | None
@@ -182,6 +182,11 @@ class BaseRunner:
         self.constants, self.state = restored(self.constants, self.state, policy, state)
         if attempt is not None:
             self.state = dataclasses.replace(self.state, attempt=jnp.uint32(attempt))
+
+
+def saved(state: PPOState) -> dict[str, np.ndarray]:
+    """A state by path without the weights, which stand in the policy's own file."""
+    return tree_to_host(dataclasses.replace(state, params={}, statistics={}))
 
 
 # Multiplications in a gradient step below which threads cost more than they save on a CPU.

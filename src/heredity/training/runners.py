@@ -10,6 +10,7 @@ from heredity.common.errors import UsageError
 from heredity.environments import HostEnvironment, JaxEnvironment
 from heredity.training.device_runner import DeviceRunner
 from heredity.training.host_runner import HostRunner
+from heredity.training.mesh import DeviceMesh
 from heredity.training.runner_base import Alone, Driver, Learner, Runner
 from heredity.training.seeds_runner import SeedsRunner
 
@@ -27,16 +28,23 @@ __all__ = [
 
 
 def make_runner(
-    algorithm: PPO, environment: JaxEnvironment | HostEnvironment, seed: int
+    algorithm: PPO,
+    environment: JaxEnvironment | HostEnvironment,
+    seed: int,
+    mesh: DeviceMesh | None = None,
 ) -> DeviceRunner | HostRunner:
     """The runner that suits an environment."""
     if isinstance(environment, JaxEnvironment):
-        return DeviceRunner(algorithm, environment, seed)
+        return DeviceRunner(algorithm, environment, seed, mesh)
     return HostRunner(algorithm, environment, seed)
 
 
 def make_driver(
-    algorithm: PPO, environment: JaxEnvironment | HostEnvironment, seed: int, seeds: int
+    algorithm: PPO,
+    environment: JaxEnvironment | HostEnvironment,
+    seed: int,
+    seeds: int,
+    mesh: DeviceMesh | None = None,
 ) -> Driver:
     """What trains the policies of a run.
 
@@ -45,12 +53,13 @@ def make_driver(
         environment: Where.
         seed: Of the first policy.
         seeds: How many policies.
+        mesh: The devices of a run of one policy; None for one.
 
     Raises:
         UsageError: when several seeds are to be trained in an environment that is no JAX program.
     """
     if seeds == 1:
-        return Alone(make_runner(algorithm, environment, seed))
+        return Alone(make_runner(algorithm, environment, seed, mesh))
     if not isinstance(environment, JaxEnvironment):
         named = environment.spec.id if environment.spec else "this environment"
         raise UsageError(

@@ -14,7 +14,7 @@ from typing import Any
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.networks import import_network
-from heredity.common.errors import UsageError
+from heredity.common.errors import RefusedError, UsageError
 from heredity.common.files import (
     FolderLock,
     seal_json,
@@ -34,6 +34,7 @@ from heredity.training.continuity import changed_settings
 from heredity.training.events import Event
 from heredity.training.group import Seat, lock_members, newest_common_checkpoint, seats_of
 from heredity.training.loop import Run
+from heredity.training.processes import Processes
 from heredity.training.record import config_record, read_settings, recorded_environment
 from heredity.training.recovery import best_kept, set_aside_later
 from heredity.training.settings import RunSettings
@@ -62,36 +63,45 @@ def begin_run(
             several seeds in an environment that is no JAX program.
     """
     import_network(config.network)
+    processes = Processes()
     callbacks = as_callbacks(callback)
     for one in with_children(callbacks):
         settings = one.configure(settings)
     settings = settings.settled()
     folder = None if directory is None else RunFolder(Path(directory))
     if folder is not None:
-        _check_unused(folder)
-    run_id = uuid.uuid4().hex[:12]
-    record = config_record(run_id, config, environment, settings)
+        processes.first_does(lambda: _check_unused(folder))
     compiled = Compilations()
-    driver = driver_of(config, environment, settings)
+    driver, settings = driver_of(config, environment, settings, processes)
+    run_id = processes.first_json(uuid.uuid4().hex[:12])
+    record = config_record(run_id, config, environment, settings)
     seats = seats_of(record, settings, folder)
     made = contextlib.ExitStack()
-    plan = Plan(driver, environment, settings, seats, folder, callbacks, record, made, compiled)
+    plan = Plan(
+        driver, environment, settings, seats, folder, callbacks, record, made, compiled, processes
+    )
     try:
-        if folder is not None:
-            made.callback(FolderLock(folder.root).close)
-            lock_members(seats, folder, made)
-            _check_unused(folder)  # somebody may have been faster
-            for seat in seats:
-                assert seat.folder is not None
-                _check_unused(seat.folder)
-        run = fresh_run(plan)
-        if folder is not None:
-            # Last: what was refused on the way here has not taken the directory.
-            _write_records(folder, record, seats)
+        with processes.losses_told():
+            if folder is not None:
+                processes.first_does(lambda: _take(folder, seats, made))
+            run = fresh_run(plan)
+            if folder is not None:
+                # Last: what was refused on the way here has not taken the directory.
+                processes.first_does(lambda: _write_records(folder, record, seats))
     except BaseException:
         made.close()
         raise
     return run.events()
+
+
+def _take(folder: RunFolder, seats: Sequence[Seat], made: contextlib.ExitStack) -> None:
+    """Take a directory for a run from fresh weights."""
+    made.callback(FolderLock(folder.root).close)
+    lock_members(seats, folder, made)
+    _check_unused(folder)  # somebody may have been faster
+    for seat in seats:
+        assert seat.folder is not None
+        _check_unused(seat.folder)
 
 
 def _write_records(folder: RunFolder, record: dict[str, Any], seats: Sequence[Seat]) -> None:
@@ -121,6 +131,8 @@ def resume_run(
     callback: CallbackLike = None,
     environment: Environment | None = None,
     trust: Sequence[str] = (),
+    *,
+    after_loss: bool = False,
 ) -> Generator[Event]:
     """Go on with a run from its newest whole checkpoint, or from the start if it has none.
 
@@ -134,6 +146,7 @@ def resume_run(
         environment: Instead of the one that the run names.
         trust: Ids of environments, and networks, that the file may name although they are not
             built in.
+        after_loss: Whether another process of the run was lost, which is counted and recorded.
 
     Raises:
         RefusedError: when this is not a run, or its environment may not be made.
@@ -141,10 +154,14 @@ def resume_run(
     """
     folder = RunFolder(Path(directory))
     folder.read_config(sealed=True)  # before anything is written into what may be no run
+    processes = Processes()
     made = contextlib.ExitStack()
-    made.callback(FolderLock(folder.root).close)
     try:
-        run = _resume(folder, changes or {}, callback, environment, trust, made)
+        with processes.losses_told():
+            processes.first_does(lambda: made.callback(FolderLock(folder.root).close))
+            run = _resume(
+                folder, changes or {}, callback, environment, trust, made, processes, after_loss
+            )
     except BaseException:
         made.close()
         raise
@@ -158,16 +175,20 @@ def _resume(
     environment: Environment | None,
     trust: Sequence[str],
     made: contextlib.ExitStack,
+    processes: Processes,
+    after_loss: bool,
 ) -> Run:
     record = folder.read_config(sealed=True)
     config, recorded = read_settings(folder, record)
+    recorded = dataclasses.replace(recorded, devices=recorded.devices or 1)
     import_network(config.network, trust)
     known = {field.name for field in dataclasses.fields(RunSettings)}
     fixed = {"seed", "seeds", "schedule_timesteps"}
     for name in changes:
         if name not in known - fixed:
             raise UsageError(f"{name} cannot be changed by a resume")
-    settings = dataclasses.replace(recorded, **changes)
+    everywhere = {"devices": None} if processes.count > 1 else {}
+    settings = dataclasses.replace(recorded, **everywhere, **changes)
     callbacks = as_callbacks(callback)
     for one in with_children(callbacks):
         settings = one.configure(settings)
@@ -175,16 +196,12 @@ def _resume(
         if getattr(settings, name) != getattr(recorded, name):
             raise UsageError(f"{name} cannot be changed by a resume, nor by a callback of it")
     seats = seats_of(record, settings, folder)
-    lock_members(seats, folder, made)
     folders = [seat.folder for seat in seats if seat.folder is not None]
-    sweep_temporaries(folder.root)
-    for one in folders:
-        for place in (one.root, one.checkpoints, one.snapshots):
-            sweep_temporaries(place)
-
+    processes.first_does(lambda: _prepare(folder, seats, made))
     checkpoints, refused = newest_common_checkpoint(seats)
-    for error in refused:
-        log.warning("refused: %s", error)
+    if processes.writes:
+        for error in refused:
+            log.warning("refused: %s", error)
     step = checkpoints[0].step if checkpoints else None
     owed = any(checkpoint.notes.get("owed") for checkpoint in checkpoints)
     if step is not None and step >= settings.total_timesteps and not owed:
@@ -202,21 +219,39 @@ def _resume(
         record = {**record, "environment": json.loads(json.dumps(given))}  # as the file has it
     _warn_of_idle_end(config, settings)
     compiled = Compilations()
-    driver = driver_of(config, environment, settings)
-    plan = Plan(driver, environment, settings, seats, folder, callbacks, record, made, compiled)
+    driver, settings = driver_of(config, environment, settings, processes)
+    plan = Plan(
+        driver, environment, settings, seats, folder, callbacks, record, made, compiled, processes
+    )
+    plan = dataclasses.replace(plan, after_loss=after_loss)
+    if processes.first_json(step) != step:
+        raise RefusedError(folder.root, "shows this process another checkpoint than process 0")
     if checkpoints:
         run = resumed_run(plan, checkpoints, changed_settings(before, record, recorded, settings))
     else:
         log.warning("%s: no whole checkpoint, starting again from config.json", folder.root)
         run = fresh_run(plan)
     for member, one in zip(run.members, folders, strict=True):
-        set_aside_later(one, step)
-        member.memory.best = best_kept(one, member.memory.best)
-        point_links(one, step, member.memory.best)
+        if processes.writes:
+            set_aside_later(one, step)
+            member.memory.best = best_kept(one, member.memory.best)
+            point_links(one, step, member.memory.best)
+        member.memory.best = processes.first_json(member.memory.best)
     total = settings.total_timesteps
     record = {**record, "run": dataclasses.asdict(settings), "total_timesteps": total}
-    _write_records(folder, record, seats_of(record, settings, folder))
+    seats = seats_of(record, settings, folder)
+    processes.first_does(lambda: _write_records(folder, record, seats))
     return run
+
+
+def _prepare(folder: RunFolder, seats: Sequence[Seat], made: contextlib.ExitStack) -> None:
+    """Lock what is below the folder of a run, and clean it of what was never finished."""
+    lock_members(seats, folder, made)
+    sweep_temporaries(folder.root)
+    for seat in seats:
+        if seat.folder is not None:
+            for place in (seat.folder.root, seat.folder.checkpoints, seat.folder.snapshots):
+                sweep_temporaries(place)
 
 
 def _warn_of_idle_end(config: PPOConfig, settings: RunSettings) -> None:

@@ -21,6 +21,8 @@ class RunSettings:
         seed: Decides every draw of the run.
         seeds: How many seeds are trained side by side in one program, `seed` and those after it.
             Each becomes a run folder of its own.
+        devices: Among how many devices the environments are divided, or all; default: one, and all
+            devices of all processes where there are several.
         schedule_timesteps: Over how many steps schedules run; default: total_timesteps at the first
             start. Later resumes do not move it.
         snapshot_every: Keep a snapshot (policy, evaluation, recorded rollout) this often; none if
@@ -40,6 +42,7 @@ class RunSettings:
     total_timesteps: int
     seed: int = 0
     seeds: int = 1
+    devices: int | Literal["all"] | None = None
     schedule_timesteps: int | None = None
     snapshot_every: int | None = None
     evaluate_every: int | None = None
@@ -57,6 +60,7 @@ class RunSettings:
             "total_timesteps": 1,
             "seed": 0,
             "seeds": 1,
+            "devices": 1,
             "schedule_timesteps": 1,
             "snapshot_every": 1,
             "evaluate_every": 1,
@@ -71,6 +75,8 @@ class RunSettings:
         for name, least in whole.items():
             value = getattr(self, name)
             if value is None and type(self).__dataclass_fields__[name].default is None:
+                continue
+            if name == "devices" and value == "all":
                 continue
             number = _whole(value)
             if number is None or number < least:

@@ -19,6 +19,7 @@ from heredity.algorithms.ppo.update import (
     update,
 )
 from heredity.common import counters
+from heredity.common.devices import whole
 from heredity.common.errors import UsageError
 from heredity.common.streams import stream
 from heredity.networks import DistributionSpec, default_kind
@@ -254,8 +255,10 @@ class PPO:
             targets,
             rollout.is_first,
         )
+        # Any minibatch takes from all environments, in whatever order one device would.
+        transitions, carries = whole((transitions, rollout.carries))
         if self.functions.has_memory:
-            items = as_sequences(transitions, rollout.carries)
+            items = as_sequences(transitions, carries)
         else:
             items = jax.tree.map(lambda a: a.reshape((-1, *a.shape[2:])), transitions)
         updated, logged = update(

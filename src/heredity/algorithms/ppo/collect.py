@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
+from heredity.common.devices import on_each_device, split
 from heredity.common.seeds import any_seed
 from heredity.common.streams import stream
 from heredity.environments.contract import JaxEnvironment
@@ -40,10 +41,10 @@ def begin(algorithm: PPO, environment: JaxEnvironment, seed: int) -> Experience:
     """First states of all environments."""
     num_envs = algorithm.config.num_envs
     keys = jax.random.split(stream(jnp.uint32(seed), "begin"), num_envs)
-    states, observation = jax.vmap(environment.reset)(keys)
+    states, observation = on_each_device(jax.vmap(environment.reset), [0], [0, 0])(keys)
     zeros = jnp.zeros(num_envs, jnp.float32)
     carry = algorithm.functions.initial_carry((num_envs,))
-    return Experience(states, observation, zeros, zeros.astype(jnp.int32), carry)
+    return split(Experience(states, observation, zeros, zeros.astype(jnp.int32), carry))
 
 
 def _where(mask: jax.Array, yes: Any, no: Any) -> Any:
@@ -65,14 +66,19 @@ class _FirstStates(NamedTuple):
     at: Callable[[Any], Any]
 
 
-def _first_states(algorithm: PPO, environment: JaxEnvironment, key: jax.Array) -> _FirstStates:
-    """One for each environment and iteration where they are expensive, else one for each step."""
+def _reset_keys(algorithm: PPO, environment: JaxEnvironment, state: PPOState) -> jax.Array:
+    """Of what finished environments begin from: (B,) where resets are expensive, else (T, B)."""
     steps, num_envs = algorithm.config.num_steps, algorithm.config.num_envs
+    shape = (steps, num_envs) if environment.reset_is_cheap else (num_envs,)
+    return jax.random.split(state.key("reset"), shape)
+
+
+def _first_states(environment: JaxEnvironment, keys: jax.Array) -> _FirstStates:
+    """One for each environment and iteration where they are expensive, else one for each step."""
     reset = jax.vmap(environment.reset)
     if not environment.reset_is_cheap:
-        pool = reset(jax.random.split(key, num_envs))
+        pool = reset(keys)
         return _FirstStates((), lambda _: pool)
-    keys = jax.random.split(key, (steps, num_envs))
     shapes = jax.tree.leaves(jax.eval_shape(jax.vmap(reset), keys))
     if sum(leaf.size * leaf.dtype.itemsize for leaf in shapes) > _MOST_BYTES:
         return _FirstStates(keys, reset)
@@ -89,13 +95,59 @@ def collect(
     Where a reset is expensive, each environment gets one fresh first state an iteration, and an
     environment that ends twice within an iteration begins both times from it.
 
+    Of several devices each acts in its own environments, and waits for no other one.
+
     Returns:
         The experience to go on from; the rollout; and what is logged: sums over the episodes that
         ended (``episodes``, ``episode_returns``, ``episode_lengths``), and means over all steps of
         what the environment tells beside the reward (``environment/<name>``).
     """
-    num_envs, has_memory = algorithm.config.num_envs, algorithm.functions.has_memory
-    first_states = _first_states(algorithm, environment, state.key("reset"))
+
+    def act(params: Params, experience: Experience, noise: jax.Array, keys: jax.Array) -> tuple:
+        return _act(algorithm, environment, params, experience, noise, keys)
+
+    keys = _reset_keys(algorithm, environment, state)
+    acting = on_each_device(act, [None, 0, 1, keys.ndim - 1], [0, 1, 1, 1, 0, 0])
+    experience, outputs, is_first, carries, sums, told = acting(
+        params, state.experience, algorithm.noise(state), keys
+    )
+    rollout = Rollout(*outputs, last_observation=experience.observation)
+    if algorithm.functions.has_memory:
+        rollout = rollout._replace(
+            is_first=is_first,
+            carries=carries,
+            last_carry=experience.carry,
+            last_is_first=experience.episode_length == 0,
+        )
+    sums = jax.tree.map(lambda share: jnp.sum(share, 0), sums)
+    return experience, rollout, {**sums, **jax.tree.map(lambda share: jnp.mean(share, 0), told)}
+
+
+def _act(
+    algorithm: PPO,
+    environment: JaxEnvironment,
+    params: Params,
+    experience: Experience,
+    noise: jax.Array,
+    keys: jax.Array,
+) -> tuple[Experience, tuple, Any, Any, dict[str, jax.Array], dict[str, jax.Array]]:
+    """Act in some of the environments, those of one device.
+
+    Args:
+        algorithm: Says how.
+        environment: Where.
+        params: All weights.
+        experience: To go on from, (B, ...).
+        noise: The chance of all actions, (T, B, N).
+        keys: Of first states, (B,) or (T, B).
+
+    Returns:
+        The experience to go on from; what each step gave, (T, B, ...); where episodes begin and
+        the memory before each sequence, for networks with memory; sums and means with a leading
+        axis (1,), of which others put theirs behind.
+    """
+    has_memory = algorithm.functions.has_memory
+    first_states = _first_states(environment, keys)
 
     def step(carry: tuple, chance: tuple[jax.Array, Any]) -> tuple[tuple, tuple]:
         now, sums = carry
@@ -109,7 +161,7 @@ def collect(
             lambda: jnp.where(
                 result.truncated, algorithm.value(params, result.observation, carry), 0.0
             ),
-            lambda: jnp.zeros(num_envs, jnp.float32),
+            lambda: jnp.zeros(ended.shape, jnp.float32),
         )
         rewards = result.reward.astype(jnp.float32)
         returns = now.episode_return + rewards
@@ -142,19 +194,13 @@ def collect(
         return (following, sums), (output, remembered, told)
 
     names = ("episodes", "episode_returns", "episode_lengths")
-    start = (state.experience, {name: jnp.float32(0.0) for name in names})
-    chances = (algorithm.noise(state), first_states.drawn)
+    start = (experience, {name: jnp.float32(0.0) for name in names})
+    chances = (noise, first_states.drawn)
     (experience, sums), (outputs, (is_first, carries), told) = jax.lax.scan(step, start, chances)
-    rollout = Rollout(*outputs, last_observation=experience.observation)
-    if has_memory:
-        length = algorithm.config.sequence_length or algorithm.config.num_steps
-        rollout = rollout._replace(
-            is_first=is_first,
-            carries=jax.tree.map(lambda leaf: leaf[::length], carries),
-            last_carry=experience.carry,
-            last_is_first=experience.episode_length == 0,
-        )
-    return experience, rollout, {**sums, **jax.tree.map(jnp.mean, told)}
+    length = algorithm.config.sequence_length or algorithm.config.num_steps
+    carries = jax.tree.map(lambda leaf: leaf[::length], carries)
+    shares = jax.tree.map(lambda share: share[None], (sums, jax.tree.map(jnp.mean, told)))
+    return experience, outputs, is_first, carries, *shares
 
 
 def iteration(

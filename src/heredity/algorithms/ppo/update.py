@@ -10,6 +10,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.common.devices import split, whole
 from heredity.policies import ActorCritic
 from heredity.weights import Params, merge
 
@@ -62,11 +63,12 @@ def as_sequences(transitions: Minibatch, carries: Any) -> Minibatch:
 
 def chosen_items(transitions: Minibatch, indices: jax.Array) -> Minibatch:
     """The transitions ``(N, ...)``, or sequences ``(L, N, ...)``, of one gradient step."""
+    indices = split(indices)
     if isinstance(transitions.is_first, tuple):
-        return jax.tree.map(lambda array: array[indices], transitions)
-    carry = jax.tree.map(lambda array: array[indices], transitions.carry)
+        return split(jax.tree.map(lambda array: array[indices], transitions))
+    carry = split(jax.tree.map(lambda array: array[indices], transitions.carry))
     rest = transitions._replace(carry=())
-    return jax.tree.map(lambda array: array[:, indices], rest)._replace(carry=carry)
+    return split(jax.tree.map(lambda array: array[:, indices], rest), 1)._replace(carry=carry)
 
 
 class UpdateState(NamedTuple):
@@ -223,7 +225,7 @@ def update(
         batch = chosen_items(transitions, indices)
         gradient = jax.value_and_grad(loss, has_aux=True)
         (_, logged), gradients = gradient(as_tree(state.params), batch, key)
-        gradients = with_vectors(gradients)
+        gradients = whole(with_vectors(gradients))
         too_far = jnp.asarray(False)
         if config.target_kl is not None:
             too_far = logged["train/approx_kl"] > 1.5 * config.target_kl
@@ -255,7 +257,7 @@ def update(
     shuffle_key, loss_key = jax.random.split(key)
     has_memory = functions.has_memory
     items = config.num_sequences if has_memory else config.num_transitions
-    indices = minibatch_indices(config, shuffle_key, items)
+    indices = whole(minibatch_indices(config, shuffle_key, items))
     count = config.num_epochs * config.num_minibatches
     vectors = jax.tree.map(with_vectors, state, is_leaf=is_like_params)
     logged_shapes = jax.eval_shape(gradient_step, vectors, indices[0], loss_key)[1]

@@ -1,0 +1,78 @@
+"""A command that is run elsewhere, in all the processes of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from heredity.common.errors import UsageError
+from heredity.training.ray_launcher import launch
+
+
+@dataclasses.dataclass(frozen=True)
+class Launched:
+    """Who starts the processes.
+
+    Args:
+        launcher: none: whoever types the command. ray: a Ray cluster, see --ray.*.
+    """
+
+    launcher: Literal["none", "ray"] = "none"
+
+
+def launched_by(given: Any, words: Sequence[str], directory: Path) -> int:
+    """Have the processes of a run started, and started again after a loss.
+
+    Args:
+        given: The command line, parsed.
+        words: The same as it was written, with the name of the command.
+        directory: Of the run.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: when it is said which process this is as well.
+    """
+    if given.distributed.coordinator is not None:
+        raise UsageError("--distributed.* beside --launcher: the launcher numbers the processes")
+    place = str(directory.resolve())
+    kept = without(words, "--launcher", "--ray.", "--directory")
+    if words[0] == "train":
+        begin = [*kept, "--directory", place]
+        shown = [word for word in ("--no-progress", "--no-report") if word in kept]
+        go_on = ["resume", place, *shown, "--after-loss"]
+    else:
+        begin = kept
+        go_on = [*kept, "--after-loss"]
+    return launch(begin, go_on, directory, given.ray)
+
+
+def without(words: Sequence[str], *options: str) -> list[str]:
+    """A command line without some options, each of which takes one value.
+
+    Args:
+        words: Of the command line.
+        options: Their names; of a group, its name with the dot.
+
+    Example:
+        >>> without(
+        ...     ["train", "--ray.workers", "2", "--seed=1", "--launcher=ray"],
+        ...     "--ray.",
+        ...     "--launcher",
+        ... )
+        ['train', '--seed=1']
+    """
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if skip:
+            skip = False
+        elif any(name == one or (one.endswith(".") and name.startswith(one)) for one in options):
+            skip = not equals
+        else:
+            kept.append(word)
+    return kept
