@@ -1,0 +1,88 @@
+"""Our PPO with its preset, trained to the end; prints JSON, one entry for each seed."""
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import time
+
+import heredity as hd
+from return_problems import RETURN_PROBLEMS
+
+parser = argparse.ArgumentParser()
+parser.add_argument("problem", choices=RETURN_PROBLEMS)
+parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--steps", type=int, help="instead of the problem's, to see that it runs")
+parser.add_argument("--together", type=int, help="seeds in one program, instead of the problem's")
+parser.add_argument("--settings", default="{}", help="other than the preset's, as JSON")
+given = parser.parse_args()
+problem = RETURN_PROBLEMS[given.problem]
+steps = given.steps or problem.steps
+
+
+class Episodes(hd.callbacks.Callback):
+    """Returns of the episodes of training, in twenty parts; a sink of metrics as well."""
+
+    def __init__(self):
+        self.curve = []
+
+    def sinks(self, run_id, config):
+        return [self]
+
+    def write(self, step, row):
+        # Means over the seeds where there are several.
+        if "rollout/ep_rew_mean" in row:
+            self.curve.append([step, round(row["rollout/ep_rew_mean"], 3)])
+
+    def rewind(self, step):
+        self.curve = [point for point in self.curve if point[0] <= step]
+
+    def close(self):
+        pass
+
+
+settings = json.loads(given.settings)
+num_envs = settings.pop("num_envs", None)
+model = hd.PPO(problem.environment, seed=given.seed, **settings)
+if num_envs or problem.options:
+    size = num_envs or model.config.num_envs
+    environment = hd.make(problem.environment, size, **problem.options)
+    model = hd.PPO(environment, seed=given.seed, **settings)
+episodes = Episodes()
+began, cpu_began = time.perf_counter(), time.process_time()
+events = model.run(
+    steps,
+    callback=episodes,
+    seeds=given.together or problem.together,
+    log_every=steps // 20,
+    evaluate_every=steps,
+    evaluation_episodes=problem.episodes,
+)
+last = {event.seed: event for event in events}  # the only evaluation, at the end
+seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
+packages = {
+    "gym": ("gymnasium", "mujoco"),
+    "gymnax": ("gymnax",),
+    "playground": ("playground", "mujoco-mjx"),
+    "minigrid": ("minigrid", "gymnasium"),
+    "dm_control": ("dm_control", "mujoco"),
+    "envpool": ("envpool",),
+}[problem.environment.partition("/")[0]]
+packages = ("jax", "jaxlib", "flax", "optax", "numpy", *packages)
+found = [
+    {
+        "seed": seed,
+        "library": f"heredity {hd.__version__}",
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+        "settings": dataclasses.asdict(model.config),
+        "together": event.seeds,
+        "steps": event.step,
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(cpu_seconds, 1),
+        "returns": [round(float(value), 3) for value in event.evaluation.returns],
+        "lengths": [int(value) for value in event.evaluation.lengths],
+        "curve": episodes.curve,
+    }
+    for seed, event in last.items()
+]
+print(json.dumps(found), flush=True)

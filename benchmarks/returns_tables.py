@@ -1,0 +1,183 @@
+"""The tables and curves of docs/returns.md, from the JSON files in results/returns/ alone."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from heredity.common.intervals import mean_interval
+from return_problems import RETURN_PROBLEMS, ReturnProblem
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "returns.md"
+NAMES = {"ours": "heredity", "sb3": "stable-baselines3"}
+COLOURS = {"ours": "#00897b", "sb3": "#c0602d"}
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 62, 12, 34, 40
+
+REGION = re.compile(r"(<!-- returns -->\n).*?(<!-- /returns -->)", re.DOTALL)
+
+Runs = Sequence[Mapping[str, Any]]
+
+
+def render(results: Path, page: Path = PAGE) -> None:
+    """Write the tables into the page and the curves beside it."""
+    parts = []
+    for problem in RETURN_PROBLEMS.values():
+        path = results / f"{problem.name}.json"
+        if path.exists():
+            runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+            kept = {name: runs[name] for name in NAMES if name in runs}
+            picture = page.parent / "pictures" / f"returns-{problem.name}.svg"
+            picture.parent.mkdir(exist_ok=True)
+            picture.write_text(drawn(problem.title, kept), encoding="utf-8")
+            parts.append(section(problem, kept))
+    text = page.read_text(encoding="utf-8")
+    text = REGION.sub(lambda old: old[1] + "\n" + "\n".join(parts) + "\n" + old[2], text)
+    page.write_text(text, encoding="utf-8")
+
+
+def score(run: Mapping[str, Any]) -> float:
+    """Mean return of the last policy of one seed."""
+    return sum(run["returns"]) / len(run["returns"])
+
+
+def told(value: float) -> str:
+    """A return, with digits where it is small."""
+    return f"{value:,.0f}" if abs(value) >= 20 else f"{value:.3f}"
+
+
+def section(problem: ReturnProblem, found: Mapping[str, Runs]) -> str:
+    """Heading, table and picture of one problem."""
+    rows = [("", "return, mean over seeds", "seeds", "each of them", "processor time a seed")]
+    for runs in found.values():
+        scores = [score(run) for run in runs]
+        interval = mean_interval(scores)
+        seconds = [run["cpu_seconds"] / run.get("together", 1) for run in runs]
+        steps = {run["steps"] for run in runs}
+        rows.append(
+            (
+                f"{runs[0]['library']}, {min(steps):,} steps",
+                f"{told(interval.mean)} ± {told(interval.half)}"
+                if len(scores) > 1
+                else told(scores[0]),
+                str(len(scores)),
+                ", ".join(told(value) for value in scores),
+                f"{sum(seconds) / len(seconds):,.0f} s",
+            )
+        )
+    published = f"To compare: {problem.published}.\n\n" if problem.published else ""
+    return (
+        f"### {problem.title}\n\n{rows_of(*rows)}\n{published}{verdict(found)}"
+        f"![Returns of training episodes](pictures/returns-{problem.name}.svg)\n"
+    )
+
+
+def rows_of(*rows: tuple[str, ...]) -> str:
+    """A table in Markdown; the first row is its head."""
+    head, *others = rows
+    lines = [head, ("---",) * len(head), *others]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines).replace("|  |", "| |")
+
+
+def verdict(found: Mapping[str, Runs]) -> str:
+    """Whether ours is as good as the peer, as far as the seeds can tell (Welch 1947)."""
+    if any(len(found.get(name, ())) < 2 for name in NAMES):
+        return ""
+    ours, peer = ([score(run) for run in found[name]] for name in NAMES)
+    difference, low, high = welch(ours, peer)
+    words = "better" if low > 0 else "worse" if high < 0 else "no difference that the seeds show"
+    return (
+        f"heredity less the peer: {difference:+,.0f}, 95 % interval {low:+,.0f} to {high:+,.0f}: "
+        f"{words}.\n\n"
+    )
+
+
+def welch(ours: Sequence[float], peer: Sequence[float]) -> tuple[float, float, float]:
+    """The difference of two means and its 95 % interval, for samples of unequal variance."""
+    from scipy.special import stdtrit
+
+    means, parts, freedoms = [], [], []
+    for sample in (ours, peer):
+        mean = sum(sample) / len(sample)
+        variance = sum((value - mean) ** 2 for value in sample) / (len(sample) - 1)
+        means.append(mean)
+        parts.append(variance / len(sample))
+        freedoms.append(len(sample) - 1)
+    total = sum(parts)
+    difference = means[0] - means[1]
+    if not total:
+        return difference, difference, difference
+    freedom = total**2 / sum(part**2 / free for part, free in zip(parts, freedoms, strict=True))
+    half = float(stdtrit(freedom, 0.975)) * math.sqrt(total)
+    return difference, difference - half, difference + half
+
+
+# --- curves ----------------------------------------------------------------------------------
+
+
+def drawn(title: str, found: Mapping[str, Runs]) -> str:
+    """Returns of training episodes over steps as an SVG: a line for each seed, legend by name."""
+    curves = {name: distinct(runs) for name, runs in found.items()}
+    points = [point for lines in curves.values() for line in lines for point in line]
+    most = max((step for step, _ in points), default=1)
+    low = min(0.0, *(value for _, value in points)) if points else 0.0
+    high = max((value for _, value in points), default=1.0) or 1.0
+
+    def across(step: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * step / most
+
+    def up(value: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / ((high - low) or 1.0)
+
+    grey = 'fill="#777" font-family="sans-serif" font-size="12"'
+    parts = [f'<text x="{LEFT}" y="18" {grey}>{title}: return of training episodes</text>']
+    for value in ticks(low, high):
+        y = up(value)
+        parts.append(
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#8884"/>'
+            f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" {grey}>{value:,g}</text>'
+        )
+    for share in (0, 0.5, 1):
+        parts.append(
+            f'<text x="{across(share * most):.1f}" y="{HEIGHT - BOTTOM + 16}" '
+            f'text-anchor="{"end" if share == 1 else "middle"}" {grey}>{share * most:,.0f}</text>'
+        )
+    for row, (name, lines) in enumerate(curves.items()):
+        x, y = LEFT + 150 * row, HEIGHT - 8
+        parts.append(
+            f'<rect x="{x}" y="{y - 8}" width="14" height="4" fill="{COLOURS[name]}"/>'
+            f'<text x="{x + 20}" y="{y}" {grey}>{NAMES[name]}</text>'
+        )
+        for line in lines:
+            path = " ".join(f"{across(step):.1f},{up(value):.1f}" for step, value in line)
+            parts.append(
+                f'<polyline points="{path}" fill="none" stroke="{COLOURS[name]}" '
+                'stroke-width="1.5" stroke-opacity="0.75"/>'
+            )
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}">'
+    return "\n".join((head, *parts, "</svg>\n"))
+
+
+def distinct(runs: Runs) -> list[list[tuple[float, float]]]:
+    """The curves; seeds that were trained together share the one of their mean."""
+    lines = [[(float(step), float(value)) for step, value in run["curve"]] for run in runs]
+    return [line for line, _ in itertools.groupby(lines)]
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """About five round numbers between two.
+
+    Example:
+        >>> ticks(0, 1000)
+        [0.0, 200.0, 400.0, 600.0, 800.0, 1000.0]
+    """
+    rough = (high - low) / 5 or 1.0
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+    first = math.ceil(low / step)
+    return [number * step for number in range(first, math.floor(high / step) + 1)]
