@@ -223,8 +223,9 @@ def update(
         state: UpdateState, indices: jax.Array, key: jax.Array
     ) -> tuple[UpdateState, dict[str, jax.Array], jax.Array]:
         batch = chosen_items(transitions, indices)
+        weights: Any = state.params  # as a vector
         gradient = jax.value_and_grad(loss, has_aux=True)
-        (_, logged), gradients = gradient(as_tree(state.params), batch, key)
+        (_, logged), gradients = gradient(as_tree(weights), batch, key)
         gradients = whole(with_vectors(gradients))
         too_far = jnp.asarray(False)
         if config.target_kl is not None:
@@ -233,9 +234,9 @@ def update(
         if config.learning_rate_schedule == "adaptive_kl":
             learning_rate = _adapted(config, learning_rate, logged["train/kl"])
         logged["train/grad_norm"] = optax.tree.norm(gradients)
-        directions, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
-        params = state.params - learning_rate * directions
-        moved = UpdateState(params, optimizer_state, learning_rate)
+        directions: Any
+        directions, optimizer_state = optimizer.update(gradients, state.optimizer, weights)
+        moved = UpdateState(weights - learning_rate * directions, optimizer_state, learning_rate)
         if config.target_kl is not None:
             # The step that is found to be too far is not made either; the rate it lowers stays so.
             moved = jax.tree.map(lambda new, old: jnp.where(too_far, old, new), moved, state)
