@@ -25,6 +25,9 @@ TINY = (
     *("--keep-last", "50", "--log-every", "1280", "--no-report"),
 )
 
+SCHEDULE = {"schedule_timesteps": TOTAL, "checkpoint_every": CADENCE, "evaluate_every": 6400}
+"""The same in Python, beside `tiny_runs.CONFIG`."""
+
 
 def free_address() -> str:
     with socket.socket() as free:

@@ -9,6 +9,7 @@ import pytest
 # The helpers beside this file are found however pytest imports the tests.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from company import SCHEDULE, TOTAL
 from tiny_runs import train
 
 
@@ -23,3 +24,11 @@ def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(_trained: Path, tmp_path: Path) -> Path:
     """A run folder of its own, at step 768 of 768."""
     return Path(shutil.copytree(_trained, tmp_path / "tiny", symlinks=True))
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `company.TINY` says, in one process with two devices; nobody is killed."""
+    directory = tmp_path_factory.mktemp("runs") / "undisturbed"
+    train(directory, TOTAL, devices=2, **SCHEDULE)
+    return directory

@@ -8,8 +8,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from company import CADENCE, TINY, TOTAL, has_checkpoint, start, wait_for
-from tiny_runs import CONFIG, apart, environment, final_bytes, train
+from company import CADENCE, SCHEDULE, TINY, TOTAL, has_checkpoint, start, wait_for
+from tiny_runs import apart, environment, final_bytes, train
 
 from heredity.common.errors import HeredityError, LostProcessError, UsageError
 from heredity.common.run_folder import RunFolder
@@ -97,7 +97,7 @@ def test_what_jax_says_of_a_lost_process_is_told():
 
 
 @pytest.mark.slow
-def test_one_of_two_is_killed_and_both_resume(tmp_path: Path):
+def test_one_of_two_is_killed_and_both_resume(tmp_path: Path, undisturbed: Path):
     directory = tmp_path / "run"
     first, second = start(["train", *TINY, "--directory", directory], tmp_path / "began")
     wait_for(lambda: has_checkpoint(directory, CADENCE), lambda: first.poll() is None)
@@ -119,15 +119,12 @@ def test_one_of_two_is_killed_and_both_resume(tmp_path: Path):
     assert (manifest["devices"], manifest["processes"]) == (2, 2)
 
     # The same as one process, within rounding at first; of two devices, to the end.
-    early, late = CADENCE, TOTAL
-    schedule = {"schedule_timesteps": TOTAL, "checkpoint_every": CADENCE, "evaluate_every": 6400}
-    train(tmp_path / "one", early, config=CONFIG, **schedule)
-    train(tmp_path / "two", late, config=CONFIG, devices=2, **schedule)
-    was = read_checkpoint(RunFolder(tmp_path / "one").checkpoint(early))
-    now = read_checkpoint(RunFolder(directory).checkpoint(early))
+    train(tmp_path / "one", CADENCE, **SCHEDULE)
+    was = read_checkpoint(RunFolder(tmp_path / "one").checkpoint(CADENCE))
+    now = read_checkpoint(RunFolder(directory).checkpoint(CADENCE))
     assert apart(was.policy, now.policy) < 1e-4
     assert apart(was.state, now.state) < 1e-4
-    assert final_bytes(tmp_path / "two", late) == final_bytes(directory, late)
+    assert final_bytes(undisturbed, TOTAL) == final_bytes(directory, TOTAL)
 
 
 def _said(tmp_path: Path) -> str:
