@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[all,dev]'
 	@touch $@
 
-demo: $(STAMP) ## train, interrupt, resume and look at a brax policy, into runs/demo (about 5 minutes)
+demo: $(STAMP) ## train, interrupt, resume and look at a brax policy, into runs/demo (about a minute, after the setup)
 	$(BIN)/python examples/demo.py
 
 test: lint docs ## everything that must pass: lint, types, import rules, docs, tests (under 20 minutes)

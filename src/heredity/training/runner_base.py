@@ -189,7 +189,7 @@ def saved(state: PPOState) -> dict[str, np.ndarray]:
     return tree_to_host(dataclasses.replace(state, params={}, statistics={}))
 
 
-# Multiplications in a gradient step below which threads cost more than they save on a CPU.
+# Operations in a gradient step below which threads cost more than they save on a CPU.
 _SMALL_STEP = 30e6
 
 
@@ -199,11 +199,9 @@ def training_program(
     """How XLA is asked to compile programs that learn; only those for a CPU change.
 
     XLA keeps to vectors of half the width that processors have, because the widest once slowed them
-    down: with all of it an iteration takes 5 % (reacher of brax) to 12 % (CartPole of gymnax) less.
-
-    It also orders operations such that two threads find something to do. Where these are small,
-    handing them over takes longer than doing them: CartPole takes a third more of processor time,
-    32 seeds of it half more; reacher, whose actor and critic then run side by side, a tenth less.
+    down. It also orders operations such that two threads find something to do. Where these are
+    small (CartPole), handing them over takes longer than doing them; where they are not (reacher of
+    brax), actor and critic then run side by side. `benchmarks/changes.py` measures both.
 
     Args:
         algorithm: What is trained.
@@ -214,12 +212,11 @@ def training_program(
     """
     params = jax.eval_shape(init, np.uint32(0))[1].params
     weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+    # Forward, and twice as much backward, each an addition and a multiplication.
+    work = 6 * weights * algorithm.config.minibatch_size
     return {
         "xla_cpu_prefer_vector_width": 512,
-        "xla_cpu_enable_concurrency_optimized_scheduler": 6
-        * weights
-        * algorithm.config.minibatch_size
-        > _SMALL_STEP,
+        "xla_cpu_enable_concurrency_optimized_scheduler": work > _SMALL_STEP,
     }
 
 

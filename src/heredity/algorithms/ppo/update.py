@@ -159,7 +159,7 @@ def minibatch_indices(config: PPOConfig, key: jax.Array, items: int) -> jax.Arra
     """Which items each gradient step reads: every epoch cuts a shuffle of all of them.
 
     A shuffle sorts numbers whose upper bits are drawn and whose lower bits are the item. That is
-    ten times faster on a CPU than sorting items by drawn numbers. Items that drew the same keep
+    much faster on a CPU than sorting items by drawn numbers. Items that drew the same keep
     their order, which the mean over a minibatch does not see.
 
     Args:
@@ -188,7 +188,7 @@ def update(
     """All epochs and minibatches.
 
     The trained weights and their moments are one vector meanwhile: a step of the optimiser is then
-    a few operations instead of a few for each weight, a third of the time for small networks.
+    a few operations instead of a few for each weight, which is much of the time of small networks.
 
     Args:
         config: Settings.
