@@ -25,7 +25,7 @@ def test_it_is_the_librarys_own_environment():
     seen = env.reset(np.array([4]), ONE)
     expected, _ = own.reset(seed=4)
     assert env.observation_space == Dict(
-        {"direction": Discrete(4), "image": Box((7, 7, 3), 0, 255, "uint8")}
+        {"direction": Discrete(4), "image": Box((7, 7, 3), 0, 10, "uint8")}
     )
     for action in [*actions_of(env, 100), None]:
         assert sorted(seen) == ["direction", "image"]
@@ -60,6 +60,7 @@ def test_views(view, shape):
     seen = env.reset(np.array([0]), ONE)
     assert env.observation_space["image"].shape == seen["image"].shape[1:] == shape
     assert seen["image"].dtype == np.uint8 and seen["image"].max() > 0
+    assert all(env.observation_space["image"].contains(image) for image in seen["image"])
     if view == "full":
         assert 10 in seen["image"][0, 1, 1]  # the agent
 

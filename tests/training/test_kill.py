@@ -78,7 +78,7 @@ _MEMORY = ("--network.kind", "gru", "--network.memory-size", "8", "--sequence-le
 MORE_CASES = {
     "gru": Case("gru", ("--env", "gymnax/Pendulum-v1", *_MEMORY)),
     "gru-gymnasium": Case("gru-gymnasium", ("--env", "gym/CartPole-v1", *_MEMORY)),
-    "cnn": Case("cnn", ("--env", "probe/picture", "--env.length", "5")),
+    "cnn": Case("cnn", ("--env", "probe/catch", "--env.length", "5")),
     "dict": Case(
         "dict", ("--env", "probe/luck", "--env.length", "5", "--network.actor-reads", "state")
     ),

@@ -26,7 +26,7 @@ NETWORKS: dict[str, dict[str, Any]] = {
 def test_a_resumed_run_ends_in_the_same_bytes(name: str, host: bool, tmp_path: Path):
     # Sequences of eight decisions, episodes of five: memory is cut and forgotten in the middle.
     config = dataclasses.replace(CONFIG, network=NETWORKS[name], sequence_length=8)
-    identity = {"asymmetric": "probe/luck", "cnn": "probe/picture"}.get(name, "probe/recall")
+    identity = {"asymmetric": "probe/luck", "cnn": "probe/catch"}.get(name, "probe/recall")
 
     def env() -> Any:
         return make(identity, num_envs=config.num_envs, length=5, host=host)

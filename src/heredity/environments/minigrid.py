@@ -57,12 +57,18 @@ class NumbersOnly(gym.Wrapper[Any, Any, Any, Any]):
     Args:
         env: Of MiniGrid.
         mission_words: How many words of the mission are seen.
+        largest: The largest number in image, where MiniGrid declares more; None to leave it.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], mission_words: int) -> None:
+    def __init__(
+        self, env: gym.Env[Any, Any], mission_words: int, largest: int | None = None
+    ) -> None:
         super().__init__(env)
         self._mission_words = mission_words
         spaces = {name: env.observation_space[name] for name in ("direction", "image")}  # pyright: ignore[reportIndexIssue]
+        if largest is not None:
+            image = spaces["image"]
+            spaces["image"] = gym.spaces.Box(0, largest, image.shape, image.dtype)
         if mission_words:
             spaces["mission"] = gym.spaces.MultiDiscrete([len(WORDS) + 1] * mission_words)
         self.observation_space = gym.spaces.Dict(spaces)
@@ -131,7 +137,16 @@ def make_one(name: str, options: MiniGridOptions, render: bool) -> gym.Env[Any, 
         case "full-pixels":
             env = wrappers.RGBImgObsWrapper(plain, options.tile_size)
     # BabyAI draws the limit with the mission, and ends by it.
-    return limited(NumbersOnly(env, options.mission_words), plain.max_steps or None)
+    largest = None if options.view.endswith("pixels") else _largest_symbol()
+    return limited(NumbersOnly(env, options.mission_words, largest), plain.max_steps or None)
+
+
+def _largest_symbol() -> int:
+    """The largest number of an object, colour or state; MiniGrid's space says 255, as of pixels."""
+    from minigrid.core.constants import COLOR_TO_IDX, OBJECT_TO_IDX, STATE_TO_IDX
+
+    # The state of the agent is where it looks.
+    return max(*OBJECT_TO_IDX.values(), *COLOR_TO_IDX.values(), *STATE_TO_IDX.values(), 3)
 
 
 def _make(name: str, num_envs: int, options: MiniGridOptions) -> Environment:

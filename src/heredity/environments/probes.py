@@ -248,23 +248,60 @@ class Luck(Probe):
         return 1.0 + self.size * float(observation["luck"][0])
 
 
-class Picture(Probe):
-    """One step; one of two bars is lit in a small picture, and the action has to name it."""
+class CatchState(NamedTuple):
+    """What `Catch` remembers.
 
-    observation_space: Space = Box((6, 6, 1), 0, 255, "uint8")
+    Args:
+        time: int32, decisions taken, and the row of the ball.
+        ball: int32, its column.
+        paddle: int32, its column.
+    """
 
-    def observe(self, state: ProbeState) -> Any:
-        lit = jnp.arange(6) // 3 == (state.sign > 0)
-        return jnp.broadcast_to(lit[None, :, None] * jnp.uint8(255), (6, 6, 1)).astype(jnp.uint8)
+    time: jax.Array
+    ball: jax.Array
+    paddle: jax.Array
 
-    def reward(self, state: ProbeState, action: Any) -> Any:
-        return jnp.where((action == 1) == (state.sign > 0), 1.0, -1.0)
+
+class Catch(Probe):
+    """A ball falls through a picture, and the paddle below has to be where it lands.
+
+    It is the game of bsuite (Osband et al. 2020) in pixels: 0 moves the paddle left, 1 leaves it, 2
+    moves it right. Caught gives 1 and missed -1, so that standing still is worth about -0.6.
+    """
+
+    columns: ClassVar[int] = 5
+    default_length = 5
+    action_space: Space = Discrete(3)
+
+    def __init__(self, length: int | None = None) -> None:
+        super().__init__(length)
+        self.observation_space = Box((self.length + 1, self.columns, 1), 0, 255, "uint8")
+
+    def reset(self, key: Any) -> tuple[CatchState, jax.Array]:
+        ball = jax.random.randint(key, (), 0, self.columns)
+        state = CatchState(jnp.zeros((), jnp.int32), ball, jnp.int32(self.columns // 2))
+        return state, self.observe(state)
+
+    def step(self, state: CatchState, action: Any) -> tuple[CatchState, TimeStep]:
+        paddle = jnp.clip(state.paddle + action - 1, 0, self.columns - 1).astype(jnp.int32)
+        after = CatchState(state.time + 1, state.ball, paddle)
+        over = after.time >= self.length
+        caught = jnp.where(after.ball == after.paddle, 1.0, -1.0)
+        reward = jnp.where(over, caught, 0.0).astype(jnp.float32)
+        return after, TimeStep(self.observe(after), reward, over, jnp.zeros((), bool), {})
+
+    def observe(self, state: CatchState) -> jax.Array:
+        """Ball and paddle lit, shape (length + 1, columns, 1), uint8."""
+        cells = jnp.zeros((self.length + 1, self.columns, 1), jnp.uint8)
+        return cells.at[state.time, state.ball].set(255).at[-1, state.paddle].set(255)
 
     def true_value(self, observation: np.ndarray, discount: float) -> float:
-        return 1.0
+        """For one who catches, where the paddle can still reach the ball."""
+        row = int(np.argmax(observation[:, :, 0].any(axis=1)))
+        return discount ** (self.length - 1 - row)
 
 
-PUZZLES: dict[str, type[Probe]] = {"luck": Luck, "picture": Picture, "recall": Recall}
+PUZZLES: dict[str, type[Probe]] = {"catch": Catch, "luck": Luck, "recall": Recall}
 """Probes for networks that have something special: memory, pictures, a critic that sees more."""
 
 PROBES: dict[str, type[Probe]] = {

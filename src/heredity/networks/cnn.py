@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from heredity.common.errors import UsageError
 from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
@@ -83,6 +84,22 @@ def picture_spaces(space: Space) -> dict[str, Box]:
     }
 
 
+def largest_value(box: Box) -> float:
+    """What a picture is divided by: the largest whole number that it may hold; 1 for fractions.
+
+    Example:
+        >>> largest_value(Box((64, 64, 3), dtype="uint8"))
+        255.0
+        >>> largest_value(Box((7, 7, 3), 0, 10, "uint8"))
+        10.0
+    """
+    if not np.issubdtype(box.dtype, np.integer):
+        return 1.0
+    largest = max(abs(float(np.min(box.low))), abs(float(np.max(box.high))), 1.0)
+    # Wide integers without bounds say nothing of what is in them.
+    return 255.0 if largest >= 2**31 - 1 else largest
+
+
 def uses_small_pictures(space: Space) -> bool:
     """Whether a picture is too small for the convolutions of Mnih et al. 2015."""
     sides = [min(box.concrete_shape[:2]) for box in picture_spaces(space).values()]
@@ -121,9 +138,7 @@ class _Module(nn.Module):
         batch = next(iter(pictures.values())).shape[:-3]
         parts = []
         for name, picture in pictures.items():
-            if jnp.issubdtype(picture.dtype, jnp.integer):
-                picture = picture.astype(jnp.float32) / 255.0
-            flat = picture.astype(jnp.float32).reshape((math.prod(batch), *picture.shape[-3:]))
+            flat = picture.reshape((math.prod(batch), *picture.shape[-3:]))
             seen = _Convolutions(self.options, name=name)(flat)
             parts.append(seen.reshape((*batch, seen.shape[-1])))
         taps = dict(zip(pictures, parts, strict=True))
@@ -137,8 +152,8 @@ class _Module(nn.Module):
 class Cnn(Network):
     """Convolutions ``<picture>/convolution_0``, …, then ``joined/hidden_0``, …, ``joined/output``.
 
-    Whole numbers are divided by 255. Entries that are no pictures are joined after the
-    convolutions.
+    Whole numbers are divided by the largest that the space allows, 255 for pixels. Entries that are
+    no pictures are joined after the convolutions.
 
     Args:
         options: Sizes and functions.
@@ -172,11 +187,15 @@ class Cnn(Network):
         widths = [joined, *options.hidden]
         self._has_output = output_size is not None
         self.output_size = widths[-1] if output_size is None else output_size
+        self._largest = {path: largest_value(box) for path, box in pictures.items()}
         self._module = _Module(options, output_size)
 
     def _inputs(self, observation: Any) -> tuple[dict[str, jax.Array], jax.Array | None]:
         values = leaf_observations(self._space, observation)
-        pictures = {name: jnp.asarray(values[path]) for path, name in self._names.items()}
+        pictures = {
+            name: jnp.asarray(values[path]).astype(jnp.float32) / self._largest[path]
+            for path, name in self._names.items()
+        }
         if not self._others.entries:
             return pictures, None
         others = {_flat(path): v for path, v in values.items() if path not in self._names}

@@ -1,4 +1,4 @@
-"""Recurrent actors and critics: sequences, what is forgotten, and what only memory solves."""
+"""Recurrent actors and critics: how sequences are cut, and what is forgotten when."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.update import Minibatch, as_sequences, chosen_items
 from heredity.common.errors import UsageError
 from heredity.environments import make
-from heredity.training.evaluation import Evaluator
-from heredity.training.runners import make_runner
-from heredity.weights import unflatten
 
 GRU = {"kind": "gru", "hidden": (16,), "memory_size": 16}
 CONFIG = PPOConfig(
@@ -109,57 +106,6 @@ def test_sequences_that_cannot_be_cut_are_refused():
     odd = dataclasses.replace(CONFIG, num_envs=3, num_steps=8, num_minibatches=2)
     with pytest.raises(UsageError, match=r"num_minibatches 2 does not divide.* = 3"):
         algorithm_for(env, odd)
-
-
-def reached(name: str, network: dict[str, Any], iterations: int, host: bool = False) -> list[float]:
-    """Mean returns of five seeds."""
-    env = make(f"probe/{name}", CONFIG.num_envs, host=host)
-    ppo = algorithm_for(env, dataclasses.replace(CONFIG, network=network))
-    evaluator = Evaluator(ppo.spec, make(f"probe/{name}", 1), 100)
-    runner = make_runner(ppo, env, seed=0)
-    returns = []
-    for seed in range(5):
-        runner.begin(seed)
-        assert runner.iterate(iterations)["finite"]
-        returns.append(evaluator.evaluate(unflatten(runner.policy_leaves()), seed=seed).mean)
-    return returns
-
-
-@pytest.mark.parametrize("host", [False, True], ids=["jax", "host"])
-def test_only_memory_recalls(host: bool):
-    assert min(reached("recall", GRU, 20, host)) >= 0.95
-    if not host:
-        # Whatever is done without, the cue is forgotten: over 100 episodes a guess stays below.
-        assert max(reached("recall", {"hidden": (16,)}, 20)) <= 0.4
-
-
-def test_a_shared_trunk_with_memory_recalls():
-    assert min(reached("recall", {**GRU, "shared": True}, 20)) >= 0.95
-
-
-def test_a_critic_that_sees_luck_teaches_an_actor_that_does_not():
-    """The critic reads what the actor does not; without it, luck hides what the action gave."""
-    blind = {"hidden": (16,), "actor_reads": ("state",), "critic_reads": ("state",)}
-    seeing = {"hidden": (16,), "actor_reads": ("state",)}
-    assert min(chosen(seeing)) >= 0.99
-    assert np.mean(chosen(blind)) <= 0.9
-
-
-def chosen(network: dict[str, Any]) -> list[float]:
-    """Probability of the right action after learning, of five seeds."""
-    env = make("probe/luck")
-    config = dataclasses.replace(CONFIG, network=network, reward_scale=0.01)
-    ppo = algorithm_for(env, config)
-    runner = make_runner(ppo, env, seed=0)
-    found = []
-    for seed in range(5):
-        runner.begin(seed)
-        assert runner.iterate(20)["finite"]
-        params = unflatten(runner.policy_leaves())
-        seen = {"state": jnp.zeros((1,)), "luck": jnp.ones((1,))}
-        parameters, _ = ppo.functions.parameters(params, seen)
-        found.append(float(jax.nn.softmax(parameters)[1]))
-    return found
 
 
 def test_an_iteration_with_memory_is_finite_and_moves_the_memory():
