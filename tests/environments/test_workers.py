@@ -21,7 +21,7 @@ from tests.environments.counting import Counting
 from heredity.common.errors import HeredityError, UsageError
 from heredity.common.run_folder import RunFolder
 from heredity.environments import SeededEpisodes, make
-from heredity.environments.gymnasium import AsyncEnvironment, SyncEnvironment
+from heredity.environments.gymnasium_vectors import AsyncEnvironment, SyncEnvironment
 from heredity.environments.worker_process import SIGNALS
 from heredity.environments.workers import DEATHS_IN_A_ROW
 
