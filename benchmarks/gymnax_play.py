@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from problems import Problem
 
 
 class FiveResults:
@@ -30,6 +33,12 @@ class FiveResults:
             key, state, action, params
         )
         return seen, state, reward, terminated | truncated, info
+
+
+def environment_of(problem: Problem) -> tuple[FiveResults, Any]:
+    """The environment of a problem, with one `done`, and its parameters."""
+    made, params = gymnax.make(problem.environment.removeprefix("gymnax/"))
+    return FiveResults(made), params
 
 
 def player(env: Any, params: Any, episodes: int, mode: Callable[[Any, Any], Any]) -> Callable:

@@ -26,12 +26,9 @@ def player(policy):
 
         return player(envs.get_environment(name, **problem.options), problem.episodes, mode)
     if adapter == "gymnax":
-        import gymnax
+        from gymnax_play import environment_of, player
 
-        from gymnax_play import FiveResults, player
-
-        made, env_params = gymnax.make(name)
-        return player(FiveResults(made), env_params, problem.episodes, mode)
+        return player(*environment_of(problem), problem.episodes, mode)
     import gym_play
 
     compiled = jax.jit(mode)

@@ -10,19 +10,18 @@ import measure  # isort: skip  # first: the clock sees the imports
 from typing import NamedTuple
 
 import flax.linen as nn
-import gymnax
 import jax
 import jax.numpy as jnp
 import optax
 
-from gymnax_play import FiveResults, player
+from gymnax_play import environment_of, player
+from gymnax_run import run
 
 problem, seed = measure.chosen()
 clock = measure.Clock()
 settings = problem.settings
 sizes = settings["network"]
-made, env_params = gymnax.make(problem.environment.removeprefix("gymnax/"))
-env = FiveResults(made)
+env, env_params = environment_of(problem)
 num_envs, num_steps = settings["num_envs"], settings["num_steps"]
 discount, gae_lambda, clip = settings["discount"], settings["gae_lambda"], settings["clip_range"]
 activation = getattr(nn, sizes["activation"])
@@ -153,28 +152,13 @@ def train(carry):
     return jax.lax.scan(iteration, carry, None, problem.chunk // problem.steps_per_iteration)
 
 
-keys = jax.random.split(jax.random.key(seed), problem.seeds or 1)
-init = begin
-if problem.seeds is None:
-    keys = keys[0]
-else:
-    init, train = jax.vmap(begin), jax.vmap(train)
-clock.learning()
-carry = jax.jit(init)(keys)
-compiled = jax.jit(train, donate_argnums=0).lower(carry).compile()
-clock.compiled()
 play = player(
     env,
     env_params,
     problem.episodes,
     lambda params, seen: network.apply(params, seen)[0].argmax(-1),
 )
-for chunk in range(problem.chunks):
-    carry, _ = jax.block_until_ready(compiled(carry))
-    clock.mark((chunk + 1) * problem.chunk * (problem.seeds or 1))
-    with clock.stopped():
-        returns = measure.evaluated(play, carry[0], seed + 1000, problem.seeds)
-        clock.scored(returns.mean(), returns.std())
+run(problem, seed, clock, begin, train, play, weights_of=lambda carry: carry[0])
 clock.report(
     problem,
     "PureJaxRL-style loop",

@@ -4,18 +4,16 @@ import measure  # isort: skip  # first: the clock sees the imports
 
 import importlib.metadata
 
-import gymnax
-import jax
 import rejax
 
-from gymnax_play import FiveResults, player
+from gymnax_play import environment_of, player
+from gymnax_run import run
 
 problem, seed = measure.chosen()
 clock = measure.Clock()
 settings = problem.settings
 network = settings["network"]
-made, env_params = gymnax.make(problem.environment.removeprefix("gymnax/"))
-env = FiveResults(made)
+env, env_params = environment_of(problem)
 assert network["hidden"] == network["critic_hidden"]
 agent = rejax.PPO.create(
     env=env,
@@ -44,32 +42,15 @@ agent = agent.replace(eval_callback=lambda *_: ())
 
 
 def train(state):
-    return agent.train(train_state=state)[0]
+    return agent.train(train_state=state)[0], None  # nothing is logged
 
 
 def mode(weights, seen):
     return agent.actor.apply(weights, seen, method="_action_dist").mode()
 
 
-keys = jax.random.split(jax.random.key(seed), problem.seeds or 1)
-init = agent.init_state
-if problem.seeds is None:
-    keys = keys[0]
-else:
-    init, train = jax.vmap(init), jax.vmap(train)
-clock.learning()
-state = jax.jit(init)(keys)
-compiled = jax.jit(train, donate_argnums=0).lower(state).compile()
-clock.compiled()
 play = player(env, env_params, problem.episodes, mode)
-agents = problem.seeds or 1
-for chunk in range(problem.chunks):
-    state = jax.block_until_ready(compiled(state))
-    clock.mark((chunk + 1) * problem.chunk * agents)
-    with clock.stopped():
-        weights = state.actor_ts.params
-        returns = measure.evaluated(play, weights, seed + 1000, problem.seeds)
-        clock.scored(returns.mean(), returns.std())
+run(problem, seed, clock, agent.init_state, train, play, lambda state: state.actor_ts.params)
 clock.report(
     problem,
     f"rejax {importlib.metadata.version('rejax')}",

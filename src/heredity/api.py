@@ -19,18 +19,16 @@ from heredity.environments import (
     Environment,
     EnvironmentSpec,
     HostEnvironment,
-    JaxEnvironment,
-    check_id,
+    check_given,
     make,
-    not_an_environment,
 )
 from heredity.policies import Policy
 from heredity.training.callbacks import CallbackLike, as_callbacks
-from heredity.training.evaluation import Evaluation, Evaluator
+from heredity.training.evaluation import Evaluation, evaluate_policies
 from heredity.training.events import Event
-from heredity.training.group import newest_common_checkpoint, seats_of
+from heredity.training.group import saved_policies
 from heredity.training.progress import ProgressBarCallback
-from heredity.training.record import make_named, read_settings, recorded_environment
+from heredity.training.record import read_settings, recorded_environment
 from heredity.training.session import begin_run, resume_run
 from heredity.training.settings import RunSettings
 
@@ -78,7 +76,7 @@ class PPO:
                 f"by name; about a policy: {our_way('policy')}"
             )
         _check_names("PPO setting", settings, _OF_PPO)
-        name = _check_environment(env)
+        name = check_given(env)
         if config is not None and preset != "auto":
             raise UsageError(f"preset {preset!r} beside config: all settings are given already")
         base = config if config is not None else preset_config(preset, name)
@@ -243,20 +241,7 @@ class PPO:
     def _saved_policies(self) -> dict[int, Policy]:
         if self._folder is None:
             raise UsageError("nothing has been learnt yet: call learn() or run() first")
-        record = self._folder.read_config(sealed=True)
-        seats = seats_of(record, read_settings(self._folder, record)[1], self._folder)
-        checkpoints, refused = newest_common_checkpoint(seats)
-        if not checkpoints:
-            told = "; ".join(str(error) for error in refused)
-            raise UsageError(
-                f"{self._folder.root} has no whole checkpoint yet: call learn() or run() first"
-                + (f" ({told})" if told else "")
-            )
-        places = [seat.folder.checkpoint(checkpoints[0].step) for seat in seats if seat.folder]
-        return {
-            seat.seed: Policy.from_pretrained(place / "policy")
-            for seat, place in zip(seats, places, strict=True)
-        }
+        return saved_policies(self._folder)
 
     def predict(self, observation: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         """`Policy.predict` of the newest policy."""
@@ -334,16 +319,6 @@ def _check_names(what: str, given: dict[str, Any], known: Sequence[str]) -> None
             raise UnknownNameError(what, name, () if hint else known, hint, brief=bool(hint))
 
 
-def _check_environment(env: object) -> str:
-    """The id of an environment that is known, as far as that shows before it is made."""
-    if isinstance(env, str):
-        check_id(env)
-        return env
-    if not isinstance(env, JaxEnvironment | HostEnvironment):
-        raise not_an_environment(env, "env is", "an id, or an environment from hd.make,")
-    return env.spec.id if env.spec else ""
-
-
 def evaluate_policy(
     policy: Policy,
     env: str | Environment | None = None,
@@ -378,47 +353,3 @@ def evaluate_policy(
     return evaluate_policies(
         [policy], env, n_eval_episodes, deterministic, seed=seed, trust=trust, options=options
     )[0]
-
-
-def evaluate_policies(
-    policies: Sequence[Policy],
-    env: str | Environment | None = None,
-    n_eval_episodes: int = 10,
-    deterministic: bool = True,
-    *,
-    seed: int = 0,
-    trust: Sequence[str] = (),
-    options: dict[str, Any] | None = None,
-) -> list[Evaluation]:
-    """Play whole episodes with each of several policies of one kind, such as those of many seeds.
-
-    What they have in common is compiled once. For the arguments see `evaluate_policy`.
-
-    Raises:
-        UsageError: when they are of different kinds; and as `evaluate_policy`.
-    """
-    spec = policies[0].spec
-    if any(policy.spec.to_json() != spec.to_json() for policy in policies):
-        raise UsageError("the policies have different specifications: evaluate each by itself")
-    if not isinstance(n_eval_episodes, int) or n_eval_episodes < 1:
-        raise UsageError(f"n_eval_episodes {n_eval_episodes!r}: a whole number >= 1 was expected")
-    if env is not None:
-        _check_environment(env)
-    made = None
-    if isinstance(env, str):
-        environment = made = make(env, num_envs=min(n_eval_episodes, 8), **(options or {}))
-    elif env is not None:
-        environment = env
-    else:
-        named = spec.environment
-        if named is None:
-            raise UsageError("the policy names no environment: give one with env")
-        source = Path("config.json")  # of the policy, wherever it was loaded from
-        environment = made = make_named(named, min(n_eval_episodes, 8), trust, source)
-    policies[0].check_spaces(environment.observation_space, environment.action_space)
-    try:
-        evaluator = Evaluator(spec, environment, n_eval_episodes, deterministic=deterministic)
-        return [evaluator.evaluate(policy.params, seed) for policy in policies]
-    finally:
-        if isinstance(made, HostEnvironment):
-            made.close()

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from heredity.cli.main import main
+from heredity.common.files import seal_json
 
 TINY = (
     "ppo", "--env", "probe/observation-action-reward", "--env.length", "5", "--num-envs", "4",
@@ -55,3 +57,19 @@ def run(capture: pytest.CaptureFixture[str], words: list[str]) -> Done:
     out, err = capture.readouterr()
     assert "Traceback" not in out + err
     return Done(code, out, err)
+
+
+def damage(path: Path, how: str) -> None:
+    """Make a file ``flipped`` in one bit, ``truncated``, ``missing``, or of the ``future``."""
+    data = path.read_bytes()
+    if how == "flipped":
+        middle = len(data) // 2
+        path.write_bytes(data[:middle] + bytes([data[middle] ^ 4]) + data[middle + 1 :])
+    elif how == "truncated":
+        path.write_bytes(data[:-3])
+    elif how == "missing":
+        path.unlink()
+    else:
+        value = json.loads(data)
+        value.pop("sha256")
+        path.write_text(seal_json({**value, "schema_version": 99}))

@@ -30,6 +30,12 @@ def trained(_trained: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def policy(trained: Path) -> Path:
+    """The best policy of that run."""
+    return trained / "checkpoints" / "best" / "policy"
+
+
+@pytest.fixture
 def heredity(capfd: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Run a command in this process; what it printed and its exit code."""
     return lambda *words: run(capfd, [str(word) for word in words])

@@ -7,6 +7,11 @@ from typing import Any, ClassVar
 import gymnasium as gym
 import numpy as np
 
+# Of four of them.
+EVERYBODY = np.ones(4, bool)
+ONES = np.ones(4, np.int64)
+SEEDS = np.array([1, 2, 3, 4])
+
 
 class Counting(gym.Env):
     """Sees (seed, steps in the episode); action 1 ends the episode, `cut` steps cut it off.

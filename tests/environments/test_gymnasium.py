@@ -14,7 +14,8 @@ from tests.environments.counting import Counting
 
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.environments import HostEnvironment, list_environments, make
-from heredity.environments.gymnasium import AsyncEnvironment, SyncEnvironment, _draw_quietly
+from heredity.environments.gymnasium import _draw_quietly
+from heredity.environments.gymnasium_vectors import AsyncEnvironment, SyncEnvironment
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete
 
 KINDS = {"sync": SyncEnvironment, "async": AsyncEnvironment}

@@ -39,3 +39,32 @@ def test_a_run_that_is_extended_keeps_its_frequencies():
     assert [longer.cadence(name) for name in ("evaluate", "checkpoint", "log")] == [1000, 1000, 100]
     assert RunSettings(20_000, evaluation_episodes=0).settled().evaluate_every is None
     assert RunSettings(20_000, snapshot_every=500).settled().evaluate_every == 500
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"total_timesteps": 0},
+        {"total_timesteps": 1.5},
+        {"total_timesteps": float("nan")},
+        {"total_timesteps": "100"},
+        {"total_timesteps": True},
+        {"total_timesteps": 2**53},
+        {"total_timesteps": 10, "seed": -1},
+        {"total_timesteps": 10, "seed": 2**32},
+        {"total_timesteps": 10, "snapshot_every": 0},
+        {"total_timesteps": 10, "keep_last": 0},
+        {"total_timesteps": 10, "keep_last": None},
+        {"total_timesteps": 10, "evaluation_episodes": -1},
+        {"total_timesteps": 10, "on_divergence": "ignore"},
+    ],
+    ids=str,
+)
+def test_settings_are_checked(settings: dict):
+    with pytest.raises(UsageError, match="was expected"):
+        RunSettings(**settings)
+
+
+def test_whole_floats_are_whole_numbers():
+    assert RunSettings(total_timesteps=5e6).total_timesteps == 5_000_000
+    assert isinstance(RunSettings(total_timesteps=5e6).total_timesteps, int)

@@ -16,12 +16,13 @@ from heredity.algorithms.ppo.algorithm import policy_spec
 from heredity.common.errors import HeredityError
 from heredity.common.run_folder import RunFolder
 from heredity.environments import HostEnvironment, TimeStep, make
-from heredity.environments.gymnasium import AsyncEnvironment
+from heredity.environments.gymnasium_vectors import AsyncEnvironment
 from heredity.policies import ActorCritic
 from heredity.spaces import Box, Discrete
 from heredity.training.callbacks import Callback
 from heredity.training.checkpoints import read_manifest
-from heredity.training.evaluation import DEATHS_IN_AN_EVALUATION, Evaluator
+from heredity.training.evaluation import Evaluator
+from heredity.training.host_evaluation import DEATHS_IN_AN_EVALUATION
 
 DEATHS = 10
 

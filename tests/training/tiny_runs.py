@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import heredity as hd
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.common.run_folder import RunFolder
 from heredity.environments import Environment, EnvironmentSpec, make
@@ -54,6 +55,12 @@ def train(
     """Train to the end."""
     kept = RunSettings(total_timesteps=total, **{"evaluation_episodes": 2, **settings})
     return list(begin_run(config, env or environment(), kept, directory, callback))
+
+
+def started(directory: Path | None, total: int = 2048, **settings: Any) -> Iterator[Event]:
+    """A run that somebody is in the middle of, and leaves as they like."""
+    model = hd.PPO(environment(), config=CONFIG)
+    return model.run(total, directory, evaluate_every=256, evaluation_episodes=1, **settings)
 
 
 def resume(directory: Path, callback: CallbackLike = None, env: Any = None, **changes: Any) -> list:

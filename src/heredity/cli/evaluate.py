@@ -108,8 +108,8 @@ def _over_seeds(
 def _evaluate(
     places: Sequence[Path], how: _Evaluate, env: str | None, options: Any, arguments: Sequence[str]
 ) -> list[dict[str, Any]]:
-    from heredity.api import evaluate_policies
     from heredity.policies import Policy
+    from heredity.training.evaluation import evaluate_policies
 
     folders = [policy_folder(place) for place in places]
     policies = [Policy.from_pretrained(folder, trust=how.trust) for folder in folders]

@@ -20,6 +20,16 @@ from heredity.common.tensors import read_tensors, tensor_bytes
 ENDS = ("terminated", "truncated", "cut", "")
 
 
+def how_it_ended(terminated: bool, truncated: bool) -> str:
+    """How an episode that is no longer watched ended, in a recording's words.
+
+    Example:
+        >>> how_it_ended(True, False), how_it_ended(False, True), how_it_ended(False, False)
+        ('terminated', 'truncated', 'cut')
+    """
+    return "terminated" if terminated else "truncated" if truncated else "cut"
+
+
 @dataclasses.dataclass(frozen=True)
 class Shape:
     """One drawable thing fixed to a body.

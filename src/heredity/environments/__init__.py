@@ -17,6 +17,7 @@ from heredity.environments.episodes import Exactness, SeededEpisodes, episode_se
 from heredity.environments.registry import (
     AdapterListing,
     adapter_names,
+    check_given,
     check_id,
     find_adapter,
     list_environments,
@@ -41,6 +42,7 @@ __all__ = [
     "SeededEpisodes",
     "TimeStep",
     "adapter_names",
+    "check_given",
     "check_id",
     "episode_seed",
     "find_adapter",

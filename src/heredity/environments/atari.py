@@ -18,7 +18,7 @@ import numpy as np
 from heredity.common.errors import UsageError
 from heredity.environments.adapters import Adapter, is_missing
 from heredity.environments.contract import Environment
-from heredity.environments.gymnasium import make_vector
+from heredity.environments.gymnasium_vectors import make_vector
 from heredity.environments.images import resize_area
 from heredity.environments.vectors import VectorOptions, check_positive, limited
 

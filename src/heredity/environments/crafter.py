@@ -13,7 +13,7 @@ import numpy as np
 
 from heredity.environments.adapters import Adapter, is_missing
 from heredity.environments.contract import Environment
-from heredity.environments.gymnasium import make_vector
+from heredity.environments.gymnasium_vectors import make_vector
 from heredity.environments.vectors import VectorOptions, check_positive, limited
 
 MAX_EPISODE_STEPS = 10_000  # the benchmark's own

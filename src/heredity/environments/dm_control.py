@@ -16,7 +16,7 @@ import numpy as np
 from heredity.common.errors import HeredityError, UsageError
 from heredity.environments.adapters import Adapter, is_missing
 from heredity.environments.contract import Environment
-from heredity.environments.gymnasium import make_vector
+from heredity.environments.gymnasium_vectors import make_vector
 from heredity.environments.mujoco_setup import choose_opengl, has_screen, log_mujoco_warnings
 from heredity.environments.vectors import VectorOptions, limited
 

@@ -20,6 +20,7 @@ from heredity.environments.contract import (
     Environment,
     EnvironmentSpec,
     HostEnvironment,
+    JaxEnvironment,
     not_an_environment,
 )
 from heredity.environments.factories import (
@@ -208,6 +209,21 @@ def check_id(id: str) -> None:
         load_factory(id)
     else:
         _resolve(id)
+
+
+def check_given(env: object) -> str:
+    """The id of what somebody gave as an environment; empty for an environment without one.
+
+    Raises:
+        UnknownNameError: for an id that names nothing, as far as that shows before it is made.
+        UsageError: for what is neither an id nor an environment.
+    """
+    if isinstance(env, str):
+        check_id(env)
+        return env
+    if not isinstance(env, JaxEnvironment | HostEnvironment):
+        raise not_an_environment(env, "env is", "an id, or an environment from hd.make,")
+    return env.spec.id if env.spec else ""
 
 
 def list_environments(*adapters: str) -> tuple[AdapterListing, ...]:

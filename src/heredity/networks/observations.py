@@ -116,6 +116,21 @@ def feature_size(space: Space) -> int:
     return total
 
 
+def feature_names(space: Space) -> tuple[str, ...]:
+    """The name of each of the `features`; () where some have none.
+
+    Example:
+        >>> feature_names(Box((2,), names=("angle", "speed")))
+        ('angle', 'speed')
+    """
+    names: list[str] = []
+    for leaf in leaf_spaces(space).values():
+        if not isinstance(leaf, Box) or not leaf.names or len(leaf.shape) != 1:
+            return ()
+        names += leaf.names
+    return tuple(names)
+
+
 def features(space: Space, observation: Any) -> jax.Array:
     """One float32 vector per observation: boxes flattened, choices one-hot, entries joined.
 

@@ -23,8 +23,9 @@ from heredity.training.continuity import (
     other_company,
     other_devices,
 )
-from heredity.training.evaluation import Evaluator, evaluation_copy
+from heredity.training.evaluation import Evaluator
 from heredity.training.group import Seat
+from heredity.training.host_evaluation import evaluation_copy
 from heredity.training.loop import Run
 from heredity.training.member import Member
 from heredity.training.memory import Memory

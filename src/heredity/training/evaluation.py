@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import zlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heredity.common.errors import HeredityError, UsageError
-from heredity.common.recording import Recording
+from heredity.common.errors import UsageError
+from heredity.common.recording import Recording, how_it_ended
 from heredity.common.streams import stream
 from heredity.environments import (
     Environment,
     HostEnvironment,
     JaxEnvironment,
-    SeededEpisodes,
+    check_given,
     make,
     own_rewards,
 )
-from heredity.networks.observations import features, leaf_spaces
-from heredity.policies import ActorCritic, PolicySpec
-from heredity.spaces import Box
-from heredity.training.pictures import Packer, frame_stride, last_moment
+from heredity.networks.observations import feature_names, features
+from heredity.policies import ActorCritic, Policy, PolicySpec
+from heredity.training.host_evaluation import EVALUATION_ENVIRONMENTS, HostPlayer
+from heredity.training.record import make_named
 from heredity.weights import Params
 
-log = logging.getLogger("heredity")
-
-# Runs have seeds below 2**32, so that none of them plays the episodes of an evaluation.
-EVALUATION_PURPOSE = zlib.crc32(b"evaluate/reset") << 32
 UNLIMITED_EPISODE = 10_000  # decisions after which an episode without a limit is no longer watched
 BATCH = 128
-DEATHS_IN_AN_EVALUATION = 20  # of processes, after which it is given up
-EVALUATION_ENVIRONMENTS = 8  # host environments that an evaluation plays side by side, at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,13 +108,18 @@ class Evaluator:
         self._deterministic = deterministic
         self._record = record
         self._max_steps = max_steps or environment.max_episode_steps or UNLIMITED_EPISODE
-        self._columns = _columns(spec)
-        self._drawing = True
         if isinstance(environment, JaxEnvironment):
             self._scene = environment.scene() if record else None
             self._play = jax.jit(self._play_batch)
         else:
-            self._act = jax.jit(self._actions)
+            self._host_player = HostPlayer(
+                environment,
+                self._functions,
+                jax.jit(self._actions),
+                episodes=episodes,
+                max_steps=self._max_steps,
+                record=record,
+            )
 
     @property
     def restarts(self) -> int:
@@ -143,7 +142,14 @@ class Evaluator:
             raise UsageError(f"seed {seed!r}: a whole number from 0 to 2**32 - 1 was expected")
         if isinstance(self._environment, JaxEnvironment):
             return self._evaluate_jax(params, seed)
-        return self._evaluate_host(self._environment, params, seed)
+        played = self._host_player.play(params, seed)
+        return Evaluation(
+            returns=played.returns,
+            lengths=played.lengths,
+            deterministic=self._deterministic,
+            cut=played.cut,
+            recording=played.recording,
+        )
 
     def _actions(
         self, params: Params, observation: Any, key: jax.Array, carry: Any, is_first: Any
@@ -154,8 +160,6 @@ class Evaluator:
         family = functions.family
         raw = family.mode(parameters) if self._deterministic else family.sample(parameters, key)
         return family.to_action(raw), carry
-
-    # --- JAX environments -------------------------------------------------------------------------
 
     def _evaluate_jax(self, params: Params, seed: int) -> Evaluation:
         size = min(self._episodes, BATCH)
@@ -260,169 +264,51 @@ class Evaluator:
             positions=records.get("positions"),
             rotations=records.get("rotations"),
             observations=records["observations"],
-            columns=self._columns,
-            end=_end(terminated, not out["alive"][0]),
-        )
-
-    # --- host environments ------------------------------------------------------------------------
-
-    def _evaluate_host(self, host: HostEnvironment, params: Params, seed: int) -> Evaluation:
-        episodes = SeededEpisodes(host, EVALUATION_PURPOSE | seed)
-        # Every environment plays the same number of episodes (one more or less), or short ones
-        # would be counted more often than long ones.
-        quota = np.full(host.num_envs, self._episodes // host.num_envs)
-        quota[: self._episodes % host.num_envs] += 1
-        returns: list[list[float]] = [[] for _ in range(host.num_envs)]
-        lengths: list[list[int]] = [[] for _ in range(host.num_envs)]
-        recorder = _HostRecorder(host, self) if self._record else None
-        key = stream(seed, "evaluate/action")
-        params = jax.device_put(params)
-        restarts = host.restarts
-        observation, t, cut = episodes.start(), 0, 0
-        carry = self._functions.initial_carry((host.num_envs,), acting=True)
-        if recorder:
-            recorder.see(observation)
-        while any(len(done) < wanted for done, wanted in zip(returns, quota, strict=True)):
-            is_first = episodes.episode_lengths == 0 if carry else None
-            draw = jax.random.fold_in(key, t)
-            action, carry = self._act(params, observation, draw, carry, is_first)
-            result = episodes.step(np.asarray(action))
-            t += 1
-            over_long = episodes.episode_lengths >= self._max_steps
-            ended = result.terminated | result.truncated | over_long
-            # What was cut off because its process died says nothing: another episode is played.
-            if host.restarts - restarts > DEATHS_IN_AN_EVALUATION:
-                raise HeredityError(
-                    f"{host.restarts - restarts} processes of the environment died in one "
-                    "evaluation: something in it makes them; see what they printed"
-                )
-            lost = np.zeros_like(ended) if result.lost is None else result.lost
-            observation = result.observation
-            if recorder:
-                over = bool(ended[0])
-                recorder.after(float(result.reward[0]), observation, over)
-                if over and not lost[0]:
-                    natural = bool((result.terminated | result.truncated)[0])
-                    recorder.stop(_end(bool(result.terminated[0]), natural))
-            if not ended.any():
-                continue
-            for index in np.flatnonzero(ended).tolist():
-                if len(returns[index]) < quota[index] and not lost[index]:
-                    returns[index].append(float(episodes.episode_returns[index]))
-                    lengths[index].append(int(episodes.episode_lengths[index]))
-                    cut += bool(over_long[index] & ~(result.terminated | result.truncated)[index])
-            observation = episodes.reset_finished(ended)
-            if recorder and lost[0] and recorder.is_on:
-                recorder = _HostRecorder(host, self)
-                recorder.see(observation)
-        return Evaluation(
-            returns=np.array([value for done in returns for value in done], np.float64),
-            lengths=np.array([value for done in lengths for value in done], np.int64),
-            deterministic=self._deterministic,
-            cut=cut,
-            recording=recorder.recording() if recorder else None,
+            columns=feature_names(self._functions.spec.acting_space),
+            end=how_it_ended(terminated, not out["alive"][0]),
         )
 
 
-def _end(terminated: bool, ended: bool) -> str:
-    """How a recorded episode ended, in a recording's words."""
-    return "terminated" if terminated else "truncated" if ended else "cut"
+def evaluate_policies(
+    policies: Sequence[Policy],
+    env: str | Environment | None = None,
+    n_eval_episodes: int = 10,
+    deterministic: bool = True,
+    *,
+    seed: int = 0,
+    trust: Sequence[str] = (),
+    options: dict[str, Any] | None = None,
+) -> list[Evaluation]:
+    """Play whole episodes with each of several policies of one kind, such as those of many seeds.
 
+    What they have in common is compiled once. For the arguments see `heredity.evaluate_policy`.
 
-class _HostRecorder:
-    """Records environment 0 until its first episode ends."""
-
-    def __init__(self, host: HostEnvironment, evaluator: Evaluator) -> None:
-        self._host = host
-        self._evaluator = evaluator
-        self._space = evaluator._functions.spec.acting_space
-        self._columns = evaluator._columns
-        self.is_on = True
-        self._end = ""
-        self._rewards: list[float] = []
-        self._observations: list[np.ndarray] = []
-        self._frames: list[bytes] = []
-        self._frame_steps: list[int] = []
-        self._stride = frame_stride(host.step_seconds)
-        self._last_drawn = last_moment(host.step_seconds)
-        self._packer = Packer()
-
-    def see(self, observation: Any, last: bool = False) -> None:
-        """Take in the moment that is now; the last one is drawn in any case."""
-        first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], observation)
-        self._observations.append(np.asarray(features(self._space, first)))
-        moment = len(self._rewards)
-        due = moment % self._stride == 0 or last
-        if self._evaluator._drawing and due and moment <= self._last_drawn:
-            self._draw(moment)
-
-    def _draw(self, moment: int) -> None:
-        try:
-            picture = self._host.render()
-            if picture is not None:
-                self._frames.append(self._packer.pack(picture))
-                self._frame_steps.append(moment)
-        except Exception as error:
-            # Drawing needs libraries, a display, drivers, and fails in any way it likes. Training
-            # is worth more than its pictures; what went wrong is told, once.
-            self._evaluator._drawing = False
-            self._frames.clear()
-            self._frame_steps.clear()
-            told = f"{type(error).__name__}: {error}".removesuffix(": ")
-            if "pygame" in told:
-                told += "; pip install 'heredity[classic-control]'"
-            log.warning("snapshots will show observations only: drawing failed with %s", told)
-
-    def after(self, reward: float, observation: Any, last: bool) -> None:
-        """Take in what a decision led to, before any reset."""
-        if self.is_on:
-            self._rewards.append(reward)
-            self.see(observation, last)
-
-    def stop(self, end: str) -> None:
-        """The first episode is over; later ones are not recorded."""
-        if self.is_on:
-            self.is_on, self._end = False, end
-
-    def recording(self) -> Recording:
-        return Recording(
-            rewards=np.array(self._rewards, np.float32),
-            step_seconds=self._host.step_seconds,
-            frames=tuple(self._frames),
-            frame_steps=tuple(self._frame_steps),
-            observations=np.stack(self._observations),
-            columns=self._columns,
-            end=self._end,
-        )
-
-
-def _columns(spec: PolicySpec) -> tuple[str, ...]:
-    """Names of the flattened observation's columns, where every leaf has names."""
-    names: list[str] = []
-    for leaf in leaf_spaces(spec.acting_space).values():
-        if not isinstance(leaf, Box) or not leaf.names or len(leaf.shape) != 1:
-            return ()
-        names += leaf.names
-    return tuple(names)
-
-
-def evaluation_copy(environment: HostEnvironment, episodes: int, draw: bool) -> HostEnvironment:
-    """A host environment of the same kind, for evaluating.
-
-    Args:
-        environment: The one trained in.
-        episodes: How many will be played.
-        draw: Whether it should draw pictures, if that kind can.
+    Raises:
+        UsageError: when they are of different kinds; and as `evaluate_policy`.
     """
-    if environment.spec is None:
-        raise UsageError(
-            "the environment has no id, so no second one can be made for evaluation: "
-            "set evaluation_episodes=0"
-        )
-    options = dict(environment.spec.options)
-    if draw and "render" in options:
-        options["render"] = True
-    copies = min(episodes, EVALUATION_ENVIRONMENTS)
-    copy = make(environment.spec.id, num_envs=copies, **options)
-    assert isinstance(copy, HostEnvironment)
-    return copy
+    spec = policies[0].spec
+    if any(policy.spec.to_json() != spec.to_json() for policy in policies):
+        raise UsageError("the policies have different specifications: evaluate each by itself")
+    if not isinstance(n_eval_episodes, int) or n_eval_episodes < 1:
+        raise UsageError(f"n_eval_episodes {n_eval_episodes!r}: a whole number >= 1 was expected")
+    if env is not None:
+        check_given(env)
+    copies = min(n_eval_episodes, EVALUATION_ENVIRONMENTS)
+    made = None
+    if isinstance(env, str):
+        environment = made = make(env, num_envs=copies, **(options or {}))
+    elif env is not None:
+        environment = env
+    else:
+        named = spec.environment
+        if named is None:
+            raise UsageError("the policy names no environment: give one with env")
+        source = Path("config.json")  # of the policy, wherever it was loaded from
+        environment = made = make_named(named, copies, trust, source)
+    policies[0].check_spaces(environment.observation_space, environment.action_space)
+    try:
+        evaluator = Evaluator(spec, environment, n_eval_episodes, deterministic=deterministic)
+        return [evaluator.evaluate(policy.params, seed) for policy in policies]
+    finally:
+        if isinstance(made, HostEnvironment):
+            made.close()

@@ -7,12 +7,13 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from heredity.common.errors import RefusedError
+from heredity.common.errors import RefusedError, UsageError
 from heredity.common.files import FolderLock
 from heredity.common.group_folder import GroupFolder
 from heredity.common.run_folder import RunFolder
+from heredity.policies import Policy
 from heredity.training.checkpoints import Checkpoint, newest_whole_checkpoint, read_checkpoint
-from heredity.training.record import member_record
+from heredity.training.record import member_record, read_settings
 from heredity.training.settings import RunSettings
 
 
@@ -109,6 +110,31 @@ def newest_common_checkpoint(
         # More than the first one, amid whose writing a run may be killed: nothing is thrown away.
         raise _nothing_common(folders, refused)
     return [], refused
+
+
+def saved_policies(folder: RunFolder) -> dict[int, Policy]:
+    """The policy of each seed of a run, from the newest checkpoint that is whole for all.
+
+    Args:
+        folder: Of the whole run.
+
+    Raises:
+        UsageError: when there is no such checkpoint yet.
+    """
+    record = folder.read_config(sealed=True)
+    seats = seats_of(record, read_settings(folder, record)[1], folder)
+    checkpoints, refused = newest_common_checkpoint(seats)
+    if not checkpoints:
+        told = "; ".join(str(error) for error in refused)
+        raise UsageError(
+            f"{folder.root} has no whole checkpoint yet: call learn() or run() first"
+            + (f" ({told})" if told else "")
+        )
+    places = [seat.folder.checkpoint(checkpoints[0].step) for seat in seats if seat.folder]
+    return {
+        seat.seed: Policy.from_pretrained(place / "policy")
+        for seat, place in zip(seats, places, strict=True)
+    }
 
 
 def _nothing_common(folders: Sequence[RunFolder], refused: Sequence[RefusedError]) -> RefusedError:

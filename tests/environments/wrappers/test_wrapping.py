@@ -127,7 +127,7 @@ def test_wrong_values_are_refused_by_all_who_take_them(option, message):
 
 
 def test_what_cannot_be_wrapped_is_closed(monkeypatch):
-    from heredity.environments.gymnasium import SyncEnvironment
+    from heredity.environments.gymnasium_vectors import SyncEnvironment
 
     closed = []
     monkeypatch.setattr(SyncEnvironment, "close", lambda self: closed.append(self))
