@@ -6,6 +6,9 @@ WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := .peers
+PEERS_STAMP := $(PEERS)/.installed
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # pyright comes bundled; it need not look for a newer one.
@@ -15,7 +18,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test test-kill bench docs lint format lock clean
+.PHONY: help setup demo test test-kill peers bench docs lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,7 +49,19 @@ test-kill: $(STAMP) ## kill runs at 20 random moments, resume them, and compare 
 	@echo
 	@echo "Every killed run resumed to the same bytes. How it is done: docs/concepts.md, 'Exact resume'."
 
-bench: $(STAMP) ## measure ours beside the peers that HEREDITY_PEERS names (ROWS="brax-ant predict": some rows)
+peers: $(PEERS_STAMP) ## make .peers with the libraries that `make bench` measures beside ours (Linux, Python 3.11)
+	@echo "Ready: make bench measures them too."
+
+# torch first, from its index of builds for processors: PyPI's brings gigabytes of CUDA.
+$(PEERS_STAMP): benchmarks/peers.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo "benchmarks/peers.txt is for Python 3.11: make peers PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --index-url $(TORCH_INDEX) "$$(grep '^torch==' $<)"
+	$(PEERS)/bin/python -m pip install --quiet -r $<
+	@touch $@
+
+bench: $(STAMP) ## measure ours beside the peers of `make peers`, if they are there (ROWS="brax-ant predict": some rows)
 	$(BIN)/python benchmarks/run.py $(ROWS)
 
 docs: $(STAMP) ## build the documentation into site/ (warnings are errors)
@@ -76,4 +91,4 @@ lock: ## resolve every extra anew and write requirements.lock (with the oldest P
 	@echo "Wrote requirements.lock: look at 'git diff requirements.lock', then make test."
 
 clean: ## remove what was built (not runs/)
-	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(PEERS) site build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

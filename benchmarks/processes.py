@@ -14,7 +14,22 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PEERS = os.environ.get("HEREDITY_PEERS", "")
+ROOT = HERE.parent
+
+
+def peers_python() -> str:
+    """The Python that has the peers: `HEREDITY_PEERS`, else that of ``make peers``; "" for none.
+
+    An empty `HEREDITY_PEERS` means none as well.
+    """
+    if (named := os.environ.get("HEREDITY_PEERS")) is not None:
+        return named
+    # The stamp is made last: an installation that broke off is none.
+    there = (ROOT / ".peers" / ".installed").exists()
+    return str(ROOT / ".peers" / "bin" / "python") if there else ""
+
+
+PEERS = peers_python()
 # Scripts that run in the peers' environment.
 _OF_PEERS = ("ppo_brax", "ppo_rejax", "ppo_purejax", "ppo_sb3", "predict_sb3")
 _LAST_LINES = 15  # of what a script complained of

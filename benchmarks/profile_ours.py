@@ -1,14 +1,20 @@
 """Where the time of one iteration of ours goes; prints JSON.
 
-The whole iteration, acting (environments included), the environments alone and learning are
-compiled and timed apart, the best of several repeats each. What is compiled together can share
-work, so that the parts need not add up. Beside them stands what comes once in a while: compiling,
-calling the program from Python, and an evaluation.
+The whole iteration, acting (environments included), the environments alone and learning take turns,
+each in a program of its own that is compiled as a run compiles its one. The environments are given
+actions that a rollout drew, from the same states on, and finished ones begin anew as in a rollout.
+What a part gives is carried from one repetition to the next and handed out, so that nothing may be
+left out. The environments are timed with twice as many steps as well: `profile_checks` looks
+whether that takes twice as long, and whether the whole is longer than its parts.
+
+Beside them stands what comes once in a while: compiling, calling the program from Python, and an
+evaluation. ``--quick`` only sees that it runs.
 """
 
 import dataclasses
 import functools
 import json
+import statistics
 import sys
 import time
 
@@ -26,23 +32,26 @@ from heredity.training.evaluation import Evaluator
 from heredity.training.host_runner import HostRunner
 from heredity.training.runners import DeviceRunner
 from problems import PROBLEMS
+from timing import seconds_in_turns
 
-REPEATS, LEAST_SECONDS = 5, 0.3
-
-
-def best(call, times=1):
-    """Seconds of one of `times` things that a call does, at its best."""
-    found = []
-    for _ in range(REPEATS):
-        began = time.perf_counter()
-        call()
-        found.append((time.perf_counter() - began) / times)
-    return min(found)
+QUICK = "--quick" in sys.argv
+ROUNDS, LEAST_SECONDS = (2, 0.02) if QUICK else (9, 0.3)
 
 
-def often(once):
-    """So many repeats take about `LEAST_SECONDS`."""
-    return max(int(LEAST_SECONDS / max(once, 1e-6)), 1)
+class Replaying(PPO):
+    """Acts with actions that were drawn before: neither a network nor chance."""
+
+    actions: jax.Array  # (T, B, ...)
+
+    def noise(self, state):
+        return self.actions
+
+    def act(self, params, observation, noise, carry=(), is_first=None):
+        nothing = jnp.zeros(0)
+        return noise, (nothing, nothing, nothing), carry
+
+    def value(self, params, observation, carry=(), is_first=None):
+        return jnp.zeros(self.config.num_envs)
 
 
 def first_calls(call):
@@ -55,6 +64,19 @@ def first_calls(call):
     return {"compile_seconds": times[0] - times[1], "programs": counted.compiled}
 
 
+def shown(rounds):
+    """The median of each part; its share is the median of those within a round."""
+    shares = {
+        name: statistics.median(a / b for a, b in zip(each, rounds["iteration"], strict=True))
+        for name, each in rounds.items()
+    }
+    return {
+        **{name: statistics.median(each) for name, each in rounds.items()},
+        "shares": shares,
+        "rounds": rounds,
+    }
+
+
 def on_device(config, environment, algorithm):
     """Each part in a loop of its own, inside one program."""
     runner = DeviceRunner(algorithm, environment, 0)
@@ -64,103 +86,104 @@ def on_device(config, environment, algorithm):
         jax.device_get(sums)
 
     compiling = first_calls(lambda: runner.iterate(1))
-    times = often(best(lambda: advance(1)))
-    found = {
-        **compiling,
-        "iteration": best(lambda: advance(times), times),
-        # No iteration at all: arguments in, a condition looked at, sums out.
-        "dispatch": best(lambda: [advance(0) for _ in range(50)], 50),
-    }
-    state, constants = runner.state, runner.constants
+    # Copies: an iteration gives the buffers of its state away.
+    state, constants = jax.jit(lambda s: jax.tree.map(jnp.copy, s))(runner.state), runner.constants
 
     def params_of(state):
         return algorithm.all_params(constants, state)
 
-    _, rollout, _ = jax.jit(lambda s: collect(algorithm, environment, params_of(s), s))(state)
-    one = environment.action_space.sample(np.random.default_rng(0))
-    actions = jnp.broadcast_to(jnp.asarray(one), (config.num_envs, *np.shape(one)))
+    def acting(state, *_):
+        return went_on(state, *collect(algorithm, environment, params_of(state), state))
 
-    def touched(state, results):
-        """The state, in a way that needs all results: else nobody would compute them."""
-        leaves = [leaf.astype(jnp.float32) for leaf in jax.tree.leaves(results)]
-        zero = 0.0 * sum(jnp.where(jnp.isfinite(leaf), leaf, 0.0).sum() for leaf in leaves)
-        return dataclasses.replace(state, learning_rate=state.learning_rate + zero)
-
-    def acting(state):
-        experience, rollout, _ = collect(algorithm, environment, params_of(state), state)
+    def went_on(state, experience, *rest):
         iterations = state.iterations.at[1].add(1)
-        state = dataclasses.replace(state, experience=experience, iterations=iterations)
-        return touched(state, rollout)
+        return dataclasses.replace(state, experience=experience, iterations=iterations), rest
 
-    def stepping(state):
-        def step(states, _):
-            states, result = environment.step_batch(states, actions)
-            return states, (result.observation, result.reward)
+    def stepping(lengths):
+        """`lengths` rollouts one after another, without a policy."""
+        longer = dataclasses.replace(config, num_steps=config.num_steps * lengths)
+        spaces = environment.observation_space, environment.action_space
+        replaying = Replaying(longer, *spaces, schedule_timesteps=problem.steps)
 
-        experience = state.experience
-        states, seen = jax.lax.scan(step, experience.environment, None, config.num_steps)
-        state = dataclasses.replace(state, experience=experience._replace(environment=states))
-        return touched(state, seen)
+        def part(state, _, actions):
+            replaying.actions = jnp.concatenate([actions] * lengths)
+            return went_on(state, *collect(replaying, environment, {}, state))
 
-    def learning(state):
-        return algorithm.learn(constants, state, rollout)[0]
+        return part
 
-    for name, part in {"acting": acting, "environment": stepping, "learning": learning}.items():
+    def learning(state, rollout, _):
+        return algorithm.learn(constants, state, rollout)
 
-        @functools.partial(jax.jit, static_argnums=1)
-        def program(state, times, part=part):
-            return jax.lax.fori_loop(0, times, lambda _, state: part(state), state)
+    _, (rollout, _) = jax.jit(acting)(state)
+    actions = jax.jit(algorithm.functions.family.to_action)(rollout.raw_actions)
 
-        def call(times, program=program):
-            jax.block_until_ready(program(state, times))
+    def repeating(part):
+        """So many times, each going on from what the one before gave; all of it is handed out."""
 
-        call(1)
-        times = often(best(lambda call=call: call(1)))
-        call(times)
-        found[name] = best(lambda call=call, times=times: call(times), times)
-    return found, params_of(state)
+        @functools.partial(jax.jit, compiler_options=runner._options)
+        def program(state, rollout, actions, times):
+            def body(_, carry):
+                return part(carry[0], rollout, actions)
+
+            made = jax.eval_shape(part, state, rollout, actions)[1]
+            nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), made)
+            return jax.lax.fori_loop(0, times, body, (state, nothing))
+
+        return lambda times: jax.block_until_ready(
+            program(state, rollout, actions, np.int32(times))
+        )
+
+    parts = {
+        "iteration": advance,
+        "acting": repeating(acting),
+        "environment": repeating(stepping(1)),
+        "environment_twice": repeating(stepping(2)),
+        "learning": repeating(learning),
+        # No iteration at all: arguments in, a condition looked at, sums out.
+        "dispatch": lambda times: [advance(0) for _ in range(times)],
+    }
+    rounds = seconds_in_turns(parts, ROUNDS, LEAST_SECONDS)
+    return {**compiling, **shown(rounds)}, params_of(state)
 
 
 def on_host(config, environment, algorithm):
-    """The runner's own steps, with a watch on them."""
+    """The runner's own steps, with a watch on the environment inside of them."""
     del config
     runner = HostRunner(algorithm, environment, 0)
-    taken = {"environment": 0.0}
-    step = environment.step
+    step, taken = environment.step, 0.0
 
     def watched(actions):
+        nonlocal taken
         began = time.perf_counter()
         result = step(actions)
-        taken["environment"] += time.perf_counter() - began
+        taken += time.perf_counter() - began
         return result
 
     compiling = first_calls(lambda: runner.iterate(1))
-    times = often(best(lambda: runner.iterate(1)))
-    iteration = best(lambda: runner.iterate(times), times)
-    rollout, _ = runner._collect()
+    began = time.perf_counter()
+    runner.iterate(1)
+    times = max(round(LEAST_SECONDS / (time.perf_counter() - began)), 1)
     copied = jax.jit(lambda state: jax.tree.map(jnp.copy, state))
-    states = [jax.block_until_ready(copied(runner.state)) for _ in range(REPEATS + 1)]
-
-    def learn():
-        jax.block_until_ready(runner._learn(runner.constants, states.pop(), rollout))
-
-    learn()
-    learning = best(learn)
-    environment.step = watched
-    acting = []
-    for _ in range(REPEATS):
-        taken["environment"] = 0.0
+    names = ("iteration", "acting", "environment", "learning")
+    rounds = {name: [] for name in names}
+    for _ in range(ROUNDS):
         began = time.perf_counter()
-        runner._collect()
-        acting.append((time.perf_counter() - began, taken["environment"]))
-    found = {
-        **compiling,
-        "iteration": iteration,
-        "dispatch": None,
-        "acting": min(acting)[0],
-        "environment": min(acting)[1],
-        "learning": learning,
-    }
+        runner.iterate(times)
+        rounds["iteration"].append((time.perf_counter() - began) / times)
+        environment.step, taken = watched, 0.0
+        began = time.perf_counter()
+        for _ in range(times):
+            rollout, _ = runner._collect()
+        rounds["acting"].append((time.perf_counter() - began) / times)
+        rounds["environment"].append(taken / times)
+        environment.step = step
+        # Copies: learning gives the buffers of its state away.
+        states = [jax.block_until_ready(copied(runner.state)) for _ in range(times)]
+        began = time.perf_counter()
+        for state in states:
+            jax.block_until_ready(runner._learn(runner.constants, state, rollout))
+        rounds["learning"].append((time.perf_counter() - began) / times)
+    found = {**compiling, **shown(rounds), "dispatch": None, "environment_twice": None}
     return found, algorithm.all_params(runner.constants, runner.state)
 
 

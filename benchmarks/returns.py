@@ -5,7 +5,10 @@ you like and start it again: only the seed that was being trained begins anew. S
 by side, for example one for each ``--library``. ``--tables`` trains nothing and renders the
 documentation from what is recorded.
 
-Peers are run by the Python that ``HEREDITY_PEERS`` names, see docs/performance.md; without it only
+Numbers outlive changes of the code: every seed of ours says the commit that trained it.
+``--again`` trains anew what other code trained; a seed is replaced when its new one is finished.
+
+Peers are those of ``make peers``, or of the Python that ``HEREDITY_PEERS`` names; without them only
 ours is trained.
 """
 
@@ -17,18 +20,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import returns_tables
 from heredity.common.files import write_atomically
 from heredity.common.provenance import now, processor
+from processes import HERE, PEERS
 from return_problems import RETURN_PROBLEMS, ReturnProblem
+from source import settings_hash, source
 
-HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "returns"
-PEERS = os.environ.get("HEREDITY_PEERS", "")
 SCRIPTS = {"ours": "returns_ours.py", "sb3": "returns_sb3.py"}
 
 
@@ -45,8 +47,17 @@ def recorded(problem: ReturnProblem) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def record(problem: ReturnProblem, contestant: str, found: Iterable[dict[str, Any]]) -> None:
-    """Add finished seeds to the file of the problem; a seed that is there already stays."""
+def record(
+    problem: ReturnProblem, contestant: str, found: Iterable[dict[str, Any]], again: bool = False
+) -> None:
+    """Add finished seeds to the file of the problem.
+
+    Args:
+        problem: That was trained on.
+        contestant: Who was trained.
+        found: What is known of each seed.
+        again: Whether they replace seeds that are there already; else those stay.
+    """
     RESULTS.mkdir(parents=True, exist_ok=True)
     with (RESULTS / "writing.tmp").open("w") as lock:  # other processes may write as well
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -58,10 +69,10 @@ def record(problem: ReturnProblem, contestant: str, found: Iterable[dict[str, An
             "statistics frozen",
             "published": problem.published,
         }
-        runs = known["runs"].setdefault(contestant, [])
-        there = {run["seed"] for run in runs}
-        runs += [one for one in found if one["seed"] not in there]
-        runs.sort(key=lambda run: run["seed"])
+        new = {one["seed"]: one for one in found}
+        old = {run["seed"]: run for run in known["runs"].get(contestant, [])}
+        runs = old | new if again else new | old
+        known["runs"][contestant] = [runs[seed] for seed in sorted(runs)]
         write_atomically(RESULTS / f"{problem.name}.json", written(known))
 
 
@@ -76,39 +87,62 @@ def written(known: dict[str, Any]) -> str:
     return text + "\n"
 
 
-def train(problem: ReturnProblem, contestant: str, seed: int) -> None:
-    """One seed, or the group of ours that it begins, in a process of its own."""
+def train(problem: ReturnProblem, contestant: str, seed: int, again: bool = False) -> None:
+    """One seed, or the group of ours that it begins, in a process of its own; see `record`."""
     python = sys.executable if contestant == "ours" else PEERS
     command = [python, str(HERE / SCRIPTS[contestant]), problem.name, "--seed", str(seed)]
     alone = {"JAX_PLATFORMS": "cpu"}
+    code = source()  # before: it is imported at the start
     done = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, check=True, env={**alone, **os.environ}
     )
     found = json.loads(done.stdout.strip().splitlines()[-1])
     for one in found:
         one |= {"machine": machine(), "when": now()}
+        if contestant == "ours":
+            one |= {"source": code, "settings_hash": settings_hash(one["settings"])}
         mean = sum(one["returns"]) / len(one["returns"])
         print(
             f"{problem.name} {contestant} seed {one['seed']}: {mean:,.1f} after "
             f"{one['steps']:,} steps, {one['seconds']:,.0f} s",
             flush=True,
         )
-    record(problem, contestant, found)
+    record(problem, contestant, found, again)
+
+
+def of_this_code(run: Mapping[str, Any], code: Mapping[str, Any]) -> bool:
+    """Whether a seed was trained by the package as it is now."""
+    known = run.get("source")
+    if known is None:  # before commits were recorded
+        return False
+    return known["clean"] and code["clean"] and known["package"] == code["package"]
 
 
 def missing(
-    problems: Iterable[ReturnProblem], contestants: Iterable[str], seeds: int
+    problems: Iterable[ReturnProblem],
+    contestants: Iterable[str],
+    seeds: int,
+    code: Mapping[str, Any] | None = None,
 ) -> list[tuple[ReturnProblem, str, int]]:
-    """What is not recorded yet, the first seed of everything first."""
+    """What is not recorded yet, the first seed of everything first.
+
+    Args:
+        problems: To be trained on.
+        contestants: To be trained.
+        seeds: How many.
+        code: What `source` gives, where seeds of other code count as not recorded.
+    """
     left = []
     for seed in range(seeds):
         for problem in problems:
             for contestant in contestants:
                 if contestant not in problem.contestants:
                     continue
-                there = {run["seed"] for run in recorded(problem)["runs"].get(contestant, [])}
-                follows = contestant == "ours" and seed % problem.together
-                if seed not in there and not follows:
+                known = recorded(problem)["runs"].get(contestant, [])
+                there = {run["seed"] for run in known if code is None or of_this_code(run, code)}
+                together = problem.together if contestant == "ours" else 1
+                group = range(seed, min(seed + together, seeds))
+                if seed % together == 0 and not there.issuperset(group):
                     left.append((problem, contestant, seed))
     return left
 
@@ -118,12 +152,19 @@ def main() -> None:
     parser.add_argument("problems", nargs="*", choices=[[], *RETURN_PROBLEMS], help="default: all")
     parser.add_argument("--library", choices=SCRIPTS, help="default: all that are installed")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--again", action="store_true", help="ours, where other code trained it")
     parser.add_argument("--tables", action="store_true", help="train nothing, render")
     given = parser.parse_args()
     contestants = [given.library] if given.library else ["ours", *(["sb3"] if PEERS else [])]
     if given.library == "sb3" and not PEERS:
-        sys.exit("HEREDITY_PEERS names no Python that has stable_baselines3")
+        sys.exit("no Python that has stable_baselines3: `make peers` installs one")
     chosen = [RETURN_PROBLEMS[name] for name in given.problems or RETURN_PROBLEMS]
+    if given.again and not given.tables:
+        if given.library == "sb3":
+            sys.exit("--again is for ours: peers have pinned versions")
+        # The list is made once: what uncommitted code trains never counts as done.
+        for problem, _, seed in missing(chosen, ["ours"], given.seeds, source()):
+            train(problem, "ours", seed, again=True)
     while not given.tables:
         left = missing(chosen, contestants, given.seeds)  # another process may have added some
         if not left:

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import comparisons
 from heredity.common.intervals import mean_interval
 from return_problems import RETURN_PROBLEMS, ReturnProblem
+from source import settings_hash
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "returns.md"
@@ -31,7 +33,9 @@ def render(results: Path, page: Path = PAGE) -> None:
         path = results / f"{problem.name}.json"
         if path.exists():
             runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
-            kept = {name: runs[name] for name in NAMES if name in runs}
+            kept = {name: runs[name] for name in NAMES if runs.get(name)}
+            if not kept:  # seeds taken out, to be trained anew
+                continue
             picture = page.parent / "pictures" / f"returns-{problem.name}.svg"
             picture.parent.mkdir(exist_ok=True)
             picture.write_text(drawn(problem.title, kept), encoding="utf-8")
@@ -53,8 +57,9 @@ def told(value: float) -> str:
 
 def section(problem: ReturnProblem, found: Mapping[str, Runs]) -> str:
     """Heading, table and picture of one problem."""
-    rows = [("", "return, mean over seeds", "seeds", "each of them", "processor time a seed")]
-    for runs in found.values():
+    names = ("", "return, mean over seeds", "seeds", "each of them", "processor time a seed")
+    rows = [(*names, "trained by")]
+    for name, runs in found.items():
         scores = [score(run) for run in runs]
         interval = mean_interval(scores)
         seconds = [run["cpu_seconds"] / run.get("together", 1) for run in runs]
@@ -68,6 +73,7 @@ def section(problem: ReturnProblem, found: Mapping[str, Runs]) -> str:
                 str(len(scores)),
                 ", ".join(told(value) for value in scores),
                 f"{sum(seconds) / len(seconds):,.0f} s",
+                trained_by(runs) if name == "ours" else "its release",
             )
         )
     published = f"To compare: {problem.published}.\n\n" if problem.published else ""
@@ -75,6 +81,32 @@ def section(problem: ReturnProblem, found: Mapping[str, Runs]) -> str:
         f"### {problem.title}\n\n{rows_of(*rows)}\n{published}{verdict(found)}"
         f"![Returns of training episodes](pictures/returns-{problem.name}.svg)\n"
     )
+
+
+UNKNOWN = "before commits were recorded"
+
+
+def trained_by(runs: Runs) -> str:
+    """The commits of some seeds of ours, and whether they had different settings.
+
+    Example:
+        >>> of = {"commit": "0123456789", "clean": True, "package": "89"}
+        >>> trained_by([{"source": of, "settings": {}}] * 2 + [{"settings": {}}])
+        '0123456 (2), before commits were recorded (1)'
+    """
+    counted: dict[str, int] = {}
+    for run in runs:
+        code, words = run.get("source"), UNKNOWN
+        if code is not None:
+            words = code["commit"][:7] if code["commit"] else "outside of git"
+            words += "" if code["clean"] or not code["commit"] else " with changes"
+        counted[words] = counted.get(words, 0) + 1
+    said = ", ".join(f"{words} ({count})" for words, count in counted.items())
+    if len(counted) == 1:
+        said = next(iter(counted))
+    # Older seeds have their settings but no hash of them.
+    hashes = {run.get("settings_hash") or settings_hash(run["settings"]) for run in runs}
+    return said if len(hashes) == 1 else f"{said}; {len(hashes)} different settings"
 
 
 def rows_of(*rows: tuple[str, ...]) -> str:
@@ -89,32 +121,11 @@ def verdict(found: Mapping[str, Runs]) -> str:
     if any(len(found.get(name, ())) < 2 for name in NAMES):
         return ""
     ours, peer = ([score(run) for run in found[name]] for name in NAMES)
-    difference, low, high = welch(ours, peer)
-    words = "better" if low > 0 else "worse" if high < 0 else "no difference that the seeds show"
+    difference, low, high = comparisons.welch(ours, peer)
     return (
         f"heredity less the peer: {difference:+,.0f}, 95 % interval {low:+,.0f} to {high:+,.0f}: "
-        f"{words}.\n\n"
+        f"{comparisons.verdict(low, high)}.\n\n"
     )
-
-
-def welch(ours: Sequence[float], peer: Sequence[float]) -> tuple[float, float, float]:
-    """The difference of two means and its 95 % interval, for samples of unequal variance."""
-    from scipy.special import stdtrit
-
-    means, parts, freedoms = [], [], []
-    for sample in (ours, peer):
-        mean = sum(sample) / len(sample)
-        variance = sum((value - mean) ** 2 for value in sample) / (len(sample) - 1)
-        means.append(mean)
-        parts.append(variance / len(sample))
-        freedoms.append(len(sample) - 1)
-    total = sum(parts)
-    difference = means[0] - means[1]
-    if not total:
-        return difference, difference, difference
-    freedom = total**2 / sum(part**2 / free for part, free in zip(parts, freedoms, strict=True))
-    half = float(stdtrit(freedom, 0.975)) * math.sqrt(total)
-    return difference, difference - half, difference + half
 
 
 # --- curves ----------------------------------------------------------------------------------

@@ -6,10 +6,11 @@ everything runs, and keeps nothing; ``--rounds`` says how often ours and the pee
 ``--patience 3`` gives scripts three times as long before they are ended, for a busy machine;
 ``--tables`` measures nothing and renders again.
 
-Peers are installed by hand into an environment of their own, whose Python ``HEREDITY_PEERS`` names;
-which versions, stands in docs/performance.md. Without it only our own side is measured, and the
-tables say so. Numbers are written after every row. A row that fails leaves the numbers it had
-before, the others go on, and the exit code is 1.
+Peers are those that ``make peers`` installed into ``.peers``, or those of the Python that
+``HEREDITY_PEERS`` names. Without them only our own side is measured. A record that has peers is
+never replaced by one that has none: that one goes into ``results/alone``, and the tables stay.
+Numbers are written after every row. A row that fails leaves the numbers it had before, the others
+go on, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ from compete import CONTESTANTS, compete
 from heredity.common.provenance import now, versions
 from problems import PROBLEMS
 from processes import HERE, PEERS, Failed, machine
-from single import SINGLE
+from single import SINGLE, STARTS
+from source import source
 
 RESULTS = HERE / "results"
 ORDER = ("predict", "start", "seeds", "gymnax", "brax", "gym", "snapshots", "profile", "changes")
@@ -34,7 +37,7 @@ GUESS = 150.0  # seconds of a row that was never measured
 
 
 def wanted(names: list[str]) -> list[str]:
-    """The rows that names stand for: a family stands for all of it that is no extra.
+    """The rows that names stand for: a family stands for all of it.
 
     Raises:
         SystemExit: for a name that means nothing.
@@ -42,7 +45,6 @@ def wanted(names: list[str]) -> list[str]:
     chosen: list[str] = []
     for name in names:
         family = [p.name for p in PROBLEMS.values() if p.name.startswith(f"{name}-")]
-        family = [one for one in family if not PROBLEMS[one].extra]
         if name not in (*SINGLE, *PROBLEMS) and not family:
             known = ", ".join([*SINGLE, *CONTESTANTS, *PROBLEMS])
             sys.exit(f"unknown row {name!r}: some of {known} were expected")
@@ -71,6 +73,32 @@ def measure(name: str, given: argparse.Namespace) -> dict[str, Any]:
     return compete(problem, rounds, given.quick, given.patience, say)
 
 
+def peers_in(record: Mapping[str, Any]) -> set[str]:
+    """Whom a record of any row has beside ours."""
+    contestants = set(record.get("contestants", {})) - {"ours"}
+    of_predict = {"predict"} if record.get("peer") else set()
+    of_start = {name for name, (of_peers, _) in STARTS.items() if of_peers}
+    return contestants | of_predict | of_start & set(record.get("seconds", {}))
+
+
+def keep(name: str, record: dict[str, Any]) -> str:
+    """Write what was measured, without losing peers that were measured before; gives what to say.
+
+    Args:
+        name: Of the row.
+        record: Of it.
+    """
+    path, said = RESULTS / f"{name}.json", ""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if peers_in(known) and not peers_in(record):
+        said = f"{path.name} has peers and stays, as do the tables; ours alone: "
+        path = RESULTS / "alone" / path.name
+        said += f"{path.relative_to(RESULTS.parent)}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=2) + "\n")
+    return said
+
+
 def run(rows: list[str], given: argparse.Namespace) -> list[str]:
     """Measure rows one after another; gives what failed, a line each."""
     expected = [seconds_before(name) for name in rows]
@@ -79,7 +107,7 @@ def run(rows: list[str], given: argparse.Namespace) -> list[str]:
         passed, left = time.monotonic() - began, sum(expected[number:])
         times = "" if given.quick else f", about {left / 60:.0f} more"
         print(f"[{number + 1}/{len(rows)}] {name} ({passed / 60:.1f} minutes so far{times})")
-        where, row_began = machine(), time.monotonic()
+        where, code, row_began = machine(), source(), time.monotonic()
         try:
             found = measure(name, given)
         except Failed as error:
@@ -93,9 +121,10 @@ def run(rows: list[str], given: argparse.Namespace) -> list[str]:
         if given.quick:
             continue
         taken = {"took_seconds": time.monotonic() - row_began}
-        record = {"measured": now(), "machine": where, "versions": versions(), **taken, **found}
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
+        made = {"measured": now(), "machine": where, "versions": versions(), "source": code}
+        record = {**made, **taken, **found}
+        if said := keep(name, record):
+            print(f"    {said}", flush=True)
         tables.render(RESULTS, HERE.parent)
     print(f"Measured in {(time.monotonic() - began) / 60:.1f} minutes.")
     return failures
@@ -112,9 +141,9 @@ def main() -> None:
     failures: list[str] = []
     if not given.tables:
         if PEERS and not Path(PEERS).exists():
-            sys.exit(f"HEREDITY_PEERS={PEERS!r}: no such file; the peers' Python was expected")
+            sys.exit(f"{PEERS}: no such file; the peers' Python was expected (HEREDITY_PEERS)")
         if not PEERS:
-            print("HEREDITY_PEERS names no Python: only our own side is measured.")
+            print("No peers, see `make peers`: only our own side is measured.")
         failures = run(wanted(given.rows or list(ORDER)), given)
     if not given.quick:
         for path in tables.render(RESULTS, HERE.parent):

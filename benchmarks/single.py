@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from processes import PEERS, called, output, script
+from profile_checks import contradiction
 
 STARTS = {
     "import heredity": (False, "import heredity as hd; hd.PPO"),
@@ -81,13 +82,18 @@ def seeds(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]
 
 
 def profile(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
-    """Where the time of an iteration of ours goes."""
+    """Where the time of an iteration of ours goes; failed where the parts contradict each other."""
     del rounds
-    found = []
-    for name in PROFILED[-2:] if quick else PROFILED:
-        found.append(called(script("profile_ours.py", name), LIMIT * patience))
+    found, failed = [], {}
+    for name in PROFILED[1:3] if quick else PROFILED:
+        command = script("profile_ours.py", name, *(["--quick"] if quick else []))
+        found.append(called(command, LIMIT * patience))
         say(f"{name}: {found[-1]['iteration'] * 1e3:.2f} ms an iteration")
-    return {"problems": found}
+        # Two short turns prove nothing.
+        if not quick and (why := contradiction(found[-1])) is not None:
+            failed[name] = why
+            say(f"{name} FAILED: {why}")
+    return {"problems": found, "failed": failed}
 
 
 def changes(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""How one call is timed, the same for everybody. Needs nothing but Python."""
+"""How calls are timed, the same for everybody. Needs nothing but Python."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 
 def microseconds_per_call(call: Callable[[], object], calls: int = 2000, repeats: int = 9) -> float:
@@ -18,3 +18,35 @@ def microseconds_per_call(call: Callable[[], object], calls: int = 2000, repeats
             call()
         means.append((time.perf_counter() - began) / calls)
     return statistics.median(means) * 1e6
+
+
+def seconds_in_turns(
+    ways: Mapping[str, Callable[[int], object]], rounds: int, least_seconds: float
+) -> dict[str, list[float]]:
+    """Seconds of one repetition each way, of every round: whatever disturbs meets all of them.
+
+    Every second round goes the other way round.
+
+    Args:
+        ways: By name, what makes so many repetitions.
+        rounds: How often they take turns.
+        least_seconds: What one turn takes at least; so many repetitions are made.
+    """
+    times = {}
+    for name, call in ways.items():
+        call(1)  # compiles
+        began = time.perf_counter()
+        call(1)
+        times[name] = max(round(least_seconds / (time.perf_counter() - began)), 1)
+        if times[name] > 1:  # one repetition may be mostly the call itself
+            began = time.perf_counter()
+            call(times[name])
+            once = (time.perf_counter() - began) / times[name]
+            times[name] = max(round(least_seconds / once), 1)
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds):
+        for name in ways if number % 2 == 0 else reversed(ways):
+            began = time.perf_counter()
+            ways[name](times[name])
+            found[name].append((time.perf_counter() - began) / times[name])
+    return found

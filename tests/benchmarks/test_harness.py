@@ -12,7 +12,18 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-NAMES = ("compete", "measure", "problems", "processes", "run", "single", "tables")
+NAMES = (
+    "comparisons",
+    "compete",
+    "measure",
+    "problems",
+    "processes",
+    "profile_checks",
+    "run",
+    "single",
+    "tables",
+    "timing",
+)
 
 
 @pytest.fixture
@@ -87,12 +98,40 @@ def test_speed_is_the_steady_rate_for_jax_and_everything_for_the_host(harness: S
     record = competed(harness, "brax-ant", "brax")
     rows = harness.tables.overview({"brax-ant": record}).splitlines()
     assert len(rows) == 3
-    assert "300/s, return 450 | brax 9: 125/s, return 450 | 2.50x its speed (2.00–3.00)" in rows[2]
+    assert "| 300/s, return 450 (2 runs) | brax 9: 125/s, return 450 (2 runs) |" in rows[2]
+    assert "| 2.50x its speed (2.00–3.00) |" in rows[2]
     record = competed(harness, "gym-cartpole", "sb3")
     row = harness.tables.overview({"gym-cartpole": record}).splitlines()[2]
     assert (
-        "20 s, return 450 | sb3 9: 50 s, return 450 | 2.40x its speed (2.00–3.00) | ≥ 2.0x" in row
+        "| 20 s, return 450 (2 runs) | sb3 9: 50 s, return 450 (2 runs) | 2.40x its speed "
+        "(2.00–3.00) | ≥ 2.0x |" in row
     )
+
+
+def test_what_was_learnt_stands_with_its_interval_or_that_runs_are_too_few(
+    harness: SimpleNamespace,
+):
+    record = competed(harness, "brax-ant", "brax")
+    text = harness.tables.returns({"brax-ant": record})
+    assert "| brax 9 | 1,000 | 2 | 450 | 450, 450 | too few to tell | 1,000 |" in text
+    ours, peer = record["contestants"]["ours"], record["contestants"]["brax"]
+    ours |= {"final_returns": [100.0, 200.0, 400.0], "final_return": 700 / 3}
+    peer |= {"final_returns": [200.0, 200.0, 300.0, 500.0], "final_return": 300.0}
+    text = harness.tables.returns({"brax-ant": record})
+    # scipy.stats.t.interval and scipy.stats.ttest_ind(equal_var=False) of these.
+    assert "| 3 | 233 ± 379 | 100, 200, 400 | | 1,000 |" in text
+    assert "| 4 | 300 ± 225 |" in text
+    assert "| -67 (-374 to +241): no difference that the runs show |" in text
+    peer["final_returns"] = [900.0, 901.0, 902.0]
+    assert ": worse |" in harness.tables.returns({"brax-ant": record})
+
+
+def test_an_aim_that_is_missed_stands_in_the_table(harness: SimpleNamespace):
+    record = competed(harness, "brax-ant-wide", "brax")
+    record["ratios"]["brax"]["steps_per_second"]["median"] = 1.29
+    row = harness.tables.overview({"brax-ant-wide": record}).splitlines()[2]
+    assert "brax's own networks" in row
+    assert row.endswith("| ≥ 1.3x, missed |")
 
 
 def test_who_was_not_measured_and_who_failed_stand_in_the_table(harness: SimpleNamespace):
@@ -111,14 +150,18 @@ def test_tables_are_written_between_their_marks_alone(harness: SimpleNamespace, 
     record = competed(harness, "brax-ant", "brax")
     (results / "brax-ant.json").write_text(json.dumps(record))
     readme, page = tmp_path / "README.md", tmp_path / "docs" / "performance.md"
-    readme.write_text("a\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nb\n")
+    ant = "<!-- benchmark-ant -->\nold\n<!-- /benchmark-ant -->\n"
+    readme.write_text(f"a\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\n{ant}b\n")
     names = ("details", "returns", "starts", "profile", "changes", "machine")
     marks = [f"<!-- benchmark-{name} -->\nold\n<!-- /benchmark-{name} -->\n" for name in names]
     page.write_text("".join(marks))
     harness.tables.render(results, tmp_path)
     text = readme.read_text()
     assert text.startswith("a\n<!-- benchmarks -->\n| work |")
-    assert text.endswith("|\n<!-- /benchmarks -->\nb\n")
+    assert "|\n<!-- /benchmarks -->\n" in text
+    # What the README says of its first run is the number of its table.
+    assert "measured 300 steps/s on 2 cores" in text and "| 300/s, return" in text
+    assert text.endswith("come on top.\n<!-- /benchmark-ant -->\nb\n")
     assert "old" not in text + page.read_text()
     assert "brax-ant 0.2" in page.read_text()
     harness.tables.render(results, tmp_path)
@@ -134,9 +177,80 @@ def test_results_and_pages_of_the_repository_fit_the_tables(harness: SimpleNames
         assert len(widths) == 1
     pages = [FOLDER.parent / "README.md", FOLDER.parent / "docs" / "performance.md"]
     text = "".join(path.read_text() for path in pages)
-    for name in ("s", "-details", "-returns", "-starts", "-profile", "-changes", "-machine"):
+    for name in (
+        "s",
+        "-ant",
+        "-details",
+        "-returns",
+        "-starts",
+        "-profile",
+        "-changes",
+        "-machine",
+    ):
         assert f"<!-- benchmark{name} -->" in text
         assert f"<!-- /benchmark{name} -->" in text
+
+
+def profiled(**changed: Any) -> dict[str, Any]:
+    """What the profile of one problem reports, in seconds."""
+    parts = {"iteration": 0.2, "acting": 0.15, "environment": 0.14, "learning": 0.04}
+    rest = {
+        "environment_twice": 0.28,
+        "dispatch": 1e-4,
+        "compile_seconds": 9.0,
+        "programs": 2,
+        "evaluation": 1.0,
+        "evaluation_steps": 1000,
+    }
+    shares = {name: seconds / 0.2 for name, seconds in parts.items()}
+    return {"problem": "brax-ant", **parts, **rest, "shares": shares, **changed}
+
+
+def test_a_profile_that_contradicts_itself_fails(
+    harness: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+):
+    contradiction = harness.profile_checks.contradiction
+    assert contradiction(profiled()) is None
+    # Programs of their own may differ a little.
+    assert contradiction(profiled(environment=0.16, environment_twice=0.32)) is None
+    assert "environment 237.00 ms is longer than the rollout around it, 157.00 ms" in str(
+        contradiction(profiled(iteration=0.239, acting=0.157, environment=0.237))
+    )
+    assert "rollout 300.00 ms is longer than the iteration" in str(
+        contradiction(profiled(acting=0.3))
+    )
+    assert "update 300.00 ms is longer" in str(contradiction(profiled(learning=0.3)))
+    assert "1.01 times as long for twice" in str(contradiction(profiled(environment_twice=0.1414)))
+    assert "was not timed with twice" in str(contradiction(profiled(environment_twice=None)))
+    assert contradiction(profiled(environment_twice=None, dispatch=None)) is None  # on the host
+
+    bad = profiled(acting=0.3)
+    monkeypatch.setattr(harness.single, "PROFILED", ("brax-ant",))
+    monkeypatch.setattr(harness.single, "called", lambda *_: bad)
+    found = harness.single.profile(1, False, 1.0, lambda line: None)
+    assert list(found["failed"]) == ["brax-ant"]
+    text = harness.tables.profiles({"profile": {"problems": [bad, profiled()]}})
+    assert "| failed: rollout 300.00 ms" in text
+    assert "| 200.00 ms | 150.00 ms (75 %) | 140.00 ms (70 %) | 40.00 ms (20 %) |" in text
+
+
+def test_ways_take_turns_and_every_second_round_goes_the_other_way(
+    harness: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+):
+    at, called = {"time": 0.0}, []
+    monkeypatch.setattr(harness.timing.time, "perf_counter", lambda: at["time"])
+
+    def way(name: str, seconds: float):
+        def call(times: int) -> None:
+            called.append(name)
+            at["time"] += 1.0 + seconds * times  # a call costs something itself
+
+        return call
+
+    ways = {"a": way("a", 1.0), "b": way("b", 100.0)}
+    found = harness.timing.seconds_in_turns(ways, 3, 50.0)
+    assert called[-6:] == ["a", "b", "b", "a", "a", "b"]
+    assert found == {"a": [pytest.approx(1 + 1 / 48)] * 3, "b": [101.0] * 3}
 
 
 def test_a_script_that_fails_or_takes_too_long_is_told_of(harness: SimpleNamespace):
@@ -175,10 +289,74 @@ def test_a_failed_row_keeps_its_numbers_and_the_rest_goes_on(
     assert json.loads((tmp_path / "start.json").read_text())["found"] == "start"
 
 
+def test_peers_that_were_measured_are_never_lost_to_a_record_without(
+    harness: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    run: ModuleType = harness.run
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "results")
+    with_peer = {
+        "brax-ant": competed(harness, "brax-ant", "brax"),
+        "predict": {"ours": {}, "peer": {"library": "sb3"}},
+        "start": {"seconds": {"import heredity": 1.0, "import sbx": 2.0}},
+    }
+    alone = {
+        "brax-ant": {"contestants": {"ours": {}}, "failed": {"brax": "why"}},
+        "predict": {"ours": {}, "peer": None},
+        "start": {"seconds": {"import heredity": 1.5}},
+    }
+    for name in alone:
+        at = tmp_path / "results" / f"{name}.json"
+        assert run.keep(name, alone[name]) == ""
+        assert json.loads(at.read_text()) == alone[name]
+        assert run.keep(name, with_peer[name]) == ""
+        assert "has peers and stays" in run.keep(name, alone[name])
+        assert json.loads(at.read_text()) == with_peer[name]
+        beside = tmp_path / "results" / "alone" / f"{name}.json"
+        assert json.loads(beside.read_text()) == alone[name]
+
+
+def test_peers_are_those_that_are_named_or_those_of_make_peers(
+    harness: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    processes = harness.processes
+    monkeypatch.setattr(processes, "ROOT", tmp_path)
+    monkeypatch.delenv("HEREDITY_PEERS", raising=False)
+    (tmp_path / ".peers").mkdir()
+    assert processes.peers_python() == ""  # broken off
+    (tmp_path / ".peers" / ".installed").touch()
+    assert processes.peers_python() == str(tmp_path / ".peers" / "bin" / "python")
+    monkeypatch.setenv("HEREDITY_PEERS", "")
+    assert processes.peers_python() == ""
+
+
+def test_peers_are_pinned_and_share_the_versions_of_the_lock():
+    def pins(path: Path) -> dict[str, str]:
+        lines = [line for line in path.read_text().splitlines() if line and line[0] != "#"]
+        split = [line.partition("==") for line in lines]
+        assert all(version for _, _, version in split), path
+        return {name.lower(): version for name, _, version in split}
+
+    peers, ours = pins(FOLDER / "peers.txt"), pins(FOLDER.parent / "requirements.lock")
+    assert {"torch", "stable_baselines3", "sbx-rl", "rejax"} <= set(peers)
+    for name in (
+        "jax",
+        "jaxlib",
+        "flax",
+        "optax",
+        "numpy",
+        "gymnasium",
+        "gymnax",
+        "brax",
+        "mujoco",
+    ):
+        assert peers[name] == ours[name], name
+
+
 def test_names_of_rows(harness: SimpleNamespace):
     wanted = harness.run.wanted
     assert wanted(["gymnax"]) == ["gymnax-cartpole", "gymnax-cartpole-32-seeds"]
-    assert "brax-ant-wide" not in wanted(list(harness.run.ORDER))
+    everything = wanted(list(harness.run.ORDER))
+    assert set(everything) == {*harness.problems.PROBLEMS, *harness.single.SINGLE}
     assert wanted(["brax-ant-wide", "predict", "predict"]) == ["brax-ant-wide", "predict"]
     with pytest.raises(SystemExit, match="unknown row 'atari'"):
         wanted(["atari"])

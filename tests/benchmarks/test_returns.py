@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import pytest
 from heredity.algorithms.ppo.presets import preset_config, presets
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-NAMES = ("return_problems", "returns_tables", "returns")
+NAMES = ("comparisons", "processes", "return_problems", "source", "returns_tables", "returns")
 
 
 @pytest.fixture
@@ -37,6 +38,7 @@ def ran(seed: int, *returns: float, library: str = "heredity 0", **changed: Any)
     told = {
         "seed": seed,
         "library": library,
+        "settings": {"rate": 1.0},
         "steps": 1024,
         "seconds": 20.0,
         "cpu_seconds": 10.0,
@@ -68,6 +70,78 @@ def test_what_is_recorded_is_not_trained_again_and_not_replaced(harness: SimpleN
     ]
 
 
+def test_again_is_what_other_code_trained(
+    harness: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+):
+    returns = harness.returns
+    now = {"commit": "b" * 40, "clean": True, "package": "2" * 40}
+    hopper = harness.return_problems.RETURN_PROBLEMS["gym-hopper"]
+    sources = [
+        None,  # before commits were recorded
+        {"commit": "a" * 40, "clean": True, "package": "1" * 40},
+        {"commit": "a" * 40, "clean": True, "package": "2" * 40},  # another commit, same package
+        {"commit": "b" * 40, "clean": False, "package": "2" * 40},
+    ]
+    seeds = [
+        ran(seed, 1.0, **({} if code is None else {"source": code}))
+        for seed, code in enumerate(sources)
+    ]
+    returns.record(hopper, "ours", seeds)
+    assert returns.missing([hopper], ["ours"], 4) == []
+    left = returns.missing([hopper], ["ours"], 4, now)
+    assert [seed for _, _, seed in left] == [0, 1, 3]
+    assert returns.missing([hopper], ["ours"], 4, now | {"clean": False}) != []
+    returns.record(hopper, "ours", [ran(1, 9.0, source=now)], again=True)
+    kept = returns.recorded(hopper)["runs"]["ours"]
+    assert [run["returns"][0] for run in kept] == [1.0, 9.0, 1.0, 1.0]
+    told = harness.returns_tables.trained_by(kept)
+    assert told == (
+        "before commits were recorded (1), bbbbbbb (1), aaaaaaa (1), bbbbbbb with changes (1)"
+    )
+    other = ran(4, 1.0, source=now, settings={"rate": 2.0})
+    assert harness.returns_tables.trained_by([kept[1], other]) == "bbbbbbb; 2 different settings"
+
+    trained = []
+    monkeypatch.setattr(returns, "source", lambda: now)
+    monkeypatch.setattr(returns, "train", lambda *given, again=False: trained.append(given[1:]))
+    monkeypatch.setattr(returns.returns_tables, "render", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["returns.py", "gym-hopper", "--again", "--seeds", "4"])
+    monkeypatch.setattr(returns, "PEERS", "")
+    returns.main()
+    assert trained == [("ours", 0), ("ours", 3)]
+
+
+def test_the_commit_is_that_of_the_code_and_results_do_not_count(
+    harness: SimpleNamespace, tmp_path: Path
+):
+    source = harness.source.source
+    assert source(tmp_path) == {"commit": None, "clean": False, "package": None}
+
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        command = ["git", "-C", str(tmp_path), *who, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    code, results = tmp_path / "src" / "heredity", tmp_path / "benchmarks" / "results"
+    for folder in (code, results):
+        folder.mkdir(parents=True)
+    (code / "a.py").write_text("1")
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "one")
+    found = source(tmp_path)
+    assert (found["commit"], found["clean"]) == (git("rev-parse", "HEAD"), True)
+    (results / "more.json").write_text("{}")
+    assert source(tmp_path) == found
+    (code / "a.py").write_text("2")
+    assert source(tmp_path) == {**found, "clean": False}
+    (code / "a.py").write_text("1")
+    git("commit", "-q", "--allow-empty", "-m", "two")
+    later = source(tmp_path)
+    assert later["commit"] != found["commit"]
+    assert later["package"] == found["package"]
+
+
 def test_seeds_that_are_trained_together_are_begun_once(harness: SimpleNamespace):
     problem = harness.return_problems.RETURN_PROBLEMS["playground-cartpole"]
     left = harness.returns.missing([problem], ("ours", "sb3"), 10)
@@ -88,6 +162,8 @@ def test_a_seed_is_trained_in_a_process_and_kept_with_its_machine(
     (kept,) = harness.returns.recorded(problem)["runs"]["ours"]
     assert kept["returns"] == [1.0, 2.0]
     assert {"machine", "when"} <= set(kept)
+    assert set(kept["source"]) == {"commit", "clean", "package"}
+    assert kept["settings_hash"] == harness.source.settings_hash({"rate": 1.0})
 
 
 def test_the_page_is_rendered_from_what_is_recorded(harness: SimpleNamespace, tmp_path: Path):
@@ -97,13 +173,16 @@ def test_the_page_is_rendered_from_what_is_recorded(harness: SimpleNamespace, tm
     peer = [ran(seed, value, library="sb3 2") for seed, value in enumerate((2000.0, 2100.0))]
     returns.record(problem, "ours", ours)
     returns.record(problem, "sb3", peer)
+    walker = harness.return_problems.RETURN_PROBLEMS["gym-walker2d"]
+    returns.record(walker, "ours", [])  # seeds were taken out, to be trained anew
     page = tmp_path / "returns.md"
     page.write_text("before\n<!-- returns -->\nold\n<!-- /returns -->\nafter\n")
     harness.returns_tables.render(returns.RESULTS, page)
     text = page.read_text()
-    assert "old" not in text
+    assert "old" not in text and "Walker2d" not in text
     assert text.startswith("before\n") and text.endswith("after\n")
-    assert "| heredity 0, 1,024 steps | 3,100 ± 248 | 3 | 3,000, 3,100, 3,200 | 10 s |" in text
+    row = "| heredity 0, 1,024 steps | 3,100 ± 248 | 3 | 3,000, 3,100, 3,200 | 10 s | "
+    assert row + "before commits were recorded |" in text
     assert "+1,050" in text and ": better." in text
     picture = ElementTree.parse(tmp_path / "pictures" / "returns-gym-hopper.svg")
     assert len(list(picture.iter("{http://www.w3.org/2000/svg}polyline"))) == 5
@@ -111,7 +190,7 @@ def test_the_page_is_rendered_from_what_is_recorded(harness: SimpleNamespace, tm
 
 def test_the_difference_of_two_means_is_welchs(harness: SimpleNamespace):
     # Reference: scipy.stats.ttest_ind([1, 2, 4], [2, 2, 3, 5], equal_var=False), 95 % interval.
-    difference, low, high = harness.returns_tables.welch([1.0, 2.0, 4.0], [2.0, 2.0, 3.0, 5.0])
+    difference, low, high = harness.comparisons.welch([1.0, 2.0, 4.0], [2.0, 2.0, 3.0, 5.0])
     assert difference == pytest.approx(-2 / 3)
     assert (low, high) == pytest.approx((-3.73842, 2.40509), abs=1e-4)
     words = harness.returns_tables.verdict({"ours": [ran(0, 1.0), ran(1, 2.0)], "sb3": []})
