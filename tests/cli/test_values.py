@@ -6,6 +6,7 @@ import pytest
 from heredity.cli.parsing import parse
 from heredity.cli.values import whole_number
 from heredity.common.errors import UsageError
+from heredity.common.fields import Scalar
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,7 @@ class Demo:
         mode: One of two, or none.
         hidden: Widths.
         keywords: Anything by name.
+        options: Anything by name, lists as well.
     """
 
     rate: float = 0.5
@@ -50,6 +52,7 @@ class Demo:
     mode: Literal["fast", "slow"] | None = "fast"
     hidden: tuple[int, ...] = (64, 64)
     keywords: dict[str, bool | int | float | str] = dataclasses.field(default_factory=dict)
+    options: dict[str, Scalar | tuple[Scalar, ...]] = dataclasses.field(default_factory=dict)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +74,11 @@ class Demo:
             {"keywords": {"a": True, "b": 3, "c": 0.5, "d": "far"}},
         ),
         (["--keywords", "none"], {}),
+        (["--keywords", "a", "[1,2]"], {"keywords": {"a": "[1,2]"}}),
+        (
+            ["--options", "a", "[32, 6.5]", "b", "7", "c", "[]", "d", "[far,True]", "e", "x,y"],
+            {"options": {"a": (32, 6.5), "b": 7, "c": (), "d": ("far", True), "e": "x,y"}},
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -121,5 +129,6 @@ def test_help_writes_values_for_people(capsys: pytest.CaptureFixture[str], monke
         "--mode {fast,slow} One of two, or none. (default: fast)",
         "--hidden [INT ...] Widths. (default: 64 64)",
         "--keywords [NAME VALUE ...] Anything by name. (default: none)",
+        "--options [NAME VALUE ...] Anything by name, lists as well. (default: none)",
     ):
         assert told in out

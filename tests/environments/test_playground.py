@@ -16,12 +16,14 @@ import heredity as hd
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.environments import list_environments, make, playground, registry
 from heredity.environments.brax_api import quietly
+from heredity.environments.hosted import HostedEnvironment
 from heredity.environments.playground import (
     DM_CONTROL,
     ROBOTS,
     OwnRandomizer,
     PlaygroundEnvironment,
 )
+from heredity.environments.wrappers.frame_stack import stack_frames
 from heredity.spaces import Box, Dict
 
 pytest.importorskip("mujoco_playground")
@@ -89,6 +91,10 @@ def test_both_endings_and_dicts_of_observations():
     assert env.action_space == Box((1,), -1.0, 1.0, names=("push",))
     assert (env.max_episode_steps, env.step_seconds) == (3, 0.02)
     assert not env.reset_is_cheap
+    # What only a simulation knows is for critics.
+    assert env.actor_reads == ("state",)
+    assert stack_frames(env, 2).actor_reads == ("state",)
+    assert HostedEnvironment(env, 1).actor_reads == ("state",)
     first, results = rollout(env, 3)
     assert sorted(first) == ["privileged_state", "state"]
     np.testing.assert_array_equal(results.truncated, [False, False, True])

@@ -122,10 +122,12 @@ def test_what_was_looked_through_is_not_read_again(tmp_path: Path, monkeypatch):
     assert looked == [tmp_path / "new-cache"]
 
 
-def test_the_oldest_go_when_there_are_too_many(tmp_path: Path):
+def test_those_that_were_not_used_for_longest_go_when_there_are_too_many(tmp_path: Path):
+    (tmp_path / ".heredity-looked-through").touch()  # the files below are older, and not read
     for age, name in enumerate("abcd"):
         path = tmp_path / f"{name}-cache"
         path.write_bytes(zlib.compress(os.urandom(1000)))
-        os.utime(path, (1000 - age, 1000 - age))
+        # The last one was written first, and read since.
+        os.utime(path, (2000 if name == "d" else 0, 1000 - age))
     tidy(tmp_path, most=2100)
-    assert sorted(path.name for path in tmp_path.glob("*-cache")) == ["a-cache", "b-cache"]
+    assert sorted(path.name for path in tmp_path.glob("*-cache")) == ["a-cache", "d-cache"]

@@ -47,12 +47,17 @@ def test_what_process_0_has_comes_whole():
     assert two.first_int(-(2**40)) == -(2**40)
 
 
-def test_what_process_0_cannot_do_stops_all():
+@pytest.mark.parametrize("error", [UsageError("taken"), OSError(28, "taken: no space is left")])
+def test_what_process_0_cannot_do_stops_all(error: Exception):
     def refuse() -> None:
-        raise UsageError("taken")
+        raise error
 
-    with pytest.raises(UsageError, match="taken"):
-        Two().first_does(refuse)
+    told: list[bool] = []
+    first = Two()
+    first.any = lambda flag: told.append(flag) or flag
+    with pytest.raises(type(error), match="taken"):
+        first.first_does(refuse)
+    assert told == [True]  # before it is raised, or the others would wait
     other = Two()
     other.index = 1
     other.any = lambda flag: True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from tiny_runs import CONFIG, environment
 
@@ -37,6 +38,21 @@ def test_what_a_setting_is_now_is_logged_not_what_it_was_on_average(host: bool):
     logged = runner_in(environment(host=host)).iterate(5)
     assert logged["train/learning_rate"] == pytest.approx(1.5e-4, rel=1e-6)
     assert logged["train/clip_range"] == pytest.approx(0.2, rel=1e-6)
+
+
+@pytest.mark.parametrize("unseeded", ["", "its chances come from nowhere"])
+def test_a_return_goes_on_with_its_episode_and_not_without_it(unseeded: str):
+    env = environment(host=True)
+    assert isinstance(env, HostEnvironment)
+    runner = runner_in(env)
+    runner.iterate(1)
+    policy, state = runner.policy_leaves(), runner.save()
+    assert state["discounted_returns"].any()
+    env.unseeded = unseeded
+    assert runner.load(policy, state, None).exact == (not unseeded)
+    found = runner.save()["discounted_returns"]
+    expected = np.zeros_like(found) if unseeded else state["discounted_returns"]
+    np.testing.assert_array_equal(found, expected, strict=True)
 
 
 class Telling(AlwaysTerminated):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tiny_runs import CONFIG, environment
 
+from heredity.algorithms.ppo import collect as collect_module
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.collect import collect
 from heredity.algorithms.ppo.config import PPOConfig
@@ -82,6 +83,24 @@ def test_every_seed_draws_what_it_draws_alone():
             was, now = np.asarray(getattr(expected, part)), np.asarray(getattr(found, part))
             assert was.tobytes() == now.tobytes(), part
         np.testing.assert_allclose(expected.final_values, found.final_values, rtol=1e-5, atol=1e-6)
+
+
+def test_first_states_drawn_before_they_are_needed_are_counted_for_all_seeds(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    env = environment()
+    assert isinstance(env, JaxEnvironment)
+    keys = jax.random.split(jax.random.key(0), (3, 4))
+
+    def are_drawn(seed: jax.Array) -> jax.Array:
+        kept_as_keys = collect_module._first_states(env, keys).drawn is keys
+        return seed * (not kept_as_keys)
+
+    states = jax.eval_shape(jax.vmap(jax.vmap(env.reset)), keys)
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
+    monkeypatch.setattr(collect_module, "_MOST_BYTES", 2 * size)
+    of_two, of_three = (jax.vmap(are_drawn, axis_name=AXIS)(jnp.ones(k)) for k in (2, 3))
+    assert of_two.all() and not of_three.any() and are_drawn(jnp.ones(()))
 
 
 def test_one_that_is_not_finite_stops_all():

@@ -9,7 +9,7 @@ import re
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias, Union, get_args
+from typing import Any, TypeAlias, Union, get_args, get_origin
 
 from tyro.constructors import (
     ConstructorRegistry,
@@ -145,11 +145,21 @@ def _list(info: PrimitiveTypeInfo) -> Spec | None:
 
 @REGISTRY.primitive_rule
 def _mixed_mapping(info: PrimitiveTypeInfo) -> Spec | None:
-    """``dict[str, bool | int | ...]``: names and values in turn; a value may be several words."""
+    """``dict[str, bool | int | ...]``: names and values in turn; a value may be several words.
+
+    Where a value may also be a list of such, that is written in brackets, as ``[32,32]``.
+    """
     match get_args(info.type):
         # Of one kind of value only, tyro has flags for the keys of the default: that stays.
         case (key, kind) if info.type_origin is dict and key is str and get_args(kind):
-            spec = _spec_of(kind, info)
+            kinds = get_args(kind)
+            lists = [one for one in kinds if get_origin(one) is tuple and Ellipsis in get_args(one)]
+            if lists and get_origin(kind) in (Union, types.UnionType):
+                scalars = (one for one in kinds if one not in lists)
+                spec = _spec_of(functools.reduce(operator.or_, scalars), info)
+                spec = spec if spec is None else _or_in_brackets(spec)
+            else:
+                spec = _spec_of(kind, info)
         case _:
             return None
     if spec is None or not isinstance(spec.nargs, int):
@@ -181,6 +191,30 @@ def _mixed_mapping(info: PrimitiveTypeInfo) -> Spec | None:
         metavar="[NAME VALUE ...]" if length == 2 else f"[NAME {spec.metavar} ...]",
         instance_from_str=read,
         is_instance=lambda value: isinstance(value, dict),
+        str_from_instance=written,
+    )
+
+
+def _or_in_brackets(spec: Spec) -> Spec:
+    """One word, which may also be a list of what it is, such as ``[32,32]``."""
+
+    def read(words: list[str]) -> Any:
+        word = words[0].strip()
+        if not (word.startswith("[") and word.endswith("]")):
+            return spec.instance_from_str(words)
+        parts = word[1:-1].split(",") if word[1:-1].strip() else []
+        return tuple(spec.instance_from_str([part.strip()]) for part in parts)
+
+    def written(value: Any) -> list[str]:
+        if not isinstance(value, tuple):
+            return spec.str_from_instance(value)
+        return [f"[{','.join(word for part in value for word in spec.str_from_instance(part))}]"]
+
+    return dataclasses.replace(
+        spec,
+        metavar=f"{spec.metavar}|[...]",
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, tuple) or spec.is_instance(value),
         str_from_instance=written,
     )
 

@@ -33,3 +33,18 @@ def any_seed(happened: jax.Array) -> jax.Array:
     except NameError:  # one seed alone: nobody is vmapped over
         return happened
     return jax.lax.pmax(happened.astype(jnp.int32), AXIS) > 0
+
+
+def seeds_together() -> int:
+    """How many seeds are vmapped together; 1 outside of a vmap over `AXIS`.
+
+    Example:
+        >>> seeds_together()
+        1
+        >>> jax.vmap(lambda seed: seed * seeds_together(), axis_name=AXIS)(jnp.ones(3)).tolist()
+        [3.0, 3.0, 3.0]
+    """
+    try:
+        return jax.lax.axis_size(AXIS)
+    except NameError:  # one seed alone: nobody is vmapped over
+        return 1

@@ -88,6 +88,8 @@ class JaxEnvironment(abc.ABC):
             fresh first states once an iteration instead of one at each step.
         action_repeat: How many environment steps one decision makes; steps are counted with it.
         step_seconds: Simulated time of one decision, for playing recordings.
+        actor_reads: Entries of a Dict observation that an actor has where it is used, as patterns;
+            () for all. The settings of a network may say otherwise.
         batches_last: Whether many of them are stepped faster on a CPU when the batch is the last
             axis of every array; see `heredity.environments.batch_last`.
     """
@@ -100,6 +102,7 @@ class JaxEnvironment(abc.ABC):
     max_episode_steps: int | None = None
     reset_is_cheap: bool = True
     step_seconds: float = 0.05
+    actor_reads: tuple[str, ...] = ()
     batches_last: bool = False
 
     @abc.abstractmethod
@@ -151,6 +154,8 @@ class HostEnvironment(abc.ABC):
         max_episode_steps: After how many decisions an episode is truncated; None for never.
         action_repeat: How many environment steps one decision makes; steps are counted with it.
         step_seconds: Time of one decision, for playing recordings.
+        actor_reads: Entries of a Dict observation that an actor has where it is used, as patterns;
+            () for all. The settings of a network may say otherwise.
         restarts: How many processes of it died and were started again so far. Each cost the
             episodes that ran there (`TimeStep.lost`), which is what no replay repeats.
         unseeded: Why an episode does not follow from its seed, so that a run cannot be resumed
@@ -164,6 +169,7 @@ class HostEnvironment(abc.ABC):
     action_repeat: int = 1
     max_episode_steps: int | None = None
     step_seconds: float = 0.05
+    actor_reads: tuple[str, ...] = ()
     restarts: int = 0
     unseeded: str = ""
 

@@ -28,6 +28,7 @@ class HostedEnvironment(HostEnvironment):
         self.action_space = env.action_space
         self.max_episode_steps = env.max_episode_steps
         self.step_seconds = env.step_seconds
+        self.actor_reads = env.actor_reads
         self._state: Any = None
         self._observation: Any = None
 

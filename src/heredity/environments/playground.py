@@ -29,7 +29,7 @@ from heredity.environments.randomization import (
     Worlds,
     check_range,
 )
-from heredity.spaces import Box
+from heredity.spaces import Box, Dict
 
 DM_CONTROL = (
     "AcrobotSwingup",
@@ -193,6 +193,10 @@ class PlaygroundEnvironment(BraxApiEnvironment):
         size, names = int(env.action_size), actuator_names(env.mj_model)
         self.action_space = Box((size,), -1.0, 1.0, names=names if len(names) == size else ())
         super().__init__(env, f"playground/{name}", episode_length, action_repeat, worlds)
+        space = self.observation_space
+        if isinstance(space, Dict) and {"state", "privileged_state"} <= dict(space.entries).keys():
+            # No robot can measure the other one; Playground's own training does the same.
+            self.actor_reads = ("state",)
 
     def step(self, state: PlaygroundState, action: Any) -> tuple[PlaygroundState, TimeStep]:
         state, result = super().step(state, action)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,8 @@ from heredity.networks.contract import (
     register_network,
 )
 from heredity.networks.mlp import chosen_taps
-from heredity.networks.observations import feature_size, features
-from heredity.spaces import Space
+from heredity.networks.observations import example_batch, feature_size, features
+from heredity.spaces import Dict, Space
 from heredity.weights import Params, flatten
 
 
@@ -71,12 +72,38 @@ def trust_network(kind: str) -> None:
         )
 
 
+def check_dtypes(params: Params) -> None:
+    """See that weights are of the one dtype that training has for them.
+
+    Args:
+        params: Of networks, without statistics.
+
+    Raises:
+        UsageError: naming the first that is of another one.
+
+    Example:
+        >>> check_dtypes({"actor": {"kernel": jnp.zeros(3, jnp.bfloat16)}})
+        Traceback (most recent call last):
+            ...
+        heredity.common.errors.UsageError: actor/kernel is bfloat16: weights are trained as float32,
+        whatever is computed in; for a layer of Flax that is param_dtype, beside dtype
+    """
+    for path, leaf in flatten(params).items():
+        if leaf.dtype != jnp.float32:
+            raise UsageError(
+                f"{path} is {leaf.dtype}: weights are trained as float32, whatever is computed in; "
+                "for a layer of Flax that is param_dtype, beside dtype"
+            )
+
+
 class LinenNetwork(Network):
-    """A Flax Linen module over flattened observations.
+    """A Flax Linen module over flattened observations, or over observations as they are.
 
     Args:
         spec: Whose options are the fields of the module.
-        module: Takes features ``(..., F)`` and gives ``(..., output_size)``.
+        module: Takes features ``(..., F)`` and gives ``(..., output_size)``. One that has the
+            attribute ``reads_observations = True`` takes observations of the space instead, with
+            one leading axis ``(N,)`` whatever the batch is, and gives ``(N, output_size)``.
         observation_space: What it reads.
         output_size: What it has to put out; None for a trunk, whose size is its own.
 
@@ -94,7 +121,12 @@ class LinenNetwork(Network):
         self.spec = spec
         self._module = module
         self._space = observation_space
-        self._example = jnp.zeros((1, feature_size(observation_space)), jnp.float32)
+        self._whole = bool(getattr(module, "reads_observations", False))
+        self._example = (
+            example_batch(observation_space)
+            if self._whole
+            else jnp.zeros((1, feature_size(observation_space)), jnp.float32)
+        )
         shape = jax.eval_shape(
             lambda key: module.init_with_output(key, self._example)[0], jax.random.key(0)
         ).shape
@@ -126,7 +158,14 @@ class LinenNetwork(Network):
         taps: Sequence[str] = (),
     ) -> tuple[jax.Array, Carry, Taps]:
         del is_first, key
-        output: Any = self._module.apply({"params": params}, features(self._space, observation))
+        variables = {"params": params}
+        output: Any
+        if self._whole:
+            batch, given = _as_one_batch(self._space, observation, self._example)
+            output = self._module.apply(variables, given)
+            output = output.reshape((*batch, self.output_size))
+        else:
+            output = self._module.apply(variables, features(self._space, observation))
         return output.astype(jnp.float32), carry, chosen_taps({}, taps)
 
     def axes(self) -> Mapping[str, tuple[str, ...]]:
@@ -135,6 +174,19 @@ class LinenNetwork(Network):
             path: tuple(f"{path}/{index}" for index in range(leaf.ndim))
             for path, leaf in shapes.items()
         }
+
+
+def _as_one_batch(space: Space, observation: Any, example: Any) -> tuple[tuple[int, ...], Any]:
+    """The shape of a batch, and what of it is in the space, with all axes of the batch as one."""
+    if isinstance(space, Dict):
+        batch: tuple[int, ...] = ()
+        found = {}
+        for name, part in space.entries:
+            batch, found[name] = _as_one_batch(part, observation[name], example[name])
+        return batch, found
+    array, shape = jnp.asarray(observation), example.shape[1:]
+    batch = array.shape[: array.ndim - len(shape)]
+    return batch, array.reshape((math.prod(batch), *shape))
 
 
 def _module_builder(kind: type[nn.Module]) -> Any:

@@ -176,8 +176,7 @@ class ActorCritic:
         Raises:
             UsageError: for a policy without a critic.
         """
-        if self.critic is None:
-            raise UsageError("this policy has no critic: its specification says so")
+        self._check_critic()
         read, carry = self._read(params, seen, carry, is_first)
         return self._apply("critic", params, read, carry, is_first)[0][..., 0]
 
@@ -202,17 +201,56 @@ class ActorCritic:
         Raises:
             UsageError: for a policy without a critic.
         """
+        self._check_critic()
+        read = seen
+        if self.trunk is not None:
+            read, carry = self._over_time("trunk", params, seen, carry, is_first)
+        outputs, carry = self._over_time("actor", params, read, carry, is_first)
+        values, _ = self._over_time("critic", params, read, carry, is_first)
+        return self.family.parameters(params["actor"], outputs), values[..., 0]
+
+    def unroll_parameters(
+        self, params: Params, seen: Any, carry: Carry, is_first: jax.Array | None
+    ) -> tuple[jax.Array, Carry]:
+        """The parameters that `unroll` gives, and the memory after the last moment.
+
+        The memory of the critic stays as it was.
+        """
+        read = seen
+        if self.trunk is not None:
+            read, carry = self._over_time("trunk", params, seen, carry, is_first)
+        outputs, carry = self._over_time("actor", params, read, carry, is_first)
+        return self.family.parameters(params["actor"], outputs), carry
+
+    def unroll_values(
+        self, params: Params, seen: Any, carry: Carry, is_first: jax.Array | None
+    ) -> tuple[jax.Array, Carry]:
+        """The values that `unroll` gives, and the memory after the last moment.
+
+        The memory of the actor stays as it was.
+
+        Raises:
+            UsageError: for a policy without a critic.
+        """
+        self._check_critic()
+        read = seen
+        if self.trunk is not None:
+            read, carry = self._over_time("trunk", params, seen, carry, is_first)
+        values, carry = self._over_time("critic", params, read, carry, is_first)
+        return values[..., 0], carry
+
+    def _over_time(
+        self, name: str, params: Params, read: Any, carry: Carry, is_first: jax.Array | None
+    ) -> tuple[jax.Array, Carry]:
+        """One network over ``(T, B, ...)``, and the carry with its new memory."""
+        memory = _of(carry, name)
+        weights = params.get(name, {})
+        found, memory = self._networks[name].scan(weights, read, memory, is_first=is_first)
+        return found, {**carry, name: memory} if name in carry else carry
+
+    def _check_critic(self) -> None:
         if self.critic is None:
             raise UsageError("this policy has no critic: its specification says so")
-
-        def over_time(name: str, read: Any) -> Any:
-            memory = _of(carry, name)
-            weights = params.get(name, {})
-            return self._networks[name].scan(weights, read, memory, is_first=is_first)[0]
-
-        read = seen if self.trunk is None else over_time("trunk", seen)
-        parameters = self.family.parameters(params["actor"], over_time("actor", read))
-        return parameters, over_time("critic", read)[..., 0]
 
     # --- numpy ------------------------------------------------------------------------------------
 

@@ -13,7 +13,8 @@ from heredity.algorithms.ppo.config import PPOConfig
 from heredity.common.errors import UsageError
 from heredity.common.run_folder import RunFolder
 from heredity.environments import Environment, HostEnvironment
-from heredity.policies import Lineage, LineageEntry
+from heredity.networks.observations import chosen_entries, leaf_spaces
+from heredity.policies import Lineage, LineageEntry, PolicySpec
 from heredity.training.callbacks import Callback, with_children
 from heredity.training.checkpoints import Checkpoint
 from heredity.training.compilation import Compilations
@@ -221,6 +222,7 @@ def _run(
     plan: Plan, evaluator: Evaluator | None, members: Sequence[Member], resume_at: int | None
 ) -> Run:
     """The run of these members, which goes on from a step, or begins."""
+    _tell_reads(plan.driver.algorithm.spec)
     # Last, because rows of metrics are taken back here. A run from fresh weights may find some as
     # well: one that was killed before its first checkpoint.
     since = -1 if resume_at is None else resume_at
@@ -249,6 +251,16 @@ def _run(
         processes=plan.processes,
         kept=plan.folder is not None,
     )
+
+
+def _tell_reads(spec: PolicySpec) -> None:
+    """Say what actor and critic read where that differs: it decides where a policy can be used."""
+    if spec.trunk is not None or spec.critic is None:
+        return
+    both = [chosen_entries(spec.observation_space, one.reads) for one in (spec.actor, spec.critic)]
+    actor, critic = (list(leaf_spaces(space, "")) for space in both)
+    if actor != critic:
+        log.info("the actor reads %s; the critic reads %s", ", ".join(actor), ", ".join(critic))
 
 
 def _make_evaluator(plan: Plan) -> Evaluator | None:

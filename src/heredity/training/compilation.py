@@ -71,10 +71,11 @@ def _cache_home(environ: MutableMapping[str, str]) -> Path:
 
 
 def tidy(folder: Path, most: int = MOST_BYTES) -> None:
-    """Take out programs that were cut short when their process died, and the oldest of too many.
+    """Take out programs that were cut short when their process died, and of too many the idlest.
 
     JAX writes an entry in place, and complains of a torn one for ever, because it never writes one
-    that is there.
+    that is there. When it read one last, the file system knows, most of them to the day; where it
+    does not (noatime), those that were written first go.
 
     Args:
         folder: Of the cache.
@@ -93,7 +94,8 @@ def tidy(folder: Path, most: int = MOST_BYTES) -> None:
             if state.st_mtime >= since and _is_torn(path):
                 path.unlink()
             else:
-                entries.append((state.st_mtime, state.st_size, path))
+                used = max(state.st_mtime, state.st_atime)
+                entries.append((used, state.st_size, path))
     entries.sort(reverse=True)
     kept = 0
     for _, size, path in entries:

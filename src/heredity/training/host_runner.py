@@ -18,7 +18,9 @@ from heredity.weights import Params, merge
 
 
 class HostRunner(BaseRunner):
-    """Acting is one compiled call a step; learning one compiled call an iteration.
+    """Acts on the host, and learns on the device in one compiled call an iteration.
+
+    Acting is computed in numpy where the network is written in it, else by a compiled call a step.
 
     Args:
         algorithm: What to run.
@@ -56,14 +58,8 @@ class HostRunner(BaseRunner):
     ) -> tuple[PPOState, dict[str, jax.Array]]:
         # The distributions acted with are computed again in one batch, which is cheaper than to
         # bring them home at each step.
-        functions = self.algorithm.functions
         params = self.algorithm.all_params(constants, state)
-        seen = functions.preprocess(params, rollout.observations)
-        first_carry = jax.tree.map(lambda leaf: leaf[0], rollout.carries)
-        is_first = rollout.is_first if functions.has_memory else None
-        parameters, _ = functions.unroll(params, seen, first_carry, is_first)
-        log_probs = functions.family.log_prob(parameters, rollout.raw_actions)
-        rollout = rollout._replace(parameters=parameters, log_probs=log_probs)
+        rollout = self.algorithm.described(params, rollout)
         state, logged = self.algorithm.learn(constants, state, rollout)
         return dataclasses.replace(state, experience=rollout.last_carry), logged
 
@@ -168,6 +164,10 @@ class HostRunner(BaseRunner):
             {name.removeprefix(self.EPISODES): leaf for name, leaf in episodes.items()}
         )
         self._observation = self._episodes.observation
+        if not exactness.exact:
+            # All episodes began anew: what was earned before belongs to none of them.
+            none_yet = jnp.zeros_like(self.state.discounted_returns)
+            self.state = dataclasses.replace(self.state, discounted_returns=none_yet)
         return exactness
 
 

@@ -155,13 +155,13 @@ class Processes:
             What it gave in process 0; None in others.
 
         Raises:
-            HeredityError: in all of them when it failed.
+            HeredityError: in the others when it failed; in process 0 whatever it failed with.
         """
         result, failed = None, None
         if self.writes:
             try:
                 result = action()
-            except HeredityError as error:
+            except Exception as error:  # of any kind: the others wait to be told
                 failed = error
         if self.any(failed is not None):
             raise failed or HeredityError("process 0 has stopped: it says why")

@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,15 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from heredity.common.errors import LostProcessError, MissingExtraError, UsageError
+from heredity.common.group_folder import runs_in
 from heredity.common.interruption import remember_interrupts
 
 log = logging.getLogger("heredity")
 
 # What of the end of its output is kept of a worker.
 _LINES = 20
-# Exit codes that say why: the run diverged, was refused or was interrupted. Everything else is a
-# process that was lost, or that lost another one.
-_REASONS = (1, 2, 3, 130)
+# Exit codes that say why, and would be the same again: wrong use, or refused input.
+_REFUSED = (2, 3)
+# Diverged, a full disk, or an error nobody caught: what was not the doing of a machine that went
+# away would happen again.
+_FAILED = 1
+# Asked to stop by SIGTERM. Unless that came from here, a machine is being taken away.
+_ASKED = 130
 _PATIENCE_SECONDS = 90
 
 
@@ -42,8 +48,8 @@ class RayCluster:
         gpus: Of each worker.
         address: Of a cluster that is running; auto for the one this machine belongs to. Default: a
             cluster of this machine alone, for as long as the run takes.
-        restarts: How often the workers are started again, from the last checkpoint, after one was
-            lost.
+        restarts: How often in a row the workers are started again, from the last checkpoint, after
+            one was lost; a new checkpoint begins a new count.
     """
 
     workers: int = 2
@@ -129,7 +135,7 @@ def launch(begin: Sequence[str], go_on: Sequence[str], directory: Path, cluster:
 
     Raises:
         MissingExtraError: when Ray is not installed.
-        LostProcessError: when more workers were lost than the run may lose.
+        LostProcessError: when more workers were lost in a row than the run may lose.
     """
     ray: Any  # whose own types are of another kind
     try:
@@ -154,18 +160,56 @@ def launch(begin: Sequence[str], go_on: Sequence[str], directory: Path, cluster:
         raise UsageError(f"ray address {cluster.address!r}: {error}") from None
     remember_interrupts()  # Ray has taken SIGTERM
     try:
-        for attempt in range(cluster.restarts + 1):
-            begun = (directory / "config.json").exists()
-            code, told = _together(ray, go_on if attempt and begun else begin, cluster)
-            if code is not None:
-                return code
-            log.warning("a worker was lost%s", f": {told}" if told else "")
-        raise LostProcessError(
-            f"workers were lost {cluster.restarts + 1} times, and the run may be started again "
-            f"{cluster.restarts} times (--ray.restarts); its last checkpoint is whole"
+        return _until_done(
+            lambda command: _together(ray, command, cluster),
+            (begin, go_on),
+            directory,
+            cluster.restarts,
         )
     finally:
         ray.shutdown()
+
+
+def _until_done(
+    run: Callable[[Sequence[str]], tuple[int | None, str]],
+    commands: tuple[Sequence[str], Sequence[str]],
+    directory: Path,
+    restarts: int,
+) -> int:
+    """Run a command, and after each loss the one that goes on.
+
+    Args:
+        run: Gives an exit code, None after a loss; and what is known of why.
+        commands: To begin, and to go on.
+        directory: Of the run.
+        restarts: How often in a row, without a new checkpoint in between.
+
+    Raises:
+        LostProcessError: when there were more.
+    """
+    command, go_on = commands
+    in_a_row, newest = 0, _newest_step(directory)
+    while True:
+        code, told = run(command)
+        if code is not None:
+            return code
+        log.warning("a worker was lost%s", f": {told}" if told else "")
+        before, newest = newest, _newest_step(directory)
+        in_a_row = 1 if newest > before else in_a_row + 1
+        if in_a_row > restarts:
+            raise LostProcessError(
+                f"workers were lost {in_a_row} times without a new checkpoint in between, and the "
+                f"run may be started again {restarts} times (--ray.restarts); its last checkpoint "
+                "is whole"
+            )
+        if (directory / "config.json").exists():
+            command = go_on
+
+
+def _newest_step(directory: Path) -> int:
+    """Of the checkpoints of a run; -1 as long as there is none."""
+    steps = [step for folder in runs_in(directory) for step in folder.checkpoint_steps()]
+    return max(steps, default=-1)
 
 
 def _together(ray: Any, command: Sequence[str], cluster: RayCluster) -> tuple[int | None, str]:
@@ -198,12 +242,18 @@ def _outcome(ray: Any, first: Any, ends: Sequence[Any]) -> tuple[int | None, str
     def show() -> None:
         print(ray.get(first.told.remote()), end="", file=sys.stderr, flush=True)
 
+    asked = False
     codes: list[int] = []
     problems: list[str] = []
     pending = list(ends)
     waited = 0.0
     while pending and waited < _PATIENCE_SECONDS:
-        done = _wait(ray, first, pending)
+        try:
+            done = ray.wait(list(pending), timeout=0.5)[0]
+        except KeyboardInterrupt:
+            # All of them save and leave when one is asked to.
+            asked, done = True, []
+            ray.get(first.interrupt.remote())
         for end in done:
             pending.remove(end)
             try:
@@ -217,20 +267,32 @@ def _outcome(ray: Any, first: Any, ends: Sequence[Any]) -> tuple[int | None, str
         waited += 0.5 if problems else 0.0
         if not any(code < 0 for code in codes):
             show()
-    reasons = [code for code in codes if code in _REASONS]
-    if reasons:
-        return reasons[0], ""
-    if pending or any(codes):
-        return None, problems[0] if problems else ""
-    return 0, ""
+    code = exit_code(codes, asked=asked, all_ended=not pending)
+    return code, "" if code is not None or not problems else problems[0]
 
 
-def _wait(ray: Any, first: Any, pending: Sequence[Any]) -> list[Any]:
-    """Those that ended within half a second; an interrupt is handed on to the workers."""
-    wait: Callable[..., Any] = ray.wait
-    try:
-        return wait(list(pending), timeout=0.5)[0]
-    except KeyboardInterrupt:
-        # All of them save and leave when one is asked to.
-        ray.get(first.interrupt.remote())
-        return []
+def exit_code(codes: Sequence[int], *, asked: bool, all_ended: bool) -> int | None:
+    """What the exit codes of the workers come to; None when one was lost and all begin again.
+
+    Args:
+        codes: Of those that ended.
+        asked: Whether the run was asked to stop from here.
+        all_ended: Whether all did.
+
+    Example:
+        >>> exit_code([0, 0], asked=False, all_ended=True)
+        0
+        >>> exit_code([130, 130], asked=True, all_ended=True)
+        130
+        >>> exit_code([130, 130], asked=False, all_ended=True)  # a machine was taken away
+    """
+    if all_ended and not any(codes):
+        return 0
+    if refused := [code for code in codes if code in _REFUSED]:
+        return refused[0]
+    # Who loses the others may fail of it. JAX aborts a process whose coordinator is gone, so that
+    # SIGABRT comes of a failure as well.
+    gone = [code for code in codes if code == _ASKED or (code < 0 and code != -signal.SIGABRT)]
+    if _FAILED in codes and (asked or not gone):
+        return _FAILED
+    return _ASKED if asked else None

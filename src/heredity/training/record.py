@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.config import PPOConfig, recorded_config
 from heredity.common.errors import MissingExtraError, RefusedError, UntrustedError, UsageError
 from heredity.common.formats import RUN
 from heredity.common.provenance import now, numerics, versions
@@ -68,7 +68,7 @@ def read_settings(folder: RunFolder, record: dict[str, Any]) -> tuple[PPOConfig,
     if not isinstance(record.get("run_id"), str):
         raise RefusedError(folder.config, f"names the run_id {record.get('run_id')!r}")
     try:
-        config, settings = PPOConfig(**record["settings"]), RunSettings(**record["run"])
+        config, settings = recorded_config(record["settings"]), RunSettings(**record["run"])
     except (AttributeError, ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise RefusedError(folder.config, f"does not describe a run ({error})") from None
     of_ppo = dataclasses.asdict(config)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from heredity.algorithms.ppo.config import PPOConfig
-from heredity.algorithms.ppo.networks import import_network
+from heredity.algorithms.ppo.networks import check_all_used, import_network, with_default_reads
 from heredity.common.errors import RefusedError, UsageError
 from heredity.common.files import (
     FolderLock,
@@ -72,7 +72,11 @@ def begin_run(
     if folder is not None:
         processes.first_does(lambda: _check_unused(folder))
     compiled = Compilations()
+    space, declared = environment.observation_space, environment.actor_reads
+    network = with_default_reads(config.network, space, declared)
+    config = dataclasses.replace(config, network=network)
     driver, settings = driver_of(config, environment, settings, processes)
+    check_all_used(config, driver.algorithm.functions)
     run_id = processes.first_json(uuid.uuid4().hex[:12])
     record = config_record(run_id, config, environment, settings)
     seats = seats_of(record, settings, folder)

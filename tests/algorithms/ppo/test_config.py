@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from heredity.algorithms.ppo.config import _BOUNDS, PPOConfig
+import heredity as hd
+from heredity.algorithms.ppo.config import _BOUNDS, PPOConfig, recorded_config
+from heredity.algorithms.ppo.network_config import KINDS_WITH, NetworkConfig
 from heredity.common.errors import UsageError
 
 FLOATS = [field.name for field in dataclasses.fields(PPOConfig) if "float" in str(field.type)]
@@ -86,3 +88,59 @@ def test_numbers_of_numpy_become_pythons():
     found = (config.num_envs, config.learning_rate, config.freeze)
     assert found == (4, 0.5, ("a",))
     assert [type(value) for value in found] == [int, float, tuple]
+
+
+OTHERS = {
+    "hidden": (8,), "critic_hidden": (8,), "activation": "relu", "kernel_init": "lecun_uniform",
+    "actor_output_scale": 1.0, "convolutions": ("8x3/1",), "memory_size": 64, "dtype": "bfloat16",
+    "options": {"width": 3},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS_WITH)
+@pytest.mark.parametrize("kind", ["auto", "cnn", "gru", "mlp", "mine:Net"])
+def test_a_kind_takes_the_settings_that_it_has(kind: str, name: str):
+    given = {"kind": kind, name: OTHERS[name]}
+    having = KINDS_WITH[name]
+    if kind in having or (kind == "mine:Net" and name == "options"):
+        assert recorded_config({"network": given}).network == NetworkConfig(**given)
+        return
+    with pytest.raises(
+        UsageError, match=f"network {name} .* is for the kind {' or '.join(having)}"
+    ):
+        NetworkConfig(**given)
+    # Those of a run that began before this was looked at do nothing, as they always did.
+    file = {n: list(v) if isinstance(v, tuple) else v for n, v in given.items()}
+    assert recorded_config({"network": file}).network == NetworkConfig(kind=kind)
+
+
+def test_the_layers_behind_a_shared_trunk_of_ones_own_are_ours():
+    NetworkConfig(kind="mine:Net", shared=True, dtype="bfloat16", actor_output_scale=1.0)
+    with pytest.raises(UsageError, match="network hidden"):
+        NetworkConfig(kind="mine:Net", shared=True, hidden=(4,))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"hidden": (8, 0)}, r"hidden \(8, 0\): whole numbers >= 1"),
+        ({"critic_hidden": (-1,)}, r"critic_hidden \(-1,\): whole numbers >= 1"),
+        ({"kind": "gru", "memory_size": -5}, "memory_size -5: a whole number >= 1"),
+    ],
+)
+def test_sizes_of_networks(given: dict, told: str):
+    with pytest.raises(UsageError, match=told):
+        NetworkConfig(**given)
+
+
+def test_sequences_are_for_networks_with_memory():
+    with pytest.raises(UsageError, match="sequence_length 8 is for networks with memory"):
+        PPOConfig(sequence_length=8)
+    assert PPOConfig(sequence_length=8, network={"kind": "gru"}).sequence_length == 8
+    assert recorded_config({"sequence_length": 8}).sequence_length is None
+    assert recorded_config({"sequence_length": 8, "network": {"kind": "gru"}}).sequence_length == 8
+
+
+def test_what_only_the_networks_show_is_refused_when_a_run_begins():
+    with pytest.raises(UsageError, match=r"convolutions .*nothing that is read is a picture"):
+        hd.PPO("probe/two-step-discount", network={"convolutions": ("8x3/1",)}).learn(64)

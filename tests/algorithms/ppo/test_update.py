@@ -136,6 +136,21 @@ def test_every_epoch_reads_every_transition_once_in_an_order_of_its_own(key: jax
     assert (indices != other).any()
 
 
+def test_of_very_many_items_none_keep_their_order(monkeypatch: pytest.MonkeyPatch):
+    """As if the upper bits ended where they do for 2^28 items."""
+    config = dataclasses.replace(SMALL, num_epochs=3)
+    items = config.num_transitions
+    few = np.asarray(minibatch_indices(config, jax.random.key(0), items))
+    monkeypatch.setattr(update_module, "_MOST_WITH_UPPER_BITS", items - 1)
+    indices = np.asarray(minibatch_indices(config, jax.random.key(0), items))
+    assert indices.shape == few.shape and indices.dtype == few.dtype and (indices != few).any()
+    epochs = indices.reshape(3, -1)
+    np.testing.assert_array_equal(np.sort(epochs, axis=1), np.tile(np.arange(items), (3, 1)))
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 3
+    monkeypatch.setattr(update_module, "_MOST_WITH_UPPER_BITS", items)
+    np.testing.assert_array_equal(few, minibatch_indices(config, jax.random.key(0), items))
+
+
 # --- the loss -----------------------------------------------------------------------------------
 
 
@@ -334,6 +349,19 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_return():
         state = dataclasses.replace(
             state, statistics={"normalizer": statistics}, discounted_returns=carried
         )
+
+
+@pytest.mark.parametrize("frozen", ["normalizer/reward/**", "normalizer/reward/variance"])
+def test_frozen_statistics_divide_rewards_as_they_are(frozen: str):
+    ppo = build(normalize_rewards=True, freeze=(frozen,))
+    constants, state = ppo.init(0)
+    constants["normalizer"]["reward"]["variance"] = jnp.float32(16.0)
+    rollout = rollout_of(ppo, state.params)
+    scale = compiled(lambda s, r: ppo._scaled_rewards(s, ppo.all_params(constants, s), r))
+    statistics, _, scaled = scale(state, rollout)
+    np.testing.assert_allclose(scaled, rollout.rewards / 4, rtol=1e-6)
+    assert statistics["reward"]["variance"] == 16
+    assert bool(statistics["reward"]["mean"] == 0) == frozen.endswith("**")
 
 
 def test_observations_are_learnt_after_the_update(plain: PPO):

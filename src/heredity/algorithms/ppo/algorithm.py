@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +13,7 @@ import jax.numpy as jnp
 from heredity.algorithms.ppo.advantages import explained_variance, generalized_advantages
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.networks import network_specs
+from heredity.algorithms.ppo.unrolling import parts_of, unrolled
 from heredity.algorithms.ppo.update import (
     Minibatch,
     UpdateState,
@@ -29,6 +32,7 @@ from heredity.networks.normalizer import (
     update_observation_statistics,
     update_statistics,
 )
+from heredity.networks.own import check_dtypes
 from heredity.policies import ActorCritic, PolicySpec
 from heredity.spaces import Space
 from heredity.weights import Params, flatten, merge, partition, unflatten
@@ -147,13 +151,14 @@ class PPO:
 
         Raises:
             UnknownNameError: when a pattern of `freeze` matches no weight.
-            UsageError: when nothing is left to train.
+            UsageError: when nothing is left to train, or weights are not float32.
         """
         params = self.functions.init(jnp.uint32(seed))
         frozen, rest = partition(params, self.config.freeze) if self.config.freeze else ({}, params)
         statistics = {"normalizer": rest.pop("normalizer")} if "normalizer" in rest else {}
         if not rest:
             raise UsageError(f"freeze {self.config.freeze} leaves nothing to train")
+        check_dtypes(rest)
         state = PPOState(
             params=rest,
             statistics=statistics,
@@ -229,9 +234,7 @@ class PPO:
 
         statistics, discounted_returns, rewards = self._scaled_rewards(state, params, rollout)
         seen = self.functions.preprocess(params, rollout.observations)
-        first_carry = jax.tree.map(lambda leaf: leaf[0], rollout.carries)
-        is_first = rollout.is_first if self.functions.has_memory else None
-        _, values = self.functions.unroll(params, seen, first_carry, is_first)
+        values = self._over_rollout(self.functions.unroll_values, params, seen, rollout)
         last_value = self.value(
             params, rollout.last_observation, rollout.last_carry, rollout.last_is_first
         )
@@ -295,6 +298,28 @@ class PPO:
         logged["finite"] = _all_finite((updated.params, statistics, logged["train/loss"]))
         return new_state, logged
 
+    def described(self, params: Params, rollout: Rollout) -> Rollout:
+        """A rollout with the distributions that its actions were drawn from, and log-probabilities.
+
+        Args:
+            params: All weights, those that acted.
+            rollout: Without them.
+        """
+        functions = self.functions
+        seen = functions.preprocess(params, rollout.observations)
+        parameters = self._over_rollout(functions.unroll_parameters, params, seen, rollout)
+        log_probs = functions.family.log_prob(parameters, rollout.raw_actions)
+        return rollout._replace(parameters=parameters, log_probs=log_probs)
+
+    def _over_rollout(
+        self, unroll: Callable[..., Any], params: Params, seen: Any, rollout: Rollout
+    ) -> jax.Array:
+        """What an actor or a critic says of all moments, ``(T, B, ...)``, in bounded memory."""
+        first_carry = jax.tree.map(lambda leaf: leaf[0], rollout.carries)
+        is_first = rollout.is_first if self.functions.has_memory else None
+        parts = parts_of(self.spec.observation_space, *rollout.rewards.shape)
+        return unrolled(functools.partial(unroll, params), seen, first_carry, is_first, parts)
+
     def _scheduled(
         self, learning_rate: jax.Array, progress: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
@@ -322,7 +347,11 @@ class PPO:
 
         ended = rollout.terminated | rollout.truncated
         carried, totals = jax.lax.scan(accumulate, state.discounted_returns, (rewards, ended))
-        statistics = update_statistics(params["normalizer"]["reward"], totals)
+        stored = params["normalizer"]["reward"]
+        moved = update_statistics(stored, totals)
+        # Frozen statistics scale as they are, or they would move with each batch all the same.
+        trained = state.statistics.get("normalizer", {}).get("reward", {})
+        statistics = {name: (moved if name in trained else stored)[name] for name in stored}
         deviation = jnp.sqrt(statistics["variance"] + EPSILON)
         scaled = jnp.clip(rewards / deviation, -REWARD_CLIP, REWARD_CLIP)
         return {"reward": statistics}, carried, scaled

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 
 from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
 from heredity.common.devices import on_each_device, split
-from heredity.common.seeds import any_seed
+from heredity.common.seeds import any_seed, seeds_together
 from heredity.common.streams import stream
 from heredity.environments.contract import JaxEnvironment
 from heredity.weights import Params
 
-_MOST_BYTES = 2**26  # of first states that are drawn before they are needed
+_MOST_BYTES = 2**26  # of first states that are drawn before they are needed, for all seeds
 
 
 class Experience(NamedTuple):
@@ -80,7 +80,8 @@ def _first_states(environment: JaxEnvironment, keys: jax.Array) -> _FirstStates:
         pool = reset(keys)
         return _FirstStates((), lambda _: pool)
     shapes = jax.tree.leaves(jax.eval_shape(jax.vmap(reset), keys))
-    if sum(leaf.size * leaf.dtype.itemsize for leaf in shapes) > _MOST_BYTES:
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in shapes)
+    if size * seeds_together() > _MOST_BYTES:
         return _FirstStates(keys, reset)
     return _FirstStates(jax.vmap(reset)(keys), lambda first: first)
 

@@ -8,7 +8,7 @@ import numbers
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from heredity.algorithms.ppo.network_config import NetworkConfig
+from heredity.algorithms.ppo.network_config import NetworkConfig, idle_settings
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.fields import check_fields
 
@@ -78,6 +78,8 @@ _BOUNDS = {
     "reward_scale": _Bound(without=0),
     "initial_std": _ANY_POSITIVE,
 }
+
+_WITHOUT_MEMORY = ("auto", "cnn", "mlp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,6 +190,11 @@ class PPOConfig:
             raise UsageError(
                 f"sequence_length {length!r} does not divide num_steps {self.num_steps}"
             )
+        if length is not None and self.network.kind in _WITHOUT_MEMORY:
+            raise UsageError(
+                f"sequence_length {length!r} is for networks with memory (network kind gru), the "
+                f"kind is {self.network.kind!r}: leave it out"
+            )
 
     @property
     def num_transitions(self) -> int:
@@ -212,3 +219,20 @@ def _network_of(given: Mapping[str, Any]) -> NetworkConfig:
         if name not in known:
             raise UnknownNameError("setting of the network", name, known)
     return NetworkConfig(**given)
+
+
+def recorded_config(settings: Mapping[str, Any]) -> PPOConfig:
+    """Settings from the file of a run. Early versions took some that do nothing: they are left out.
+
+    Example:
+        >>> recorded_config({"num_envs": 4, "sequence_length": 8}).sequence_length is None
+        True
+    """
+    network = settings.get("network", {})
+    if not isinstance(network, Mapping):
+        return PPOConfig(**settings)
+    idle = idle_settings(network)
+    used = {**settings, "network": {n: v for n, v in network.items() if n not in idle}}
+    if network.get("kind", "auto") in _WITHOUT_MEMORY:
+        used["sequence_length"] = None
+    return PPOConfig(**used)

@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from heredity.common.errors import UsageError
 from heredity.common.fields import Scalar, check_fields
+
+OWN = "package.module:name"
+_BUILT_IN = ("auto", "cnn", "gru", "mlp")
+
+# Which kinds have which setting. The other settings are not of the network itself.
+KINDS_WITH: Mapping[str, tuple[str, ...]] = {
+    "hidden": _BUILT_IN,
+    "critic_hidden": _BUILT_IN,
+    "activation": _BUILT_IN,
+    "kernel_init": _BUILT_IN,
+    "actor_output_scale": _BUILT_IN,
+    "convolutions": ("auto", "cnn", "gru"),
+    "memory_size": ("gru",),
+    "dtype": _BUILT_IN,
+    "options": (OWN,),
+}
+# Behind a shared trunk of one's own stand layers of ours.
+_OF_HEADS = ("kernel_init", "actor_output_scale", "dtype")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,11 +46,12 @@ class NetworkConfig:
             al. 2015, for small pictures 16x3/1.
         memory_size: How many numbers a gru remembers.
         shared: One trunk for actor and critic, with a last layer for each.
-        actor_reads: Entries of a Dict observation that the actor sees; default: all.
+        actor_reads: Entries of a Dict observation that the actor sees; default: those that the
+            environment says an actor has, of most all; ** for all.
         critic_reads: Entries that the critic sees; default: all. Only those of the actor are needed
             when the policy acts.
         dtype: What is computed in, float32 or bfloat16; weights are float32.
-        options: Of a network of your own, by name.
+        options: Of a network of your own, by name: a number, a text, true or false, or a list.
     """
 
     kind: str = "auto"
@@ -46,7 +66,7 @@ class NetworkConfig:
     actor_reads: tuple[str, ...] = ()
     critic_reads: tuple[str, ...] = ()
     dtype: Literal["float32", "bfloat16"] = "float32"
-    options: dict[str, Scalar] = dataclasses.field(default_factory=dict)
+    options: dict[str, Scalar | tuple[Scalar, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -60,8 +80,47 @@ class NetworkConfig:
             )
         if self.shared and self.critic_hidden not in (None, self.hidden):
             raise UsageError("a shared trunk has one width: critic_hidden is not hidden")
-        if self.options and ":" not in self.kind:
+        for name in idle_settings(vars(self)):
+            having = " or ".join(KINDS_WITH[name])
             raise UsageError(
-                f"network options {sorted(self.options)} are for a kind of your own "
-                f"(package.module:name), the kind is {self.kind!r}"
+                f"network {name} {getattr(self, name)!r} is for the kind {having}, the kind is "
+                f"{self.kind!r}: leave it out, or choose another kind"
             )
+        for name in ("hidden", "critic_hidden"):
+            widths = getattr(self, name)
+            if widths is not None and any(width < 1 for width in widths):
+                raise UsageError(f"{name} {widths!r}: whole numbers >= 1 were expected")
+        if self.memory_size < 1:
+            raise UsageError(f"memory_size {self.memory_size!r}: a whole number >= 1 was expected")
+
+
+def idle_settings(given: Mapping[str, Any]) -> list[str]:
+    """Names of settings that differ from their defaults, and that the kind does not have.
+
+    Args:
+        given: Settings by name; from a file, lists may stand for tuples.
+
+    Example:
+        >>> idle_settings({"kind": "mlp", "memory_size": 32, "hidden": (8,)})
+        ['memory_size']
+    """
+    kind = given.get("kind", "auto")
+    own = isinstance(kind, str) and ":" in kind
+    if not own and kind not in _BUILT_IN:
+        return []  # a name that nobody knows, or that somebody registered
+    with_heads = own and bool(given.get("shared"))
+    found = []
+    for name, default in _DEFAULTS.items():
+        value = given.get(name, default)
+        differs = (tuple(value) if isinstance(value, list) else value) != default
+        has = (OWN if own else kind) in KINDS_WITH[name] or (with_heads and name in _OF_HEADS)
+        if differs and not has:
+            found.append(name)
+    return found
+
+
+_DEFAULTS = {
+    field.name: {} if field.name == "options" else field.default
+    for field in dataclasses.fields(NetworkConfig)
+    if field.name in KINDS_WITH
+}

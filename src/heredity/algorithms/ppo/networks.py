@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.network_config import NetworkConfig
-from heredity.common.errors import UnknownNameError
+from heredity.common.errors import UnknownNameError, UsageError
 from heredity.networks import (
     CnnOptions,
     GruOptions,
@@ -18,7 +20,8 @@ from heredity.networks import (
     trust_network,
 )
 from heredity.networks.cnn import uses_small_pictures
-from heredity.spaces import Space
+from heredity.policies import ActorCritic
+from heredity.spaces import Dict, Space
 
 _SMALL_HIDDEN = (128,)  # as in MinAtar
 
@@ -35,6 +38,46 @@ def import_network(config: NetworkConfig, trust: Sequence[str] | None = None) ->
     """
     if ":" in config.kind and (trust is None or config.kind in trust):
         trust_network(config.kind)
+
+
+def with_default_reads(
+    config: NetworkConfig, observation_space: Space, actor_reads: tuple[str, ...]
+) -> NetworkConfig:
+    """Settings that say what the actor reads, where they were silent and the environment is not.
+
+    To be asked once, when a run begins: what is said then is recorded, and holds for resumes.
+
+    Args:
+        config: The settings.
+        observation_space: Of the environment.
+        actor_reads: What the environment says that an actor has; () for all.
+    """
+    if config.actor_reads or not (actor_reads and isinstance(observation_space, Dict)):
+        return config
+    # A shared trunk is needed to act: it may read what the actor has.
+    critic_reads = actor_reads if config.shared else config.critic_reads
+    return dataclasses.replace(config, actor_reads=actor_reads, critic_reads=critic_reads)
+
+
+def check_all_used(config: PPOConfig, functions: ActorCritic) -> None:
+    """Refuse settings of which only the built networks show that they do nothing.
+
+    To be asked when a run begins; one that an early version began so may go on.
+
+    Raises:
+        UsageError: naming the first of them.
+    """
+    network = config.network
+    if network.convolutions and "cnn" not in functions.spec.network_kinds:
+        raise UsageError(
+            f"network convolutions {network.convolutions!r}: nothing that is read is a picture, a "
+            "box of shape (height, width, channels); leave them out"
+        )
+    if config.sequence_length is not None and not functions.has_memory:
+        raise UsageError(
+            f"sequence_length {config.sequence_length!r} is for networks with memory, "
+            f"{network.kind!r} has none: leave it out"
+        )
 
 
 def network_specs(
@@ -81,7 +124,9 @@ def _spec(
     """One network that reads observations."""
     seen = chosen_entries(space, reads)
     if ":" in config.kind:
-        return NetworkSpec(config.kind, config.options, reads)
+        # As a file has them, so that a specification is equal to the one that was read back.
+        options = {n: list(v) if isinstance(v, tuple) else v for n, v in config.options.items()}
+        return NetworkSpec(config.kind, options, reads)
     kind = config.kind
     if kind in ("auto", "gru"):
         kind = "cnn" if picture_spaces(seen) else "mlp"

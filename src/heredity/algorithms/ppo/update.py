@@ -155,12 +155,17 @@ def _adapted(config: PPOConfig, learning_rate: jax.Array, kl: jax.Array) -> jax.
     return jnp.where(kl < config.desired_kl / 2, faster, learning_rate)
 
 
+# Of more items too few upper bits are left: those that drew the same would stay in order of time.
+_MOST_WITH_UPPER_BITS = 2**24
+
+
 def minibatch_indices(config: PPOConfig, key: jax.Array, items: int) -> jax.Array:
     """Which items each gradient step reads: every epoch cuts a shuffle of all of them.
 
     A shuffle sorts numbers whose upper bits are drawn and whose lower bits are the item. That is
     much faster on a CPU than sorting items by drawn numbers. Items that drew the same keep
-    their order, which the mean over a minibatch does not see.
+    their order, which the mean over a minibatch does not see. Above 2^24 items, where that leaves
+    fewer than eight bits, it is `jax.random.permutation`.
 
     Args:
         config: Settings.
@@ -170,6 +175,10 @@ def minibatch_indices(config: PPOConfig, key: jax.Array, items: int) -> jax.Arra
     Returns:
         Shape (num_epochs * num_minibatches, items / num_minibatches), int32.
     """
+    if items > _MOST_WITH_UPPER_BITS:
+        keys = jax.random.split(key, config.num_epochs)
+        order = jax.vmap(lambda key: jax.random.permutation(key, items))(keys)
+        return order.astype(jnp.int32).reshape(-1, items // config.num_minibatches)
     lower = jnp.uint32((1 << (items - 1).bit_length()) - 1)
     drawn = jax.random.bits(key, (config.num_epochs, items), jnp.uint32) & ~lower
     shuffled = jnp.sort(drawn | jnp.arange(items, dtype=jnp.uint32)[None]) & lower

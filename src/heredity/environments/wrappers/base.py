@@ -37,6 +37,7 @@ class JaxWrapper(JaxEnvironment):
         self.max_episode_steps = env.max_episode_steps
         self.reset_is_cheap = env.reset_is_cheap
         self.step_seconds = env.step_seconds
+        self.actor_reads = env.actor_reads
         # `step_batch` transforms the step of the outermost one, all that is inside included.
         self.batches_last = env.batches_last
 
@@ -75,6 +76,7 @@ class HostWrapper(HostEnvironment):
         self.action_repeat = env.action_repeat
         self.max_episode_steps = env.max_episode_steps
         self.step_seconds = env.step_seconds
+        self.actor_reads = env.actor_reads
         self.unseeded = env.unseeded
 
     @property
