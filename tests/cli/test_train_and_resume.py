@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from command_line import TINY
 
+from heredity.algorithms.ppo.network_config import NetworkConfig
 from heredity.cli import resume
 from heredity.cli.places import claim_directory
-from heredity.cli.train import conclude
+from heredity.cli.train import _parse, conclude
 from heredity.common.errors import StorageError
 from heredity.common.files import seal_json
 from heredity.common.run_folder import RunFolder
@@ -208,3 +209,11 @@ def test_an_environment_from_a_file_runs_no_code(trained: Path, heredity, tmp_pa
     assert done.returncode == 2
     assert "could run code that the file chose" in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "ran").exists()
+
+
+def test_another_kind_of_network_leaves_out_what_it_does_not_have():
+    """MuJoCo's preset names an initialiser, which a network of one's own lacks."""
+    words = ["--env", "gym/HalfCheetah-v5", "--total-timesteps", "1", "--network.kind"]
+    given = _parse([*words, "package.module:Network"])
+    assert given.network.kernel_init == NetworkConfig().kernel_init
+    assert _parse([*words, "gru"]).network.kernel_init == "lecun_uniform"

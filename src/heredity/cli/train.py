@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import tyro
 
 from heredity.algorithms.ppo.config import PPOConfig
-from heredity.algorithms.ppo.network_config import NetworkConfig
+from heredity.algorithms.ppo.network_config import NetworkConfig, idle_settings
 from heredity.algorithms.ppo.presets import preset_config, presets
 from heredity.cli.distributed import Distributed
 from heredity.cli.launching import Launched, launched_by
@@ -169,12 +169,20 @@ def _parse(arguments: Sequence[str]) -> Any:
         ("launched", wide[Launched], Launched()),
         ("ray", RayCluster, RayCluster()),
         ("ppo", wide[ppo], ppo(**of_ppo)),
-        ("network", network, network(**options_given(config.network))),
+        ("network", network, network(**_network_defaults(config, arguments))),
     ]
     fields.sort(key=len)  # those without a default come first
     kind = dataclasses.make_dataclass("Train", fields, frozen=True)
     kind.__doc__ = "\n".join(["Train a policy with PPO.\n", *notes])
     return parse(kind, arguments, "heredity train ppo")
+
+
+def _network_defaults(config: PPOConfig, arguments: Sequence[str]) -> dict[str, Any]:
+    """The preset's settings of the network, without those that the kind asked for does not have."""
+    settings = options_given(config.network)
+    kind = peek(arguments, "--network.kind") or config.network.kind
+    idle = idle_settings(settings | {"kind": kind})
+    return {name: value for name, value in settings.items() if name not in idle}
 
 
 def shown_callbacks(progress: bool, wandb: str | None) -> list[Any]:
