@@ -44,7 +44,7 @@ test: lint docs ## everything that must pass: lint, types, import rules, docs, t
 	@echo "All passed: ruff, pyright, import rules, docs, tests."
 	@echo "To look at: site/index.html (the docs); make demo (a policy that learns); make test-kill."
 
-test-kill: $(STAMP) ## kill runs at 20 random moments, resume them, and compare every byte
+test-kill: $(STAMP) ## kill runs at random moments, in every adapter, resume them, and compare every byte
 	$(BIN)/python -m pytest -m kill
 	@echo
 	@echo "Every killed run resumed to the same bytes. How it is done: docs/concepts.md, 'Exact resume'."

@@ -340,7 +340,8 @@ def evaluate_policy(
         deterministic: Whether to take the most likely actions.
         seed: Of first states and sampled actions.
         trust: Ids that the policy's file may name although they are not built in.
-        options: Of the environment, when `env` is an id.
+        options: Of the environment, when `env` is an id. What cuts episodes short to learn from
+            them is turned off, here as where the policy was trained; see `evaluation_options`.
 
     Raises:
         UsageError: when no environment is named anywhere, or `env` is none.

@@ -16,8 +16,13 @@ def build_in_workers():
     """Makes a vector of `Counting` environments in worker processes, and closes it."""
     made = []
 
-    def build_in_workers(maker: Callable[[], gym.Env] = Counting, count: int = 4, workers: int = 2):
-        env = AsyncEnvironment([maker] * count, workers)
+    def build_in_workers(
+        maker: Callable[[], gym.Env] = Counting,
+        count: int = 4,
+        workers: int = 2,
+        timeout: float | None = None,
+    ):
+        env = AsyncEnvironment([maker] * count, workers, timeout)
         made.append(env)
         return env
 

@@ -66,3 +66,16 @@ class Counting(gym.Env):
 
     def render(self) -> Any:
         return np.full((4, 6, 3), self.steps, np.uint8)
+
+
+class Telling(Counting):
+    """Tells its steps, with the last one of an episode its seed, and what is no number."""
+
+    def step(self, action: Any) -> Any:
+        *rest, terminated, truncated, _ = super().step(action)
+        info = {"steps": self.steps, "way": "left", "episode": {"r": 1.0}, "speeds": np.ones(2)}
+        if self.seen_seed % 2:
+            info = {"odd": np.float32(0.5)} | info  # workers meet the names in another order
+        if terminated or truncated:
+            info["seed"] = np.array(self.seen_seed)
+        return *rest, terminated, truncated, info

@@ -6,8 +6,9 @@ import pytest
 from tests.environments.resuming import actions_of, maker_survives_pickling, restored
 
 from heredity.common.errors import UnknownNameError, UsageError
-from heredity.environments import atari, find_adapter, make
+from heredity.environments import atari, find_adapter, make, make_recorded
 from heredity.environments.images import resize_area
+from heredity.training.evaluation import evaluation_copy
 
 ale_py = pytest.importorskip("ale_py")
 
@@ -111,6 +112,22 @@ def test_a_life_may_be_an_episode():
     assert lives == [5, 4, 3, 2, 1, 5]
     answer, _ = restored("atari/Breakout", steps=5, terminal_on_life_loss=True)
     assert not answer.exact and "terminal_on_life_loss" in answer.reason
+
+
+def test_evaluations_play_whole_games_all_the_same():
+    env = make("atari/Breakout", 1, terminal_on_life_loss=True, reward_clip=1.0, **PLAIN)
+    copies = [evaluation_copy(env, 1, draw=False), make_recorded(env.spec, 1, evaluating=True)]
+    assert make_recorded(env.spec, 1).spec == env.spec
+    for copy in copies:
+        told = {**env.spec.options, "terminal_on_life_loss": False}
+        assert copy.spec.options == told and copy.unseeded == ""
+        game = copy.env._stepper.envs[0]
+        fire = next(i for i, a in enumerate(game._actions) if a.name == "FIRE")
+        copy.reset(np.array([0]), everybody(1))
+        assert game._lives == 5
+        while not copy.step(np.array([fire])).terminated[0]:
+            pass
+        assert game._lives == 0
 
 
 def test_options():

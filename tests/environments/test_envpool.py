@@ -5,7 +5,13 @@ import pytest
 from tests.environments.resuming import actions_of, restored
 
 from heredity.common.errors import UnknownNameError, UsageError
-from heredity.environments import SeededEpisodes, find_adapter, list_environments, make
+from heredity.environments import (
+    SeededEpisodes,
+    evaluation_options,
+    find_adapter,
+    list_environments,
+    make,
+)
 from heredity.environments import envpool as adapter
 from heredity.spaces import Box, Discrete
 
@@ -114,6 +120,17 @@ def test_when_all_end_together_no_pool_is_made(monkeypatch):
     env.step(np.array([0, 1]))
     env.reset(np.array([9, 9]), everybody(2))  # in the midst of episodes: somebody begins anew
     assert env._pool is not pool
+
+
+def test_evaluations_play_whole_games_for_their_own_rewards():
+    given = {
+        "num_threads": 1,
+        "env_kwargs": {"episodic_life": True, "reward_clip": True, "mode": 1},
+    }
+    told = evaluation_options("envpool/Pong-v5", given)
+    assert told == {"num_threads": 1, "env_kwargs": {"mode": 1}}
+    defaults = envpool.make_spec("Pong-v5").config
+    assert (defaults.episodic_life, defaults.reward_clip) == (False, False)
 
 
 def test_pictures_have_their_channels_last():

@@ -16,8 +16,9 @@ import pytest
 from tests.environments.counting import EVERYBODY, ONES, SEEDS, Counting
 
 from heredity.common.errors import HeredityError, UsageError
-from heredity.environments import SeededEpisodes, make
+from heredity.environments import HostEnvironment, SeededEpisodes, make
 from heredity.environments.gymnasium_vectors import AsyncEnvironment, SyncEnvironment
+from heredity.environments.registry import load_adapter
 from heredity.environments.workers import DEATHS_IN_A_ROW
 
 
@@ -111,6 +112,43 @@ def test_a_worker_that_dies_in_the_middle_of_a_step(in_workers: AsyncEnvironment
     np.testing.assert_array_equal(result.observation, [[1, 1], [2, 1], [3, 2], [4, 2]])
     np.testing.assert_array_equal(result.truncated, [True, True, False, False])
     killer.join()
+
+
+def test_a_worker_that_hangs_is_started_again(build_in_workers, caplog: pytest.LogCaptureFixture):
+    env = build_in_workers(timeout=2.0)
+    env.reset(SEEDS, EVERYBODY)
+    os.kill(env._vector.processes[0].pid, signal.SIGSTOP)
+    with caplog.at_level(logging.WARNING, "heredity"):
+        result = env.step(ONES)
+    assert "worker 0 of 2 died (no answer in 2 s) and is started again" in caplog.text
+    np.testing.assert_array_equal(result.lost, [True, True, False, False])
+    np.testing.assert_array_equal(result.observation, [[1, 0], [2, 0], [3, 1], [4, 1]])
+    env.reset(SEEDS, result.lost)
+    # A call that was broken off while one hung: it is ended with the next one.
+    os.kill(env._vector.processes[1].pid, signal.SIGSTOP)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        env.step(ONES)
+    timer.join()
+    seen = env.reset(SEEDS, EVERYBODY)
+    np.testing.assert_array_equal(seen, [[1, 0], [2, 0], [3, 0], [4, 0]])
+    result = env.step(ONES)
+    assert result.lost is None and env.restarts == 2
+    np.testing.assert_array_equal(result.observation[:, 1], ONES)
+
+
+def test_closing_does_not_wait_for_ever(
+    in_workers: AsyncEnvironment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr("heredity.environments.workers.CLOSING_SECONDS", 0.5)
+    os.kill(in_workers._vector.processes[1].pid, signal.SIGSTOP)
+    began = time.monotonic()
+    with caplog.at_level(logging.WARNING, "heredity"):
+        in_workers.close()
+    assert time.monotonic() - began < 30
+    assert "worker 1 of 2 did not close in 0.5 s" in caplog.text
+    assert not any(process.is_alive() for process in in_workers._vector.processes)
 
 
 class Torn(Counting):
@@ -243,6 +281,33 @@ def test_options():
         make("gym/CartPole-v1", 2, vectorization="async", workers=0)
     with pytest.raises(UsageError, match="workers=2: there are worker processes with"):
         make("gym/CartPole-v1", 2, workers=2)
+    with pytest.raises(UsageError, match=r"worker_timeout=0\.0: seconds > 0"):
+        make("gym/CartPole-v1", 2, vectorization="async", worker_timeout=0)
+    with pytest.raises(UsageError, match=r"worker_timeout=9\.0: there are worker processes with"):
+        make("gym/CartPole-v1", 2, worker_timeout=9)
+
+
+@pytest.mark.parametrize("name", ["atari", "crafter", "dm_control", "gym", "minigrid"])
+def test_every_family_of_vectors_chooses_its_workers(name: str, monkeypatch: pytest.MonkeyPatch):
+    """Whatever is made goes into as many processes as were asked for, and draws nowhere."""
+    made = []
+
+    class Seen(AsyncEnvironment):
+        def __init__(self, makers, workers=None, timeout=None):
+            made.append((len(makers), workers, timeout))
+            super().__init__([Counting] * len(makers), workers, timeout)
+
+    monkeypatch.setattr("heredity.environments.gymnasium_vectors.AsyncEnvironment", Seen)
+    adapter = load_adapter(name)
+    if adapter.missing():
+        pytest.skip(adapter.missing())
+    chosen = {"vectorization": "async", "workers": 1, "worker_timeout": 60.0}
+    env = make(f"{name}/{adapter.names()[0]}", 3, **chosen)
+    assert isinstance(env, HostEnvironment)
+    env.close()
+    assert made == [(3, 1, 60.0)]
+    with pytest.raises(UsageError, match="workers=1: there are worker processes with"):
+        make(f"{name}/{adapter.names()[0]}", 3, workers=1)
 
 
 def nested() -> gym.Env:

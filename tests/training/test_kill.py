@@ -15,13 +15,14 @@ import pytest
 
 from heredity.common.group_folder import GroupFolder
 from heredity.common.run_folder import RunFolder
+from heredity.environments import find_adapter, registry
 from heredity.training.checkpoints import verify_checkpoint
 
 TOTAL = 49_152
 
 # One of each kind of environment; with normalisers, schedules and the adaptive rate.
 COMMON = [
-    *("--total-timesteps", str(TOTAL), "--seed", "7", "--num-envs", "4", "--num-steps", "64"),
+    *("--seed", "7", "--num-envs", "4", "--num-steps", "64"),
     *("--num-epochs", "2", "--num-minibatches", "2", "--normalize-observations"),
     *("--normalize-rewards", "--clip-range-schedule", "linear", "--preset", "none"),
     *("--network.hidden", "16", "--evaluation-episodes", "2"),
@@ -38,12 +39,14 @@ class Case:
         flags: What differs from the others.
         seeds: Of the policies; none for a run of one.
         devices: That the processor is divided into.
+        total: Steps of the run.
     """
 
     name: str
     flags: tuple[str, ...]
     seeds: tuple[int, ...] = ()
     devices: int = 1
+    total: int = TOTAL
 
     @property
     def variables(self) -> dict[str, str]:
@@ -88,8 +91,32 @@ MORE_CASES = {
 """Other networks and vectors, of which fewer runs are killed."""
 
 
+def _adapter_case(env: str, total: int, *flags: str) -> Case:
+    return Case(env, ("--env", env, *flags), total=total)
+
+
+_SHORT = ("--env.max-episode-steps", "150")
+ADAPTER_CASES = {
+    case.name: case
+    for case in (
+        _adapter_case("atari/Breakout", 2048, *_SHORT, "--env.resolution", "21"),
+        _adapter_case(
+            "brax/inverted_pendulum",
+            2048,
+            *("--env.backend", "positional", "--env.randomize", "gravity", "0.8", "1.2"),
+        ),
+        _adapter_case("crafter/CrafterReward-v1", 1024, *_SHORT, "--env.size", "18"),
+        _adapter_case("dm_control/cartpole-swingup", 4096, *_SHORT),
+        _adapter_case("envpool/HalfCheetah-v5", 4096, *_SHORT, "--env.seeding", "episode"),
+        _adapter_case("minigrid/MiniGrid-Dynamic-Obstacles-5x5-v0", 4096, *_SHORT),
+        _adapter_case("playground/CartpoleBalance", 1024, "--env.episode-length", "150"),
+    )
+}
+"""One of each adapter that is not among the others; names that make small and quick runs."""
+
+
 def _case(kind: str) -> Case:
-    return {**CASES, **MORE_CASES}[kind]
+    return {**CASES, **MORE_CASES, **ADAPTER_CASES}[kind]
 
 
 def _command(*words: str | Path) -> list[str]:
@@ -97,14 +124,14 @@ def _command(*words: str | Path) -> list[str]:
 
 
 def _train(directory: Path, case: Case, cadence: str) -> list[str]:
-    flags = [*COMMON, *case.flags, "--checkpoint-every", cadence, "--directory", directory]
-    return _command("train", "ppo", *flags)
+    ends = ("--total-timesteps", str(case.total), "--checkpoint-every", cadence)
+    return _command("train", "ppo", *COMMON, *case.flags, *ends, "--directory", directory)
 
 
 def _finished(directory: Path, case: Case) -> dict[str, bytes]:
     return {
         f"{folder.root.relative_to(directory)}/{name}": (
-            folder.checkpoint(TOTAL) / name
+            folder.checkpoint(case.total) / name
         ).read_bytes()
         for folder in case.folders(directory)
         for name in ("policy/model.safetensors", "training_state/state.safetensors")
@@ -140,7 +167,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory):
 
     def get(kind: str) -> dict[str, bytes]:
         if kind not in made:
-            directory = tmp_path_factory.mktemp("whole") / kind
+            directory = tmp_path_factory.mktemp("whole") / "run"
             _run(_train(directory, _case(kind), "4096"), _case(kind))
             made[kind] = _finished(directory, _case(kind))
         return made[kind]
@@ -165,10 +192,11 @@ class Moment:
 
 def _moments(kind: str, count: int) -> list[Moment]:
     """Random moments: the first before any checkpoint, every other one amid constant saving."""
-    draw = random.Random(f"{kind} {count}")
+    draw, total = random.Random(f"{kind} {count}"), _case(kind).total
+    last = total - min(4096, total // 4)
     moments = [Moment(0, draw.uniform(0.0, 0.2), "4096")]
     for index in range(1, count):
-        step, seconds = draw.randrange(256, TOTAL - 4096), draw.uniform(0.0, 0.05)
+        step, seconds = draw.randrange(256, last), draw.uniform(0.0, 0.05)
         moments.append(Moment(step, seconds, "256" if index % 2 else "4096"))
     return moments
 
@@ -202,7 +230,7 @@ def _kill_and_resume(directory: Path, case: Case, moment: Moment) -> int:
     process.wait()
     assert _unreadable(directory, case) == []
     newest = _newest(directory, case)
-    if newest < TOTAL:
+    if newest < case.total:
         _run(_command("resume", directory, "--no-progress", "--no-report"), case)
     return newest
 
@@ -211,7 +239,7 @@ def _check(kind: str, count: int, whole, tmp_path: Path) -> None:
     expected = whole(kind)
     reached = []
     for index, moment in enumerate(_moments(kind, count)):
-        directory = tmp_path / f"{kind}-{index}"
+        directory = tmp_path / f"run-{index}"
         reached.append(_kill_and_resume(directory, _case(kind), moment))
         assert _unreadable(directory, _case(kind)) == []
         found = _finished(directory, _case(kind))
@@ -219,7 +247,7 @@ def _check(kind: str, count: int, whole, tmp_path: Path) -> None:
             assert found[name] == content, f"{name} differs, killed at {moment}"
     print(f"{kind}: {count} kills, newest checkpoints then: {reached}")
     assert -1 in reached
-    assert any(0 < step < TOTAL for step in reached), "no kill fell into the run"
+    assert any(0 < step < _case(kind).total for step in reached), "no kill fell into the run"
 
 
 @pytest.mark.slow
@@ -238,3 +266,18 @@ def test_twenty_random_moments(kind: str, whole, tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", MORE_CASES)
 def test_five_random_moments(kind: str, whole, tmp_path: Path) -> None:
     _check(kind, 5, whole, tmp_path)
+
+
+@pytest.mark.kill
+@pytest.mark.parametrize("kind", ADAPTER_CASES)
+def test_two_random_moments_in_every_adapter(kind: str, whole, tmp_path: Path) -> None:
+    missing = find_adapter(kind).missing()
+    if missing:
+        pytest.skip(missing)
+    _check(kind, 2, whole, tmp_path)
+
+
+def test_every_built_in_adapter_is_killed() -> None:
+    cases = (*CASES.values(), *MORE_CASES.values(), *ADAPTER_CASES.values())
+    killed = {case.flags[case.flags.index("--env") + 1].partition("/")[0] for case in cases}
+    assert killed == set(registry._BUILT_IN)

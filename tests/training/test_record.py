@@ -75,7 +75,7 @@ def test_what_a_person_has_to_do_is_no_fault_of_the_file(monkeypatch: pytest.Mon
     with pytest.raises(UntrustedError, match="--trust os:system"):
         make_named({"id": "os:system", "options": {}}, 4, (), FOLDER.config)
 
-    def missing(spec: EnvironmentSpec, num_envs: int, trust: object) -> None:
+    def missing(spec: EnvironmentSpec, num_envs: int, trust: object, evaluating: bool) -> None:
         raise MissingExtraError(f"environment {spec.id!r}", "brax")
 
     monkeypatch.setattr(record_module, "make_recorded", missing)

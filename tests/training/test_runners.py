@@ -11,8 +11,10 @@ from tiny_runs import CONFIG, environment
 
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.environments import Environment, HostEnvironment, JaxEnvironment
+from heredity.environments.hosted import HostedEnvironment
 from heredity.environments.probes import AlwaysTerminated
 from heredity.spaces import Discrete
+from heredity.training.metrics import Accumulator
 from heredity.training.runners import make_runner
 
 
@@ -65,6 +67,26 @@ class Telling(AlwaysTerminated):
 
 def test_what_an_environment_tells_is_logged():
     assert runner_in(Telling(3)).iterate(2)["environment/height"] == 1.5
+
+
+def test_means_of_what_is_told_now_and_then_are_of_what_was_told():
+    class NowAndThen(HostedEnvironment):
+        """One environment tells 1 in the first step, 2 in the second and so on, for 17 steps."""
+
+        told = 0
+
+        def step(self, actions):
+            self.told += 1
+            mask = np.array([True, False, False, False]) & (self.told <= 17)
+            height = np.full(4, float(self.told))
+            return super().step(actions)._replace(info={"height": height, "_height": mask})
+
+    runner, gathered = runner_in(NowAndThen(AlwaysTerminated(3), 4)), Accumulator()
+    for iterations in (1, 2):
+        gathered.add(runner.iterate(iterations))
+    # 16 steps an iteration: all but one of the numbers were told in the first of three.
+    assert gathered.row()["environment/height"] == 9.0
+    assert not [name for name in gathered.row() if "numbers" in name]
 
 
 def test_normalising_where_nothing_can_be_normalised():

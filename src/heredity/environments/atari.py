@@ -43,7 +43,8 @@ class AtariOptions(VectorOptions):
     """An episode begins after 1 to so many frames without an action; 0 for none."""
 
     terminal_on_life_loss: bool = False
-    """End an episode with each life. Such a run cannot be resumed exactly."""
+    """End an episode with each life, in training: evaluations play whole games. Such a run cannot
+    be resumed exactly."""
 
     full_action_space: bool = False
     """All 18 actions, instead of those that do something in the game."""
@@ -217,7 +218,7 @@ def _make(name: str, num_envs: int, options: AtariOptions) -> Environment:
     def maker(render: bool) -> Callable[[], gym.Env[Any, Any]]:
         return functools.partial(make_one, _games()[name], options, render)
 
-    env = make_vector(f"atari/{name}", maker, num_envs, options.vectorization, options.render)
+    env = make_vector(f"atari/{name}", maker, num_envs, options)
     if options.terminal_on_life_loss:
         env.unseeded = _SAME_GAME
     return env
@@ -231,4 +232,5 @@ ADAPTER = Adapter(
     missing=lambda: is_missing("ale_py"),
     summary="Atari 2600 games of the Arcade Learning Environment, on the host",
     extra="atari",
+    evaluation=lambda options: {"terminal_on_life_loss": False},
 )

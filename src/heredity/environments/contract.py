@@ -48,10 +48,13 @@ class TimeStep(NamedTuple):
         reward: float32, shape () or (num_envs,).
         terminated: bool; the task itself ended.
         truncated: bool; the episode was cut off (time limit). Never true with `terminated`.
-        info: Numbers to log, by name; may be empty.
+        info: Numbers to log, by name; may be empty. Of host environments each has the shape
+            (num_envs,), and where only some told one, ``_name`` says which: bool, (num_envs,).
         lost: Of host environments: bool (num_envs,), where an episode was cut off because its
             process died; the reward is 0 there and the observation the last one known. None where
             that cannot happen, or did not.
+        own_reward: What the environment itself gave, where `reward` was scaled or cut to learn
+            from; returns are counted in it. None where `reward` is that.
     """
 
     observation: Observation
@@ -60,6 +63,12 @@ class TimeStep(NamedTuple):
     truncated: Any
     info: Mapping[str, Any]
     lost: Any = None
+    own_reward: Any = None
+
+    @property
+    def earned(self) -> Any:
+        """The reward that returns are counted in: the environment's own."""
+        return self.reward if self.own_reward is None else self.own_reward
 
 
 class Pose(NamedTuple):

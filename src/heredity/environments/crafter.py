@@ -42,15 +42,24 @@ class CrafterEnv(gym.Env[np.ndarray, Any]):
         rewarded: Whether achievements and health are rewarded.
         size: Rows and columns of the picture.
         render_mode: ``rgb_array`` to draw larger pictures for people.
+        last_step: Of an episode at the latest: whoever makes it truncates there.
     """
 
-    def __init__(self, rewarded: bool, size: int, render_mode: str | None = None) -> None:
+    def __init__(
+        self,
+        rewarded: bool,
+        size: int,
+        render_mode: str | None = None,
+        last_step: int = MAX_EPISODE_STEPS,
+    ) -> None:
         import crafter
 
         self._env = crafter.Env(size=(size, size), reward=rewarded, length=0, seed=0)
         self._env._world.__class__ = _ordered_world()
         self.metadata = {"render_modes": ["rgb_array"], "render_fps": 10}
         self.render_mode = render_mode
+        self._last_step = last_step
+        self._steps = 0
         self.observation_space = gym.spaces.Box(0, 255, (size, size, 3), np.uint8)
         self.action_space = gym.spaces.Discrete(len(self._env.action_names))
 
@@ -62,12 +71,23 @@ class CrafterEnv(gym.Env[np.ndarray, Any]):
         if seed is not None:
             # What it draws from is the pair of both.
             self._env._seed, self._env._episode = seed, 0
+        self._steps = 0
         return self._env.reset(), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """One step; it ends when the player is dead, and only then."""
+        """One step; it ends when the player is dead, and only then.
+
+        With the last step of an episode it is told which achievements were unlocked, 1 or 0 each:
+        means of that are the success rates that Crafter's score is made of.
+        """
+        self._steps += 1
         observation, reward, _, info = self._env.step(int(action))
-        return observation, float(reward), info["discount"] == 0, False, {}
+        dead = info["discount"] == 0
+        told = {}
+        if dead or self._steps >= self._last_step:
+            achievements = info["achievements"].items()
+            told = {f"achievement_{name}": float(count > 0) for name, count in achievements}
+        return observation, float(reward), dead, False, told
 
     def render(self) -> Any:
         """A picture of 256 x 256 pixels.
@@ -118,8 +138,8 @@ def make_one(
     rewarded: bool, size: int, max_episode_steps: int | None, render: bool
 ) -> gym.Env[Any, Any]:
     """One environment with its time limit."""
-    env = CrafterEnv(rewarded, size, "rgb_array" if render else None)
-    return limited(env, max_episode_steps or MAX_EPISODE_STEPS)
+    steps = max_episode_steps or MAX_EPISODE_STEPS
+    return limited(CrafterEnv(rewarded, size, "rgb_array" if render else None, steps), steps)
 
 
 def _make(name: str, num_envs: int, options: CrafterOptions) -> Environment:
@@ -128,7 +148,7 @@ def _make(name: str, num_envs: int, options: CrafterOptions) -> Environment:
             make_one, _REWARDED[name], options.size, options.max_episode_steps, render
         )
 
-    return make_vector(f"crafter/{name}", maker, num_envs, options.vectorization, options.render)
+    return make_vector(f"crafter/{name}", maker, num_envs, options)
 
 
 ADAPTER = Adapter(

@@ -191,7 +191,7 @@ def _make(name: str, num_envs: int, options: DmControlOptions) -> Environment:
     def maker(render: bool) -> Callable[[], gym.Env[Any, Any]]:
         return functools.partial(make_one, domain, task, options, render)
 
-    return make_vector(f"dm_control/{name}", maker, num_envs, options.vectorization, options.render)
+    return make_vector(f"dm_control/{name}", maker, num_envs, options)
 
 
 ADAPTER = Adapter(

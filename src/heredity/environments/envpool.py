@@ -43,6 +43,9 @@ _RESERVED = {
     "seed",
     "thread_affinity_offset",
 }
+# What EnvPool tells of its own doings, beside what the environment tells.
+_ITS_OWN = {"TimeLimit.truncated", "elapsed_step", "env_id", "terminated"}
+_FOR_LEARNING = {"episodic_life", "reward_clip"}  # settings of games, off unless asked for
 _UNLIMITED = 2**30  # EnvPool's way to say never
 
 
@@ -99,6 +102,7 @@ class EnvPoolEnvironment(HostEnvironment):
         self._make_pool = make_pool
         self._draws = draws
         self._observation: Any = None
+        self._names: list[str] | None = None
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Any:
         chosen = np.flatnonzero(mask)
@@ -115,13 +119,32 @@ class EnvPoolEnvironment(HostEnvironment):
         """Begin episodes in the chosen environments; their observations."""
 
     def _timestep(
-        self, observation: Any, reward: Any, terminated: np.ndarray, truncated: np.ndarray
+        self,
+        observation: Any,
+        reward: Any,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        info: Mapping[str, np.ndarray],
     ) -> TimeStep:
         self._observation = _read(self._space, observation)
         reward = np.array(reward, np.float32)
         # Copies: EnvPool hands out its own memory.
         over, cut = np.array(terminated, bool), np.array(truncated, bool)
-        return TimeStep(self._observation, reward, over, cut & ~over, {})
+        told = {name: np.array(info[name]) for name in self._told(info)}
+        return TimeStep(self._observation, reward, over, cut & ~over, told)
+
+    def _told(self, info: Mapping[str, np.ndarray]) -> list[str]:
+        """Names of what is one number for each environment; the same at each step."""
+        if self._names is None:
+            self._names = [
+                name
+                for name, value in info.items()
+                if name not in _ITS_OWN
+                and isinstance(value, np.ndarray)
+                and value.ndim == 1
+                and value.dtype.kind in "biuf"
+            ]
+        return self._names
 
 
 class SharedPool(EnvPoolEnvironment):
@@ -155,8 +178,7 @@ class SharedPool(EnvPoolEnvironment):
         return _read(self._space, observation)
 
     def step(self, actions: np.ndarray) -> TimeStep:
-        observation, reward, terminated, truncated, _ = self._pool.step(np.asarray(actions))
-        result = self._timestep(observation, reward, terminated, truncated)
+        result = self._timestep(*self._pool.step(np.asarray(actions)))
         self._ended = result.terminated | result.truncated
         return result
 
@@ -191,10 +213,14 @@ class SeparatePools(EnvPoolEnvironment):
         for index, pool in enumerate(self._pools):
             pool.send(actions[index : index + 1])
         each = [pool.recv() for pool in self._pools]
-        observations, rewards, terminated, truncated, _ = zip(*each, strict=True)
+        observations, rewards, terminated, truncated, infos = zip(*each, strict=True)
+        told = {name: np.concatenate([i[name] for i in infos]) for name in self._told(infos[0])}
         return self._timestep(
             _joined(observations),
-            *(np.concatenate(part) for part in (rewards, terminated, truncated)),
+            np.concatenate(rewards),
+            np.concatenate(terminated),
+            np.concatenate(truncated),
+            told,
         )
 
     def render(self) -> np.ndarray | None:
@@ -358,6 +384,12 @@ def _by_need() -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
     return tuple(sorted(set(registered) - games)), lacking if games else {}
 
 
+def _evaluation(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Whole games of Atari, and their own rewards."""
+    given = options.get("env_kwargs", {})
+    return {"env_kwargs": {n: v for n, v in given.items() if n not in _FOR_LEARNING}}
+
+
 ADAPTER = Adapter(
     name="envpool",
     options=EnvPoolOptions,
@@ -367,5 +399,6 @@ ADAPTER = Adapter(
     missing=lambda: is_missing("envpool"),
     summary="environments in C++ on threads of their own, on the host",
     extra="envpool",
+    evaluation=_evaluation,
     default_num_envs=8,
 )

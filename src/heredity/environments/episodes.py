@@ -104,7 +104,7 @@ class SeededEpisodes:
 
     @property
     def episode_returns(self) -> np.ndarray:
-        """Rewards summed since the running episodes began, shape (num_envs,), float64."""
+        """Own rewards summed since the running episodes began, shape (num_envs,), float64."""
         return self._returns.copy()
 
     @property
@@ -130,7 +130,7 @@ class SeededEpisodes:
         result = self.host.step(actions)
         self._observation = result.observation
         self._lengths += 1
-        self._returns += result.reward
+        self._returns += result.earned
         return result
 
     def reset_finished(self, mask: np.ndarray) -> Any:

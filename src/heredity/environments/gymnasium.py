@@ -10,7 +10,7 @@ import functools
 import importlib.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium as gym
 
@@ -20,6 +20,7 @@ from heredity.environments.contract import Environment
 from heredity.environments.gymnasium_vectors import make_vector
 from heredity.environments.mujoco_setup import choose_opengl, has_screen, log_mujoco_warnings
 from heredity.environments.options import Scalar
+from heredity.environments.vectors import VectorOptions
 from heredity.environments.worker_process import Maker
 
 # What Gymnasium's own environments need besides Gymnasium, by the module that they are in. Others
@@ -35,38 +36,14 @@ _ELSEWHERE = ("ale_py.", "minigrid.")
 
 
 @dataclasses.dataclass(frozen=True)
-class GymOptions:
+class GymOptions(VectorOptions):
     """Options of the Gymnasium environments."""
-
-    vectorization: Literal["sync", "async"] = "sync"
-    """sync: all in this process, best for cheap environments; async: in worker processes."""
-
-    workers: int | None = None
-    """With async: how many processes share the environments; none for as many as there are cores.
-    A process that dies is started again."""
-
-    render: bool = False
-    """Make environment 0 able to draw pictures of itself. Where the library for it is missing,
-    that is told and nothing is drawn."""
-
-    max_episode_steps: int | None = None
-    """Truncate episodes after so many steps; none for the limit that the environment comes with."""
 
     env_kwargs: dict[str, Scalar] = dataclasses.field(default_factory=dict)
     """Keywords of the environment's own constructor."""
 
     def __post_init__(self) -> None:
-        if self.max_episode_steps is not None and self.max_episode_steps < 1:
-            raise UsageError(
-                f"max_episode_steps={self.max_episode_steps}: a whole number >= 1 was expected"
-            )
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"workers={self.workers}: a whole number >= 1 was expected")
-        if self.workers is not None and self.vectorization != "async":
-            raise UsageError(
-                f"workers={self.workers}: there are worker processes with vectorization='async' "
-                f"alone, it is {self.vectorization!r}"
-            )
+        super().__post_init__()
         reserved = {"id", "render_mode", "max_episode_steps", "disable_env_checker"}
         taken = sorted(reserved & set(self.env_kwargs))
         if taken:
@@ -192,9 +169,7 @@ def _make(name: str, num_envs: int, options: GymOptions) -> Environment:
             make_gym, name, render, options.max_episode_steps, dict(options.env_kwargs)
         )
 
-    return make_vector(
-        f"gym/{name}", maker, num_envs, options.vectorization, options.render, options.workers
-    )
+    return make_vector(f"gym/{name}", maker, num_envs, options)
 
 
 ADAPTER = Adapter(

@@ -154,7 +154,7 @@ def _make(name: str, num_envs: int, options: MiniGridOptions) -> Environment:
     def maker(render: bool) -> Callable[[], gym.Env[Any, Any]]:
         return functools.partial(make_one, name, options, render)
 
-    return make_vector(f"minigrid/{name}", maker, num_envs, options.vectorization, options.render)
+    return make_vector(f"minigrid/{name}", maker, num_envs, options)
 
 
 def _registered() -> list[str]:

@@ -42,13 +42,11 @@ class Worlds(Protocol):
     """Something of a model that is drawn anew for each episode."""
 
     def draw(self, key: jax.Array) -> dict[str, jax.Array]:
-        """What makes one world different, by name."""
-        """Parameters of one world, by name."""
+        """Parameters of one world, by name: what makes it different."""
         ...
 
     def apply(self, model: Any, drawn: dict[str, jax.Array]) -> Any:
-        """The model of that world."""
-        """The model with these parameters."""
+        """The model with these parameters: the one of that world."""
         ...
 
 

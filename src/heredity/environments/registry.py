@@ -146,7 +146,10 @@ def _wrapped(env: Environment, wrapping: Wrapping) -> Environment:
 
 
 def make_recorded(
-    spec: EnvironmentSpec, num_envs: int | None = None, trust: Sequence[str] = ()
+    spec: EnvironmentSpec,
+    num_envs: int | None = None,
+    trust: Sequence[str] = (),
+    evaluating: bool = False,
 ) -> Environment:
     """The environment that a *file* names, which must not get to choose what code is run.
 
@@ -154,6 +157,7 @@ def make_recorded(
         spec: As it was read.
         num_envs: How many copies; None for the adapter's default.
         trust: Ids that the person vouches for.
+        evaluating: Whether to score a policy in it; see `evaluation_options`.
 
     Raises:
         UsageError: when the id is neither a harmless one of a built-in adapter nor trusted.
@@ -173,7 +177,25 @@ def make_recorded(
     taken = sorted({"id", "num_envs"} & set(spec.options))
     if taken:
         raise UsageError(f"options of {spec.id} may not hold {', '.join(taken)}")
-    return make(spec.id, num_envs, **dict(spec.options))
+    options = evaluation_options(spec.id, spec.options) if evaluating else dict(spec.options)
+    return make(spec.id, num_envs, **options)
+
+
+def evaluation_options(id: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options to score a policy with, given those that it is trained with.
+
+    Rewards of its own and whole episodes are what counts: see also `own_rewards`.
+
+    Raises:
+        UnknownNameError: when there is no such adapter.
+
+    Example:
+        >>> evaluation_options("atari/Breakout", {"terminal_on_life_loss": True, "noop_max": 0})
+        {'terminal_on_life_loss': False, 'noop_max': 0}
+    """
+    if is_factory(id):
+        return dict(options)
+    return {**options, **find_adapter(id).evaluation(options)}
 
 
 def find_adapter(id: str) -> Adapter:

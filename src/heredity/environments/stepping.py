@@ -41,28 +41,28 @@ class Stepper:
         observation, _ = self.envs[index - self._first].reset(seed=seed)
         self._batch.put(index, observation)
 
-    def step(self, actions: np.ndarray) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+    def step(self, actions: np.ndarray) -> tuple[Sequence[Any], ...]:
         """One decision in each; observations go to the batch.
 
         Args:
             actions: Theirs, in the dtype of their space, (envs, ...).
 
         Returns:
-            Rewards, terminated, truncated: as the environments gave them, one of each.
+            Rewards, terminated, truncated, infos: as the environments gave them, one of each.
         """
         # Python ints are what discrete environments test and index with fastest.
         each = actions.tolist() if self._one_number else actions
         told = [step(action) for step, action in zip(self._steps, each, strict=True)]
-        observations, rewards, terminated, truncated, _ = zip(*told, strict=True)
+        observations, rewards, terminated, truncated, infos = zip(*told, strict=True)
         self._batch.fill(observations, self._first)
-        return rewards, terminated, truncated
+        return rewards, terminated, truncated, infos
 
-    def step_one(self, index: int, action: np.ndarray) -> tuple[Any, Any, Any]:
+    def step_one(self, index: int, action: np.ndarray) -> tuple[Any, Any, Any, Any]:
         """One decision in the one with this index in the vector; as `step` otherwise."""
         given = action.item() if self._one_number else action
-        observation, reward, ended, cut, _ = self._steps[index - self._first](given)
+        observation, reward, ended, cut, info = self._steps[index - self._first](given)
         self._batch.put(index, observation)
-        return reward, ended, cut
+        return reward, ended, cut, info
 
     def close(self) -> None:
         """Close all of them; the first error is raised when none is left open."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -16,10 +17,19 @@ class VectorOptions:
     """Options of every adapter whose environments are made one by one."""
 
     vectorization: Literal["sync", "async"] = "sync"
-    """sync: all in this process, best for cheap environments; async: one process each."""
+    """sync: all in this process, best for cheap environments; async: in worker processes."""
+
+    workers: int | None = None
+    """With async: how many processes share the environments; none for as many as there are cores.
+    A process that dies is started again."""
+
+    worker_timeout: float | None = None
+    """With async: seconds that a worker may take for one step, or for one reset, of all its
+    environments; then it is ended and counts as one that died. None to wait for ever."""
 
     render: bool = False
-    """Make environment 0 able to draw pictures of itself (async: all of them)."""
+    """Make environment 0 able to draw pictures of itself. Where the library for it is missing,
+    that is told and nothing is drawn."""
 
     max_episode_steps: int | None = None
     """Truncate episodes after so many steps; none for the limit that the environment comes with."""
@@ -27,6 +37,20 @@ class VectorOptions:
     def __post_init__(self) -> None:
         if self.max_episode_steps is not None:
             check_positive("max_episode_steps", self.max_episode_steps)
+        if self.workers is not None:
+            check_positive("workers", self.workers)
+            self._check_processes("workers", self.workers)
+        if self.worker_timeout is not None:
+            if not 0 < self.worker_timeout < math.inf:
+                raise UsageError(f"worker_timeout={self.worker_timeout}: seconds > 0 were expected")
+            self._check_processes("worker_timeout", self.worker_timeout)
+
+    def _check_processes(self, name: str, value: float) -> None:
+        if self.vectorization != "async":
+            raise UsageError(
+                f"{name}={value}: there are worker processes with vectorization='async' alone, it "
+                f"is {self.vectorization!r}"
+            )
 
 
 def check_positive(name: str, value: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
@@ -10,6 +11,7 @@ import os
 import pickle
 import signal
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -41,12 +43,28 @@ class WorkerHandle:
         duty: What it is there for.
         processes: Where the process is kept, at `place`, so that somebody else can end it.
         place: Its index there.
+        timeout: Seconds for an answer, after which it is taken for dead; None to wait for ever.
+
+    Attributes:
+        deaths: How often it died since it last made a step.
+        is_late: Whether it was taken for dead because no answer came in time.
     """
 
-    def __init__(self, name: str, duty: Duty, processes: list[Any], place: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        duty: Duty,
+        processes: list[Any],
+        place: int,
+        timeout: float | None = None,
+    ) -> None:
         self.name = name
         self.duty = duty
-        self.deaths = 0  # since it last made a step
+        self.deaths = 0
+        self.is_late = False
+        self._timeout = math.inf if timeout is None else timeout
+        self._until = math.inf  # the time by which an answer has to be there
+        self.names: list[str] = []  # of what its environments tell, in the order of their rows
         self._processes = processes
         self._place = place
         self._answer_is_due = False
@@ -69,9 +87,12 @@ class WorkerHandle:
 
     def start(self) -> None:
         """Start the process; its first answer says that the environments are made."""
+        self.names = []
+        self.duty.arrays["known"][self.duty.indices.start] = 0
         _start_fork_server()
         ours, theirs = socket.socketpair()
-        ours.settimeout(SLICE_SECONDS)
+        ours.settimeout(min(SLICE_SECONDS, self._timeout))
+        self.is_late, self._until = False, math.inf
         self._line = ours
         context = multiprocessing.get_context("forkserver")
         process = context.Process(
@@ -92,15 +113,20 @@ class WorkerHandle:
             WorkerDied: when nobody hears it.
         """
         self._answer_is_due = True
+        self._until = time.monotonic() + self._timeout
         self._send(command)
 
-    def receive(self) -> Any:
-        """Wait for the answer: nothing, or a picture.
+    def receive(self, until: float = math.inf) -> Any:
+        """Wait for the answer: nothing, a picture, or after a step new `names`.
+
+        Args:
+            until: When, on the monotonic clock, it is too late in any case.
 
         Raises:
             WorkerDied: when none will come.
             Exception: when one was raised there: the same, with the traceback as a note.
         """
+        self._until = min(self._until, until)
         answer = self._read(1)
         told = None
         if answer != DONE:
@@ -117,6 +143,7 @@ class WorkerHandle:
         Raises:
             WorkerDied: when it never will.
         """
+        self._until = time.monotonic() + self._timeout
         token = os.urandom(TOKEN_BYTES)
         self._send(ECHO + token)
         seen = b""
@@ -127,9 +154,12 @@ class WorkerHandle:
     def end(self) -> str:
         """End the process if it is still there; how it died."""
         self.hang_up()
-        # Its end of the line may be gone a moment before the process is.
-        self.process.join(SLICE_SECONDS)
+        if not self.is_late:
+            # Its end of the line may be gone a moment before the process is.
+            self.process.join(SLICE_SECONDS)
         kill([self.process])
+        if self.is_late:
+            return f"no answer in {self._timeout:g} s"
         code = self.process.exitcode
         return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
@@ -156,8 +186,10 @@ class WorkerHandle:
                 part = self._line.recv(min(count, 1 << 20))
             except TimeoutError:
                 # A death is an end of file, unless a child of the worker holds the line open.
-                if self.process.is_alive():
+                self.is_late = time.monotonic() >= self._until
+                if self.process.is_alive() and not self.is_late:
                     continue
+                self.hang_up()  # an answer that comes later is none to what is asked next
                 raise WorkerDied from None
             except OSError:
                 raise WorkerDied from None

@@ -7,13 +7,14 @@ import pickle
 import signal
 import socket
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
 
 from heredity.environments.batching import batch_for
+from heredity.environments.infos import numbers
 from heredity.environments.shared_arrays import SharedArrays
 from heredity.environments.stepping import Stepper
 
@@ -28,8 +29,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STEP, STEP_SOME, RESET, DRAW, CLOSE, ECHO = b"s", b"m", b"r", b"d", b"c", b"e"
 TOKEN_BYTES = 16  # come after ECHO, and back as they are
 # What it answers, one byte; after the last two comes something pickled, its length before it.
-DONE, PICTURE, FAILED = b"D", b"P", b"F"
+DONE, MORE, FAILED = b"D", b"M", b"F"
 LENGTH_BYTES = 8
+
+MOST_INFOS = 64  # numbers that an environment tells by name; what it tells besides is not heard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +69,10 @@ def shared_layout(
 ) -> dict[str, tuple[tuple[int, ...], np.dtype[Any]]]:
     """Shape and dtype of what is shared: one row of each array for each environment.
 
+    What environments tell by name has a row for each name that a worker came across, and a column
+    for each environment. A worker's first environment has in ``known`` how many of its names the
+    main process has heard.
+
     Args:
         sample: One of the environments.
         num_envs: How many.
@@ -78,6 +85,9 @@ def shared_layout(
         "reward": ((num_envs,), np.dtype("float32")),
         "terminated": ((num_envs,), np.dtype("bool")),
         "truncated": ((num_envs,), np.dtype("bool")),
+        "info": ((MOST_INFOS, num_envs), np.dtype("float64")),
+        "told": ((MOST_INFOS, num_envs), np.dtype("bool")),
+        "known": ((num_envs,), np.dtype("int64")),
     }
 
 
@@ -107,6 +117,9 @@ class _Worker:
         self._rewards = arrays["reward"][mine]
         self._terminated = arrays["terminated"][mine]
         self._truncated = arrays["truncated"][mine]
+        self._info, self._told = arrays["info"][:, mine], arrays["told"][:, mine]
+        self._known = arrays["known"][mine][:1]
+        self._rows: dict[str, int] = {}  # of what was told so far, by name
         self._stepper: Stepper | None = None
         self._commands: dict[bytes, Callable[[Stepper], Any]] = {
             STEP: self._step,
@@ -138,7 +151,7 @@ class _Worker:
         if result is None:
             self._line.sendall(DONE)
         else:
-            self._send(PICTURE, result)
+            self._send(MORE, result)
         return True
 
     def _send(self, answer: bytes, what: Any) -> None:
@@ -151,16 +164,32 @@ class _Worker:
         batch.adopt(duty.arrays)
         self._stepper = Stepper(envs, batch, duty.indices.start)
 
-    def _step(self, stepper: Stepper) -> None:
+    def _step(self, stepper: Stepper) -> list[str] | None:
         # A copy: an environment may keep its action, and the next ones are written over these.
-        told = stepper.step(self._actions.copy())
+        *told, infos = stepper.step(self._actions.copy())
         self._rewards[:], self._terminated[:], self._truncated[:] = told
+        return self._tell(infos)
 
-    def _step_some(self, stepper: Stepper) -> None:
+    def _step_some(self, stepper: Stepper) -> list[str] | None:
+        infos: list[Mapping[str, Any]] = [{}] * len(self._indices)
         for own, index in enumerate(self._indices):
             if self._mask[index]:
-                told = stepper.step_one(index, self._actions[own].copy())
+                *told, infos[own] = stepper.step_one(index, self._actions[own].copy())
                 self._rewards[own], self._terminated[own], self._truncated[own] = told
+        return self._tell(infos)
+
+    def _tell(self, infos: Sequence[Mapping[str, Any]]) -> list[str] | None:
+        """Write down what the environments tell; the names that have not been heard yet."""
+        if not self._rows and not any(infos):
+            return None
+        self._told[:] = False
+        for own, info in enumerate(infos):
+            for name, value in numbers(info):
+                row = self._rows.setdefault(name, len(self._rows))
+                if row < MOST_INFOS:
+                    self._info[row, own] = value
+                    self._told[row, own] = True
+        return list(self._rows)[int(self._known[0]) : MOST_INFOS] or None
 
     def _reset(self, stepper: Stepper) -> None:
         for index in self._indices:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import multiprocessing.util
 import os
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -35,6 +36,7 @@ from heredity.environments.worker_process import (
 
 log = logging.getLogger("heredity")
 
+CLOSING_SECONDS = 30.0  # for all workers together to close their environments
 DEATHS_IN_A_ROW = 3  # without a step in between, after which a worker is not started again
 
 
@@ -47,6 +49,8 @@ class WorkerVector:
         makers: Make the environments.
         sample: One such environment, for its spaces.
         workers: How many processes; none for as many as there are cores.
+        timeout: Seconds for an answer, after which a worker is ended as if it had died; None to
+            wait for ever. To make its environments it may take as long as it likes.
 
     Attributes:
         arrays: ``action``, ``reward``, ``terminated``, ``truncated``, and the observations as
@@ -62,7 +66,11 @@ class WorkerVector:
     """
 
     def __init__(
-        self, makers: Sequence[Maker], sample: gym.Env[Any, Any], workers: int | None = None
+        self,
+        makers: Sequence[Maker],
+        sample: gym.Env[Any, Any],
+        workers: int | None = None,
+        timeout: float | None = None,
     ) -> None:
         count = len(makers)
         self.arrays = SharedArrays(shared_layout(sample, count))
@@ -72,7 +80,9 @@ class WorkerVector:
         self.processes: list[Any] = []
         self.closed = False
         self._actions, self._seeds = self.arrays["action"], self.arrays["seed"]
-        self._mask = self.arrays["mask"]
+        self._mask, self._known = self.arrays["mask"], self.arrays["known"]
+        self._info, self._told = self.arrays["info"], self.arrays["told"]
+        self._names: list[str] = []
         # At the program's end multiprocessing sends SIGTERM, which the workers ignore, and waits.
         self._at_exit = multiprocessing.util.Finalize(
             self, kill, args=(self.processes,), exitpriority=10
@@ -83,7 +93,8 @@ class WorkerVector:
             wrapped: Any = [CloudpickleWrapper(makers[index]) for index in indices]
             duty = Duty(wrapped, indices, count, self.arrays)
             name = f"worker {place} of {len(shares)}"
-            self._workers.append(WorkerHandle(name, duty, self.processes, place))
+            handle = WorkerHandle(name, duty, self.processes, place, timeout)
+            self._workers.append(handle)
         try:
             for worker in self._workers:
                 worker.start()
@@ -105,6 +116,39 @@ class WorkerVector:
             self._mask[:] = ~self.lost
             command = STEP_SOME
         self._ask(command, self._workers)
+
+    def info(self) -> dict[str, np.ndarray]:
+        """What the environments told with their last step; see `heredity.environments.infos`."""
+        if not self._names:
+            return {}
+        heard = slice(len(self._names))
+        values, told = self._info[heard].copy(), self._told[heard].copy()
+        for worker in self._workers:
+            if worker.names != self._names:  # it came across them in another order, or not at all
+                own, rows = worker.environments, [*map(self._index, worker.names)]
+                values[:, own], told[:, own] = 0.0, False
+                values[rows, own] = self._info[: len(rows), own]
+                told[rows, own] = self._told[: len(rows), own]
+        if told.all():
+            return dict(zip(self._names, values, strict=True))
+        found: dict[str, np.ndarray] = {}
+        by_all, by_any = np.all(told, axis=1), np.any(told, axis=1)
+        for row, name in enumerate(self._names):
+            if by_any[row]:
+                found[name] = np.where(told[row], values[row], 0.0)
+            if by_any[row] and not by_all[row]:
+                found[f"_{name}"] = told[row]
+        return found
+
+    def _index(self, name: str) -> int:
+        return self._names.index(name)
+
+    def _hear(self, worker: WorkerHandle, names: Sequence[str] | None) -> None:
+        """A worker came across names of numbers that it had not told before."""
+        if names:
+            worker.names += names
+            self._known[worker.environments.start] = len(worker.names)
+            self._names += [name for name in names if name not in self._names]
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> None:
         """Begin episodes where `mask`; the observations of those are in `arrays` then."""
@@ -134,7 +178,10 @@ class WorkerVector:
             return None
 
     def close(self) -> None:
-        """Close the environments, and end the processes: asked if they listen, else at once."""
+        """Close the environments, and end the processes: asked if they listen, else at once.
+
+        Those that have not closed theirs after `CLOSING_SECONDS` are ended, too.
+        """
         if self.closed:
             return
         self.closed = True
@@ -144,12 +191,14 @@ class WorkerVector:
                 with contextlib.suppress(WorkerDied):
                     worker.tell(CLOSE)
                     asked.append(worker)
+        until = time.monotonic() + CLOSING_SECONDS
         for worker in asked:
             try:
-                worker.receive()
-                worker.process.join()
+                worker.receive(until)
+                worker.process.join(max(until - time.monotonic(), 0.0))
             except WorkerDied:
-                pass  # ended below, like those that do not listen
+                if worker.is_late:
+                    log.warning("%s did not close in %g s: ended", worker.name, CLOSING_SECONDS)
             except Exception as error:
                 failures.append(error)
         self._at_exit()
@@ -184,8 +233,9 @@ class WorkerVector:
             if worker in died:
                 continue
             try:
-                worker.receive()
+                names = worker.receive()
                 if command != RESET:
+                    self._hear(worker, names)
                     worker.deaths = 0
             except WorkerDied:
                 died.append(worker)
@@ -201,6 +251,7 @@ class WorkerVector:
         """Start a worker that died again; it is ready when this returns."""
         self.lost[worker.environments] = True
         self.any_lost = True
+        self._told[:, worker.environments] = False
         ready = False
         while not ready:
             how = worker.end()

@@ -19,6 +19,7 @@ from heredity.environments import (
     HostEnvironment,
     JaxEnvironment,
     check_given,
+    evaluation_options,
     make,
     own_rewards,
 )
@@ -296,7 +297,8 @@ def evaluate_policies(
     copies = min(n_eval_episodes, EVALUATION_ENVIRONMENTS)
     made = None
     if isinstance(env, str):
-        environment = made = make(env, num_envs=copies, **(options or {}))
+        scored = evaluation_options(env, options or {})
+        environment = made = make(env, num_envs=copies, **scored)
     elif env is not None:
         environment = env
     else:
@@ -304,7 +306,7 @@ def evaluate_policies(
         if named is None:
             raise UsageError("the policy names no environment: give one with env")
         source = Path("config.json")  # of the policy, wherever it was loaded from
-        environment = made = make_named(named, copies, trust, source)
+        environment = made = make_named(named, copies, trust, source, evaluating=True)
     policies[0].check_spaces(environment.observation_space, environment.action_space)
     try:
         evaluator = Evaluator(spec, environment, n_eval_episodes, deterministic=deterministic)

@@ -13,7 +13,12 @@ import numpy as np
 from heredity.common.errors import HeredityError, UsageError
 from heredity.common.recording import Recording, how_it_ended
 from heredity.common.streams import stream
-from heredity.environments import HostEnvironment, SeededEpisodes, make
+from heredity.environments import (
+    HostEnvironment,
+    SeededEpisodes,
+    evaluation_options,
+    make,
+)
 from heredity.networks.observations import feature_names, features
 from heredity.policies import ActorCritic
 from heredity.spaces import Space
@@ -239,7 +244,7 @@ class HostRecorder:
 
 
 def evaluation_copy(environment: HostEnvironment, episodes: int, draw: bool) -> HostEnvironment:
-    """A host environment of the same kind, for evaluating.
+    """A host environment of the same kind with `evaluation_options`.
 
     Args:
         environment: The one trained in.
@@ -251,7 +256,7 @@ def evaluation_copy(environment: HostEnvironment, episodes: int, draw: bool) -> 
             "the environment has no id, so no second one can be made for evaluation: "
             "set evaluation_episodes=0"
         )
-    options = dict(environment.spec.options)
+    options = evaluation_options(environment.spec.id, environment.spec.options)
     if draw and "render" in options:
         options["render"] = True
     copies = min(episodes, EVALUATION_ENVIRONMENTS)

@@ -11,8 +11,9 @@ import numpy as np
 
 from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
 from heredity.environments import Exactness, HostEnvironment, SeededEpisodes
+from heredity.environments.infos import InfoMeans
 from heredity.training.host_acting import HostActor
-from heredity.training.metrics import LAST_VALUES
+from heredity.training.metrics import LAST_VALUES, NUMBERS
 from heredity.training.runner_base import BaseRunner, means
 from heredity.weights import Params, merge
 
@@ -68,18 +69,23 @@ class HostRunner(BaseRunner):
         if self._observation is None:
             self._observation = self._episodes.start()
         sums: dict[str, float] = {}
+        told = InfoMeans()
         made, finite = 0, True
         while made < iterations and finite:
-            rollout, counted = self._collect()
+            rollout, counted = self._collect(told)
             self.state, logged = self._learn(self.constants, self.state, rollout)
             values = {name: float(value) for name, value in jax.device_get(logged).items()}
             finite = bool(values["finite"])
             for name, value in {**values, **counted}.items():
                 sums[name] = value if name in LAST_VALUES else sums.get(name, 0.0) + value
             made += 1
-        return means({**sums, "iterations": made, "finite": finite})
+        found = means({**sums, "iterations": made, "finite": finite})
+        for name, (mean, numbers) in told.found().items():
+            found[f"environment/{name}"] = mean
+            found[f"{NUMBERS}environment/{name}"] = numbers
+        return found
 
-    def _collect(self) -> tuple[Rollout, dict[str, float]]:
+    def _collect(self, told: InfoMeans) -> tuple[Rollout, dict[str, float]]:
         num_steps, num_envs = self.algorithm.config.num_steps, self.algorithm.config.num_envs
         parts = (self.constants, self.state.params, self.state.statistics)
         self._actor.begin(parts, self.state)
@@ -113,6 +119,8 @@ class HostRunner(BaseRunner):
                 result.terminated,
                 result.truncated,
             )
+            if result.info:
+                told.add(result.info)
             observation = result.observation
             ended = terminated[t] | truncated[t]
             if ended.any():

@@ -25,6 +25,8 @@ log = logging.getLogger("heredity")
 STEP = "time/total_timesteps"
 # Settings that change while a run goes on: a row tells what they are, not what they were.
 LAST_VALUES = ("train/learning_rate", "train/clip_range")
+# Before the name of a mean: of how many numbers it is one, where that is not one an iteration.
+NUMBERS = "numbers/"
 
 
 class Accumulator:
@@ -35,24 +37,25 @@ class Accumulator:
 
     def __init__(self) -> None:
         self._sums: dict[str, float] = {}
+        self._weights: dict[str, float] = {}
         self._last: dict[str, float] = {}
-        self._iterations = 0.0
 
     def add(self, metrics: dict[str, float]) -> None:
         """Add what `Runner.iterate` gave."""
         made = metrics["iterations"]
-        self._iterations += made
         for name, value in metrics.items():
             if name in LAST_VALUES:
                 self._last[name] = value
-            elif name not in ("iterations", "finite"):
-                weight = 1.0 if name.startswith("episode") else made
+            elif name not in ("iterations", "finite") and not name.startswith(NUMBERS):
+                counted = name.startswith("episode")
+                weight = 1.0 if counted else metrics.get(NUMBERS + name, made)
                 self._sums[name] = self._sums.get(name, 0.0) + weight * value
+                self._weights[name] = self._weights.get(name, 0.0) + weight
 
     def row(self) -> dict[str, float]:
         """Means, and the return and length of the episodes that ended (absent if none did)."""
         row = {
-            name: total / self._iterations
+            name: total / self._weights[name]
             for name, total in self._sums.items()
             if not name.startswith("episode")
         } | self._last

@@ -101,7 +101,9 @@ def recorded_environment(
     return make_named(named, num_envs, trust, folder.config)
 
 
-def make_named(named: Any, num_envs: int, trust: Sequence[str], path: Path) -> Environment:
+def make_named(
+    named: Any, num_envs: int, trust: Sequence[str], path: Path, evaluating: bool = False
+) -> Environment:
     """The environment that a file names, made; what is wrong with its name is wrong in the file.
 
     Args:
@@ -109,6 +111,7 @@ def make_named(named: Any, num_envs: int, trust: Sequence[str], path: Path) -> E
         num_envs: How many copies.
         trust: Ids that the person vouches for.
         path: Of the file.
+        evaluating: Whether to score a policy in it.
 
     Raises:
         RefusedError: when what it names cannot be made.
@@ -121,7 +124,8 @@ def make_named(named: Any, num_envs: int, trust: Sequence[str], path: Path) -> E
     if not isinstance(identity, str) or not isinstance(options, Mapping):
         raise RefusedError(path, f"does not name its environment (id, options): {named!r}")
     try:
-        return make_recorded(EnvironmentSpec(identity, dict(options)), num_envs, trust)
+        spec = EnvironmentSpec(identity, dict(options))
+        return make_recorded(spec, num_envs, trust, evaluating)
     except (MissingExtraError, UntrustedError):
         raise  # not the file's fault: the person installs it, or vouches for it
     except UsageError as error:

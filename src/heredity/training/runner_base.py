@@ -63,7 +63,8 @@ class Runner(Learner, Protocol):
 
         Returns:
             Means of what is logged (of `LAST_VALUES` the last one); sums ``episodes``,
-            ``episode_returns``, ``episode_lengths``; ``iterations`` made; ``finite`` 1 or 0.
+            ``episode_returns``, ``episode_lengths``; ``iterations`` made; ``finite`` 1 or 0. For a
+            mean of other than one number an iteration, with `NUMBERS` before its name, of how many.
         """
         ...
 

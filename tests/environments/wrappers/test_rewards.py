@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 from foretold import Countdown, assert_it_comes_back, on_both_paths, play
 
-from heredity.algorithms.ppo.algorithm import policy_spec
+from heredity.algorithms.ppo.algorithm import PPO, policy_spec
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.environments import make, own_rewards, wrap
 from heredity.environments.hosted import HostedEnvironment
+from heredity.environments.wrappers.action_repeat import repeat_actions
 from heredity.policies import ActorCritic
 from heredity.training.evaluation import Evaluator
+from heredity.training.runners import make_runner
 
 
 @pytest.mark.parametrize("path", [0, 1], ids=["jax", "host"])
@@ -57,6 +59,29 @@ def test_an_evaluation_counts_them_so(host):
     spec = policy_spec(PPOConfig(network={"hidden": (8,)}), env.observation_space, env.action_space)
     evaluator = Evaluator(spec, env, 2)
     assert evaluator.evaluate(ActorCritic(spec).init(0)).returns.tolist() == [7.0, 7.0]
+
+
+@pytest.mark.parametrize("path", [0, 1], ids=["jax", "host"])
+def test_the_own_rewards_stay_beside_those_to_learn_from(path):
+    steps = play(on_both_paths(Countdown(9))[path], [0, 1])[1:]
+    assert all(step.own_reward is None and step.earned is step.reward for step in steps)
+    steps = play(on_both_paths(Countdown(9), reward_scale=0.5, reward_clip=1)[path], [0, 1, 0])[1:]
+    assert [step.own_reward.tolist() for step in steps] == [[1, 1], [12, 12], [3, 3]]
+    # Also where wrapped rewards are added up by another wrapper.
+    cut = on_both_paths(Countdown(9), reward_clip=2)[path]
+    (step,) = play(repeat_actions(cut, 3), [0])[1:]
+    assert (step.reward.tolist(), step.own_reward.tolist()) == ([5, 5], [6, 6])
+    (step,) = play(repeat_actions(on_both_paths(Countdown(9))[path], 3), [0])[1:]
+    assert step.reward.tolist() == [6, 6] and step.own_reward is None
+
+
+@pytest.mark.parametrize("host", [False, True], ids=["jax", "host"])
+def test_training_counts_them_too(host):
+    env = make("probe/always-truncated", 2, host=host, length=4, reward_clip=0.25)
+    config = PPOConfig(num_envs=2, num_steps=8, num_minibatches=1, network={"hidden": (8,)})
+    algorithm = PPO(config, env.observation_space, env.action_space, schedule_timesteps=16)
+    logged = make_runner(algorithm, env, 0).iterate(1)
+    assert logged["episode_returns"] / logged["episodes"] == 4.0
 
 
 def test_they_come_back():

@@ -25,7 +25,7 @@ class Experience(NamedTuple):
     Args:
         environment: Their states.
         observation: What they show now.
-        episode_return: Sum of rewards since the episode began, (B,).
+        episode_return: Sum of the environment's own rewards since the episode began, (B,).
         episode_length: Decisions since the episode began, (B,) int32.
         carry: Memory of the networks, (B, ...); {} without.
     """
@@ -165,7 +165,7 @@ def _act(
             lambda: jnp.zeros(ended.shape, jnp.float32),
         )
         rewards = result.reward.astype(jnp.float32)
-        returns = now.episode_return + rewards
+        returns = now.episode_return + result.earned.astype(jnp.float32)
         lengths = now.episode_length + 1
         sums = {
             "episodes": sums["episodes"] + ended.sum().astype(jnp.float32),

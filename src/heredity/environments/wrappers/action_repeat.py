@@ -14,6 +14,7 @@ from heredity.environments.contract import (
     JaxEnvironment,
     TimeStep,
 )
+from heredity.environments.infos import choose_infos
 from heredity.environments.wrappers.base import HostWrapper, JaxWrapper, check_whole, choose
 
 
@@ -45,7 +46,11 @@ class JaxActionRepeat(JaxWrapper):
             state, step = carry
             over = step.terminated | step.truncated
             after, following = self.env.step(state, action)
-            following = following._replace(reward=step.reward + following.reward)
+            following = following._replace(
+                reward=step.reward + following.reward,
+                # None, of which there is no sum, where `reward` is it.
+                own_reward=jax.tree.map(jnp.add, step.own_reward, following.own_reward),
+            )
             kept = jax.tree.map(lambda a, b: jnp.where(over, a, b), carry, (after, following))
             return kept, None
 
@@ -91,14 +96,18 @@ class HostActionRepeat(HostWrapper):
                     self._last_picture = self.env.render()
                 self.env.reset(np.zeros(self.num_envs, np.int64), ended)
             after = self.env.step(actions)
-            reward = np.where(over, step.reward, step.reward + after.reward)
+            own = jax.tree.map(np.add, step.own_reward, after.own_reward)  # None stays
+            total = np.asarray(step.reward + after.reward, np.float32)
+            after = after._replace(reward=total, own_reward=own)
             never = np.zeros(self.num_envs, bool)
             first, then = (
                 {**moment._asdict(), "lost": never if moment.lost is None else moment.lost}
                 for moment in (step, after)
             )
-            kept = choose(over, first, then)
-            step = TimeStep(**{**kept, "reward": reward.astype(np.float32)})
+            info = choose_infos(over, first.pop("info"), then.pop("info"))
+            if own is None:
+                del first["own_reward"], then["own_reward"]
+            step = TimeStep(**choose(over, first, then), info=info)
         return step
 
     def render(self) -> np.ndarray | None:

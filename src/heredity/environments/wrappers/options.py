@@ -65,7 +65,7 @@ class _RewardScale:
     """See `heredity.environments.wrappers.rewards`."""
 
     reward_scale: float = 1.0
-    """Multiply rewards that are trained on; evaluations count the environment's own."""
+    """Multiply rewards that are trained on; returns count the environment's own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +73,8 @@ class _RewardClip:
     """See `heredity.environments.wrappers.rewards`."""
 
     reward_clip: float | None = None
-    """Cut rewards that are trained on to between minus and plus this, after scaling; evaluations
-    count the environment's own."""
+    """Cut rewards that are trained on to between minus and plus this, after scaling; returns count
+    the environment's own."""
 
 
 # In the order in which they are put around an environment, the innermost first.

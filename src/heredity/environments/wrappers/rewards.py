@@ -1,6 +1,7 @@
 """Rewards as they are trained on: scaled, and cut to a range.
 
-What a policy reached is told in the environment's own rewards; see `own_rewards`.
+What a policy reached is told in the environment's own rewards, which stay beside those
+(`TimeStep.own_reward`); see also `own_rewards`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class JaxRewards(JaxWrapper):
     def step(self, state: Any, action: Any) -> tuple[Any, TimeStep]:
         state, result = self.env.step(state, action)
         reward = jnp.asarray(result.reward, jnp.float32) * self._scale
-        return state, result._replace(reward=jnp.clip(reward, -self._bound, self._bound))
+        cut = jnp.clip(reward, -self._bound, self._bound)
+        own = jnp.asarray(result.earned, jnp.float32)
+        return state, result._replace(reward=cut, own_reward=own)
 
 
 class HostRewards(HostWrapper):
@@ -60,7 +63,8 @@ class HostRewards(HostWrapper):
     def step(self, actions: np.ndarray) -> TimeStep:
         result = self.env.step(actions)
         reward = np.asarray(result.reward, np.float32) * self._scale
-        return result._replace(reward=np.clip(reward, -self._bound, self._bound))
+        cut = np.clip(reward, -self._bound, self._bound)
+        return result._replace(reward=cut, own_reward=np.asarray(result.earned, np.float32))
 
 
 def scale_rewards(env: Environment, scale: float) -> Environment:
