@@ -8,7 +8,7 @@ from tests.environments.resuming import actions_of, maker_survives_pickling, res
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.environments import atari, find_adapter, make, make_recorded
 from heredity.environments.images import resize_area
-from heredity.training.evaluation import evaluation_copy
+from heredity.training.host_evaluation import evaluation_copy
 
 ale_py = pytest.importorskip("ale_py")
 

@@ -23,7 +23,7 @@ from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 
 
 class ProbeState(NamedTuple):
-    """What every probe remembers.
+    """What probes remember, of which `Catch` alone needs something else.
 
     Args:
         time: int32, decisions taken in this episode.
@@ -53,12 +53,12 @@ class Probe(JaxEnvironment):
             raise UsageError(f"length={length}: a whole number >= 1 was expected")
         self.max_episode_steps = self.length if self.ends_by_truncation else None
 
-    def reset(self, key: Any) -> tuple[ProbeState, jax.Array]:
+    def reset(self, key: Any) -> tuple[Any, Any]:
         sign = jnp.where(jax.random.bernoulli(key), 1.0, -1.0).astype(jnp.float32)
         state = ProbeState(jnp.zeros((), jnp.int32), sign)
         return state, self.observe(state)
 
-    def step(self, state: ProbeState, action: Any) -> tuple[ProbeState, TimeStep]:
+    def step(self, state: Any, action: Any) -> tuple[Any, TimeStep]:
         after = ProbeState(state.time + 1, state.sign)
         over = after.time >= self.length
         never = jnp.zeros((), bool)
@@ -66,7 +66,7 @@ class Probe(JaxEnvironment):
         reward = jnp.asarray(self.reward(state, action), jnp.float32)
         return after, TimeStep(self.observe(after), reward, terminated, truncated, {})
 
-    def observe(self, state: ProbeState) -> Any:
+    def observe(self, state: Any) -> Any:
         """What is seen in a state, here always 0, shape (1,)."""
         return jnp.zeros((1,), jnp.float32)
 
