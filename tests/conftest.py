@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 # Before jax is imported, and inherited by every process that a test starts. The kill tests and the
 # comparisons with other libraries hold on a CPU; a device may sum in another order.
@@ -37,6 +37,19 @@ jax.config.update("jax_num_cpu_devices", 2)
 # Compiling takes seconds the first time, and a failure must come back the same on the next run.
 hypothesis.settings.register_profile("heredity", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("heredity")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _fsync() -> Iterator[Callable[[int], None]]:
+    """Nobody pulls the plug: a test does not wait until what it wrote is on the disk.
+
+    Gives what does wait, for `tests/common`, where writing itself is tested. Processes that a test
+    starts wait as well.
+    """
+    real, patch = os.fsync, pytest.MonkeyPatch()
+    patch.setattr(os, "fsync", lambda descriptor: None)
+    yield real
+    patch.undo()
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+
+from heredity.environments import Environment
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -31,10 +33,15 @@ def test_watch_it_grow_keeps_and_renders_every_policy(
 ):
     import heredity as hd
 
-    """On a body that compiles in seconds; the ant itself takes minutes."""
+    """On a body that compiles in seconds; the ant itself is made, and would take minutes."""
     monkeypatch.chdir(tmp_path)
-    smaller = functools.partial(hd.make, "brax/inverted_pendulum")
-    monkeypatch.setattr(hd, "make", lambda id, **options: smaller(**options))
+    make = hd.make
+
+    def made(id: str, **options: Any) -> Environment:
+        assert make(id, **options).scene() is not None
+        return make("gymnax/CartPole-v1", num_envs=options["num_envs"])
+
+    monkeypatch.setattr(hd, "make", made)
     module = example("watch_it_grow")
     module.main(120, num_envs=4, num_steps=15, num_minibatches=2)
     steps = sorted(int(page.stem) for page in (module.RUN / "mine").glob("*.html"))

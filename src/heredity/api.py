@@ -275,7 +275,8 @@ def resume(
     Example:
         >>> import tempfile
         >>> folder = tempfile.mkdtemp()
-        >>> _ = PPO("probe/constant-reward", num_envs=4).learn(512, directory=folder)
+        >>> model = PPO("probe/constant-reward", num_envs=4, num_steps=32)
+        >>> _ = model.learn(512, directory=folder)
         >>> model = resume(folder)
         >>> [event.step for event in model.run(1_024, evaluate_every=512)]
         [1024]

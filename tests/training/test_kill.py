@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from heredity.common.run_folder import RunFolder
 from heredity.environments import find_adapter, registry
 from heredity.training.checkpoints import verify_checkpoint
 
-TOTAL = 49_152
+TOTAL = 24_576
 
 # One of each kind of environment; with normalisers, schedules and the adaptive rate.
 COMMON = [
@@ -191,11 +192,14 @@ class Moment:
 
 
 def _moments(kind: str, count: int) -> list[Moment]:
-    """Random moments: the first before any checkpoint, every other one amid constant saving."""
+    """Random moments: the first before any checkpoint, every other one amid constant saving.
+
+    One alone is amid saving.
+    """
     draw, total = random.Random(f"{kind} {count}"), _case(kind).total
     last = total - min(4096, total // 4)
-    moments = [Moment(0, draw.uniform(0.0, 0.2), "4096")]
-    for index in range(1, count):
+    moments = [] if count == 1 else [Moment(0, draw.uniform(0.0, 0.2), "4096")]
+    for index in range(1, max(count, 2)):
         step, seconds = draw.randrange(256, last), draw.uniform(0.0, 0.05)
         moments.append(Moment(step, seconds, "256" if index % 2 else "4096"))
     return moments
@@ -215,19 +219,22 @@ def _kill_and_resume(directory: Path, case: Case, moment: Moment) -> int:
     Returns:
         The step of the newest checkpoint when it was killed; -1 before the first.
     """
+    # What is killed may leave half of a compiled program behind, which nobody else shall read.
+    compiled = directory.with_name(f"{directory.name}-compiled")
+    shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], compiled)
     process = subprocess.Popen(
         _train(directory, case, moment.cadence),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        # What is killed may leave half of a compiled program behind, which nobody else shall read.
-        env={**case.variables, "JAX_COMPILATION_CACHE_DIR": str(directory.parent / "compiled")},
+        env={**case.variables, "JAX_COMPILATION_CACHE_DIR": str(compiled)},
     )
     while process.poll() is None and not _reached(directory, case, moment.step):
         time.sleep(0.002)
     time.sleep(moment.seconds)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    shutil.rmtree(compiled)
     assert _unreadable(directory, case) == []
     newest = _newest(directory, case)
     if newest < case.total:
@@ -246,14 +253,15 @@ def _check(kind: str, count: int, whole, tmp_path: Path) -> None:
         for name, content in expected.items():
             assert found[name] == content, f"{name} differs, killed at {moment}"
     print(f"{kind}: {count} kills, newest checkpoints then: {reached}")
-    assert -1 in reached
+    assert count == 1 or -1 in reached
     assert any(0 < step < _case(kind).total for step in reached), "no kill fell into the run"
 
 
+# Each kill is two more processes; of the largest programs one has to do.
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", CASES)
-def test_a_killed_run_resumes_bit_for_bit(kind: str, whole, tmp_path: Path) -> None:
-    _check(kind, 2, whole, tmp_path)
+@pytest.mark.parametrize(("kind", "count"), [("jax", 3), ("gymnasium", 3), ("seeds", 1)])
+def test_a_killed_run_resumes_bit_for_bit(kind: str, count: int, whole, tmp_path: Path) -> None:
+    _check(kind, count, whole, tmp_path)
 
 
 @pytest.mark.kill

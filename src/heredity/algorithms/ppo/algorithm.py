@@ -228,9 +228,7 @@ class PPO:
         config = self.config
         params = self.all_params(constants, state)
         steps = counters.add(state.steps, self.steps_per_iteration)
-        # float(): a whole number above 2**31 would not fit beside 32-bit arrays.
-        progress = jnp.minimum(counters.to_float(steps) / float(self.schedule_timesteps), 1.0)
-        learning_rate, clip_range = self._scheduled(state.learning_rate, progress)
+        learning_rate, clip_range = self._scheduled(state.learning_rate, steps)
 
         statistics, discounted_returns, rewards = self._scaled_rewards(state, params, rollout)
         seen = self.functions.preprocess(params, rollout.observations)
@@ -320,14 +318,17 @@ class PPO:
         parts = parts_of(self.spec.observation_space, *rollout.rewards.shape)
         return unrolled(functools.partial(unroll, params), seen, first_carry, is_first, parts)
 
-    def _scheduled(
-        self, learning_rate: jax.Array, progress: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
+    def _scheduled(self, learning_rate: jax.Array, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
         config = self.config
+        clip_range = jnp.float32(config.clip_range)
+        if "linear" not in (config.learning_rate_schedule, config.clip_range_schedule):
+            # Without the length of the run in it, one program serves runs of any length.
+            return learning_rate, clip_range
+        # float(): a whole number above 2**31 would not fit beside 32-bit arrays.
+        progress = jnp.minimum(counters.to_float(steps) / float(self.schedule_timesteps), 1.0)
         if config.learning_rate_schedule == "linear":
             distance = config.learning_rate_end - config.learning_rate
             learning_rate = config.learning_rate + distance * progress
-        clip_range = jnp.float32(config.clip_range)
         if config.clip_range_schedule == "linear":
             clip_range = clip_range * (1.0 - progress)
         return learning_rate, clip_range
