@@ -27,6 +27,7 @@ environment = envs.get_environment(
     problem.environment.removeprefix("brax/"), backend=problem.options["backend"]
 )
 assert settings["distribution"] == "tanh_normal" and network["kernel_init"] == "lecun_uniform"
+assert network["hidden_scale"] == network["actor_output_scale"] == 1.0
 # One minibatch is `batch_size` windows of `unroll_length` steps; with batch_size * num_minibatches
 # equal to num_envs there is one window an environment and update, as with us.
 assert settings["num_envs"] % settings["num_minibatches"] == 0
@@ -92,6 +93,8 @@ clock.report(
         "an episode that ends begins again from the one first state its environment was given at "
         "the start (ours: from fresh ones)",
         "advantages are computed in every minibatch with the newest critic (ours: once an update)",
+        "advantages are reward + discount * target of the next step - value, the form of V-trace "
+        "(ours: those of GAE, the targets are the same)",
         "advantages are normalised by the deviation with n (ours: n - 1)",
         "minibatches are shuffled windows of 20 steps (ours: shuffled transitions)",
         "a truncated step gets no advantage (ours: the value of the true last observation)",

@@ -26,7 +26,6 @@ class Problem:
         seeds: How many agents are trained in one program.
         title: Of the problem, in tables.
         rounds: How often it is alternated between the contestants.
-        extra: Measured only when it is named.
         limit: Seconds after which a run is given up, on a machine with nothing else to do.
         start_again: Whether ours is run once more, with the programs kept that it compiled.
     """
@@ -42,7 +41,6 @@ class Problem:
     seeds: int | None = None
     title: str = ""
     rounds: int = 3
-    extra: bool = False
     limit: float = 300.0
     start_again: bool = False
 
@@ -89,11 +87,13 @@ _BRAX: dict[str, Any] = {
     "reward_scale": 10.0,
     "distribution": "tanh_normal",
     "normalize_observations": True,
+    "observation_clip": 1e9,  # brax does not cut them
     "network": {
         "hidden": (64, 64, 64),
         "critic_hidden": (128, 128, 128),
         "activation": "swish",
         "kernel_init": "lecun_uniform",
+        "hidden_scale": 1.0,
         "actor_output_scale": 1.0,
     },
 }
@@ -167,9 +167,8 @@ PROBLEMS = {
             "brax/ant",
             {**_BRAX, "network": _BRAX_NETWORK},
             title="brax ant, 256 environments, brax's own networks",
-            rounds=2,
-            extra=True,
-            steps=256_000,
+            rounds=1,
+            steps=102_400,
             chunks=5,
             episodes=32,
             threshold=1000.0,

@@ -8,13 +8,16 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from problems import PROBLEMS
+
 
 @dataclasses.dataclass(frozen=True)
 class ReturnProblem:
     """One environment on which policies are trained to the end, over several seeds.
 
     Ours is trained with its preset, a peer with the settings its own project publishes: what is
-    compared is how good the policies are after the same number of steps.
+    compared is how good the policies are after the same number of steps. Where `settings` are
+    given, ours and brax train with these, by the scripts of the benchmark of speed.
 
     Args:
         name: On the command line, and of the file of results.
@@ -25,6 +28,7 @@ class ReturnProblem:
         options: Of the environment.
         together: Seeds trained side by side in one program of ours; 1 for one after another.
         stable_baselines3: Its settings, in its own names; empty where it is not run.
+        settings: Of everybody, in our names, instead of each one's own; see `problems`.
         published: A number of somebody else's to compare with, and where it stands.
     """
 
@@ -36,12 +40,30 @@ class ReturnProblem:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     together: int = 1
     stable_baselines3: dict[str, Any] = dataclasses.field(default_factory=dict)
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     published: str = ""
 
     @property
-    def contestants(self) -> tuple[str, ...]:
-        """Who is trained on it."""
-        return ("ours", "sb3") if self.stable_baselines3 else ("ours",)
+    def scripts(self) -> dict[str, str]:
+        """Who is trained on it, by which script."""
+        if self.settings:
+            return {"ours": "ppo_ours.py", "brax": "ppo_brax.py"}
+        peers = {"sb3": "returns_sb3.py"} if self.stable_baselines3 else {}
+        return {"ours": "returns_ours.py", **peers}
+
+
+def _as_measured(name: str) -> ReturnProblem:
+    """A problem of the benchmark of speed, with the same settings for everybody."""
+    measured = PROBLEMS[name]
+    return ReturnProblem(
+        name,
+        measured.environment,
+        f"{measured.title}, the same settings",
+        steps=measured.chunk * measured.chunks,
+        episodes=measured.episodes,
+        options=measured.options,
+        settings=measured.settings,
+    )
 
 
 # RL Baselines3 Zoo, hyperparams/ppo.yml at 22e3ff2 (2026-04-23). Its entries are for version 4 of
@@ -175,5 +197,7 @@ _ALL = (
         together=1,
         published="gymnax's PPO (gymnax-blines, an MLP, 10 M steps): 28, as its README says",
     ),
+    _as_measured("brax-inverted-pendulum"),
+    _as_measured("brax-ant"),
 )
 RETURN_PROBLEMS = {problem.name: problem for problem in _ALL}

@@ -31,7 +31,7 @@ from return_problems import RETURN_PROBLEMS, ReturnProblem
 from source import settings_hash, source
 
 RESULTS = HERE / "results" / "returns"
-SCRIPTS = {"ours": "returns_ours.py", "sb3": "returns_sb3.py"}
+CONTESTANTS = ("ours", "sb3", "brax")
 
 
 def machine() -> dict[str, Any]:
@@ -90,13 +90,16 @@ def written(known: dict[str, Any]) -> str:
 def train(problem: ReturnProblem, contestant: str, seed: int, again: bool = False) -> None:
     """One seed, or the group of ours that it begins, in a process of its own; see `record`."""
     python = sys.executable if contestant == "ours" else PEERS
-    command = [python, str(HERE / SCRIPTS[contestant]), problem.name, "--seed", str(seed)]
+    script = HERE / problem.scripts[contestant]
+    command = [python, str(script), problem.name, "--seed", str(seed)]
     alone = {"JAX_PLATFORMS": "cpu"}
     code = source()  # before: it is imported at the start
     done = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, check=True, env={**alone, **os.environ}
     )
     found = json.loads(done.stdout.strip().splitlines()[-1])
+    if problem.settings:
+        found = [of_benchmark(problem, seed, found)]
     for one in found:
         one |= {"machine": machine(), "when": now()}
         if contestant == "ours":
@@ -118,6 +121,18 @@ def of_this_code(run: Mapping[str, Any], code: Mapping[str, Any]) -> bool:
     return known["clean"] and code["clean"] and known["package"] == code["package"]
 
 
+def of_benchmark(problem: ReturnProblem, seed: int, run: dict[str, Any]) -> dict[str, Any]:
+    """A seed from what a script of the benchmark of speed tells: means of its evaluations."""
+    return {
+        "seed": seed,
+        **{name: run[name] for name in ("library", "versions", "steps")},
+        **{name: round(run[name], 1) for name in ("seconds", "cpu_seconds")},
+        "settings": problem.settings,
+        "returns": [round(run["final_return"]["mean"], 3)],
+        "curve": [[step, round(mean, 3)] for step, _, mean in run["curve"]],
+    }
+
+
 def missing(
     problems: Iterable[ReturnProblem],
     contestants: Iterable[str],
@@ -136,7 +151,7 @@ def missing(
     for seed in range(seeds):
         for problem in problems:
             for contestant in contestants:
-                if contestant not in problem.contestants:
+                if contestant not in problem.scripts:
                     continue
                 known = recorded(problem)["runs"].get(contestant, [])
                 there = {run["seed"] for run in known if code is None or of_this_code(run, code)}
@@ -150,14 +165,15 @@ def missing(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("problems", nargs="*", choices=[[], *RETURN_PROBLEMS], help="default: all")
-    parser.add_argument("--library", choices=SCRIPTS, help="default: all that are installed")
+    parser.add_argument("--library", choices=CONTESTANTS, help="default: all that are installed")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--again", action="store_true", help="ours, where other code trained it")
     parser.add_argument("--tables", action="store_true", help="train nothing, render")
     given = parser.parse_args()
-    contestants = [given.library] if given.library else ["ours", *(["sb3"] if PEERS else [])]
-    if given.library == "sb3" and not PEERS:
-        sys.exit("no Python that has stable_baselines3: `make peers` installs one")
+    contestants = [given.library] if given.library else CONTESTANTS if PEERS else ["ours"]
+    if given.library not in (None, "ours") and not PEERS:
+        missing_peer = returns_tables.NAMES[given.library]
+        sys.exit(f"no Python that has {missing_peer}: `make peers` installs one")
     chosen = [RETURN_PROBLEMS[name] for name in given.problems or RETURN_PROBLEMS]
     if given.again and not given.tables:
         if given.library == "sb3":

@@ -17,8 +17,8 @@ from source import settings_hash
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "returns.md"
-NAMES = {"ours": "heredity", "sb3": "stable-baselines3"}
-COLOURS = {"ours": "#00897b", "sb3": "#c0602d"}
+NAMES = {"ours": "heredity", "sb3": "stable-baselines3", "brax": "brax"}
+COLOURS = {"ours": "#00897b", "sb3": "#c0602d", "brax": "#c0602d"}
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 62, 12, 34, 40
 
 REGION = re.compile(r"(<!-- returns -->\n).*?(<!-- /returns -->)", re.DOTALL)
@@ -38,7 +38,7 @@ def render(results: Path, page: Path = PAGE) -> None:
                 continue
             picture = page.parent / "pictures" / f"returns-{problem.name}.svg"
             picture.parent.mkdir(exist_ok=True)
-            picture.write_text(drawn(problem.title, kept), encoding="utf-8")
+            picture.write_text(drawn(problem, kept), encoding="utf-8")
             parts.append(section(problem, kept))
     text = page.read_text(encoding="utf-8")
     text = REGION.sub(lambda old: old[1] + "\n" + "\n".join(parts) + "\n" + old[2], text)
@@ -79,7 +79,7 @@ def section(problem: ReturnProblem, found: Mapping[str, Runs]) -> str:
     published = f"To compare: {problem.published}.\n\n" if problem.published else ""
     return (
         f"### {problem.title}\n\n{rows_of(*rows)}\n{published}{verdict(found)}"
-        f"![Returns of training episodes](pictures/returns-{problem.name}.svg)\n"
+        f"![Returns of {curve_of(problem)}](pictures/returns-{problem.name}.svg)\n"
     )
 
 
@@ -109,6 +109,11 @@ def trained_by(runs: Runs) -> str:
     return said if len(hashes) == 1 else f"{said}; {len(hashes)} different settings"
 
 
+def curve_of(problem: ReturnProblem) -> str:
+    """What the curves show the returns of."""
+    return "evaluations" if problem.settings else "training episodes"
+
+
 def rows_of(*rows: tuple[str, ...]) -> str:
     """A table in Markdown; the first row is its head."""
     head, *others = rows
@@ -118,9 +123,10 @@ def rows_of(*rows: tuple[str, ...]) -> str:
 
 def verdict(found: Mapping[str, Runs]) -> str:
     """Whether ours is as good as the peer, as far as the seeds can tell (Welch 1947)."""
-    if any(len(found.get(name, ())) < 2 for name in NAMES):
+    samples = [[score(run) for run in found[name]] for name in NAMES if name in found]
+    if len(samples) != 2 or any(len(sample) < 2 for sample in samples):
         return ""
-    ours, peer = ([score(run) for run in found[name]] for name in NAMES)
+    ours, peer = samples
     difference, low, high = comparisons.welch(ours, peer)
     return (
         f"heredity less the peer: {difference:+,.0f}, 95 % interval {low:+,.0f} to {high:+,.0f}: "
@@ -131,8 +137,8 @@ def verdict(found: Mapping[str, Runs]) -> str:
 # --- curves ----------------------------------------------------------------------------------
 
 
-def drawn(title: str, found: Mapping[str, Runs]) -> str:
-    """Returns of training episodes over steps as an SVG: a line for each seed, legend by name."""
+def drawn(problem: ReturnProblem, found: Mapping[str, Runs]) -> str:
+    """Returns over steps as an SVG: a line for each seed, legend by name."""
     curves = {name: distinct(runs) for name, runs in found.items()}
     points = [point for lines in curves.values() for line in lines for point in line]
     most = max((step for step, _ in points), default=1)
@@ -146,7 +152,8 @@ def drawn(title: str, found: Mapping[str, Runs]) -> str:
         return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (value - low) / ((high - low) or 1.0)
 
     grey = 'fill="#777" font-family="sans-serif" font-size="12"'
-    parts = [f'<text x="{LEFT}" y="18" {grey}>{title}: return of training episodes</text>']
+    title = f"{problem.title}: return of {curve_of(problem)}"
+    parts = [f'<text x="{LEFT}" y="18" {grey}>{title}</text>']
     for value in ticks(low, high):
         y = up(value)
         parts.append(

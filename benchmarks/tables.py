@@ -26,6 +26,8 @@ Row = tuple[str, ...]
 def render(results: Path, root: Path) -> list[Path]:
     """Write the tables into the files below `root`; gives those files."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
+    for name in found.keys() & PROBLEMS.keys():
+        found[name]["over_seeds"] = over_seeds(PROBLEMS[name], results / "returns" / f"{name}.json")
     regions = {
         "benchmarks": overview(found),
         "benchmark-ant": ant(found),
@@ -45,6 +47,19 @@ def render(results: Path, root: Path) -> list[Path]:
         path.write_text(text, encoding="utf-8")
         written.append(path)
     return written
+
+
+def over_seeds(problem: Problem, path: Path) -> dict[str, str]:
+    """Mean return by contestant, where `returns.py` recorded several seeds of the same settings."""
+    known = json.loads(path.read_text()) if path.exists() else {"runs": {}}
+    settings = json.loads(json.dumps(problem.settings))
+    told = {}
+    for name, runs in known["runs"].items():
+        scores = [sum(run["returns"]) / len(run["returns"]) for run in runs]
+        if len(scores) > 1 and all(run["settings"] == settings for run in runs):
+            found = mean_interval(scores)
+            told[name] = f"{number(found.mean)} ± {number(found.half)} over {found.size} seeds"
+    return told
 
 
 def table(*rows: Row) -> str:
@@ -145,11 +160,12 @@ def compared(problem: Problem, record: Found) -> list[Row]:
     work = f"PPO, {problem.title}"
     work += f", {ours['steps']:,} steps from start to end" if end_to_end else ""
 
-    def cell(one: Found) -> str:
+    def cell(name: str) -> str:
+        one = contestants[name]
         speed = f"{one['seconds']:.0f} s" if end_to_end else f"{one['steps_per_second']:,.0f}/s"
         runs = len(one["final_returns"])
-        mean = f"return {number(one['final_return'])}"
-        return f"{speed}, {mean} ({runs} run{'s' if runs > 1 else ''})"
+        mean = f"{number(one['final_return'])} ({runs} run{'s' if runs > 1 else ''})"
+        return f"{speed}, return {record.get('over_seeds', {}).get(name, mean)}"
 
     rows = []
     for name, ratio in record["ratios"].items():
@@ -160,14 +176,14 @@ def compared(problem: Problem, record: Found) -> list[Row]:
         rows.append(
             (
                 work,
-                cell(ours),
-                f"{peer['library']}: {cell(peer)}",
+                cell("ours"),
+                f"{peer['library']}: {cell(name)}",
                 f"{times['median']:.2f}x its speed{spread}",
                 aim(f"≥ {AIMS[name]}x", times["median"] >= AIMS[name]),
             )
         )
-    rows += [(work, cell(ours), f"{name}: failed", "", "") for name in record["failed"]]
-    return rows or [(work, cell(ours), NOT_MEASURED, "", "")]
+    rows += [(work, cell("ours"), f"{name}: failed", "", "") for name in record["failed"]]
+    return rows or [(work, cell("ours"), NOT_MEASURED, "", "")]
 
 
 def times_as_fast(ratio: Found, end_to_end: bool) -> dict[str, float]:

@@ -14,10 +14,14 @@ from xml.etree import ElementTree
 
 import pytest
 
+from heredity.algorithms.ppo import PPOConfig
 from heredity.algorithms.ppo.presets import preset_config, presets
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-NAMES = ("comparisons", "processes", "return_problems", "source", "returns_tables", "returns")
+NAMES = (
+    "comparisons", "problems", "processes", "return_problems", "source", "returns_tables",
+    "returns",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -156,8 +160,8 @@ def test_a_seed_is_trained_in_a_process_and_kept_with_its_machine(
         f"import sys; print('noise'); assert '3' in sys.argv\nprint({told!r})"
     )
     monkeypatch.setattr(harness.returns, "HERE", tmp_path)
-    monkeypatch.setattr(harness.returns, "SCRIPTS", {"ours": "fake.py"})
     problem = harness.return_problems.RETURN_PROBLEMS["gym-hopper"]
+    monkeypatch.setattr(type(problem), "scripts", {"ours": "fake.py"})
     harness.returns.train(problem, "ours", 3)
     (kept,) = harness.returns.recorded(problem)["runs"]["ours"]
     assert kept["returns"] == [1.0, 2.0]
@@ -199,13 +203,44 @@ def test_the_difference_of_two_means_is_welchs(harness: SimpleNamespace):
 
 def test_what_is_recorded_is_what_the_preset_trains(harness: SimpleNamespace):
     for problem in harness.return_problems.RETURN_PROBLEMS.values():
-        assert presets()[problem.environment].total_timesteps == problem.steps, problem.name
+        if not problem.settings:
+            assert presets()[problem.environment].total_timesteps == problem.steps, problem.name
 
 
-def test_what_is_recorded_was_trained_with_the_preset_as_it_is():
-    # Whoever changes a preset takes its old seeds out, or tables would mix both.
+def test_what_is_recorded_was_trained_with_the_settings_as_they_are(harness: SimpleNamespace):
+    # Whoever changes a preset takes its old seeds out, or tables would mix both. A setting that
+    # did not exist yet had the value that is now its default.
     for path in sorted((FOLDER / "results" / "returns").glob("*.json")):
         known = json.loads(path.read_text())
-        config = dataclasses.asdict(preset_config("auto", known["environment"]))
-        for run in known["runs"].get("ours", []):
-            assert run["settings"] == json.loads(json.dumps(config)), path.name
+        problem = harness.return_problems.RETURN_PROBLEMS[path.stem]
+        if problem.settings:
+            config = PPOConfig(**problem.settings)
+            theirs = known["runs"].get("brax", [])
+        else:
+            config, theirs = preset_config("auto", known["environment"]), []
+        for run in [*known["runs"].get("ours", []), *theirs]:
+            assert as_json(PPOConfig(**run["settings"])) == as_json(config), path.name
+
+
+def as_json(config: PPOConfig) -> str:
+    """Settings without the difference between a list and a tuple."""
+    return json.dumps(dataclasses.asdict(config))
+
+
+def test_a_run_of_the_benchmark_of_speed_is_a_seed(
+    harness: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    run = ran(3, 7.0) | {"versions": {}, "final_return": {"mean": 7.0, "deviation": 1.0}}
+    run |= {"curve": [[512, 1.5, 3.0], [1024, 2.5, 7.0]]}
+    (tmp_path / "ppo_ours.py").write_text(f"print({json.dumps(run)!r})")
+    monkeypatch.setattr(harness.returns, "HERE", tmp_path)
+    ant = harness.return_problems.RETURN_PROBLEMS["brax-ant"]
+    assert [who for _, who, _ in harness.returns.missing([ant], ("ours", "sb3", "brax"), 1)] == [
+        "ours",
+        "brax",
+    ]
+    harness.returns.train(ant, "ours", 3)
+    (kept,) = harness.returns.recorded(ant)["runs"]["ours"]
+    assert (kept["seed"], kept["returns"]) == (3, [7.0])
+    assert kept["curve"] == [[512, 3.0], [1024, 7.0]]
+    assert kept["settings"] == json.loads(json.dumps(ant.settings))

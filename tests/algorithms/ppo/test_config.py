@@ -8,7 +8,9 @@ import pytest
 import heredity as hd
 from heredity.algorithms.ppo.config import _BOUNDS, PPOConfig, recorded_config
 from heredity.algorithms.ppo.network_config import KINDS_WITH, NetworkConfig
+from heredity.algorithms.ppo.networks import network_specs
 from heredity.common.errors import UsageError
+from heredity.spaces import Box
 
 FLOATS = [field.name for field in dataclasses.fields(PPOConfig) if "float" in str(field.type)]
 
@@ -92,8 +94,8 @@ def test_numbers_of_numpy_become_pythons():
 
 OTHERS = {
     "hidden": (8,), "critic_hidden": (8,), "activation": "relu", "kernel_init": "lecun_uniform",
-    "actor_output_scale": 1.0, "convolutions": ("8x3/1",), "memory_size": 64, "dtype": "bfloat16",
-    "options": {"width": 3},
+    "hidden_scale": 1.0, "actor_output_scale": 1.0, "convolutions": ("8x3/1",),
+    "memory_size": 64, "dtype": "bfloat16", "options": {"width": 3},
 }  # fmt: skip
 
 
@@ -144,3 +146,21 @@ def test_sequences_are_for_networks_with_memory():
 def test_what_only_the_networks_show_is_refused_when_a_run_begins():
     with pytest.raises(UsageError, match=r"convolutions .*nothing that is read is a picture"):
         hd.PPO("probe/two-step-discount", network={"convolutions": ("8x3/1",)}).learn(64)
+
+
+@pytest.mark.parametrize("name", ["hidden_scale", "actor_output_scale"])
+@pytest.mark.parametrize("value", [-0.1, float("nan")])
+def test_gains_are_not_negative(name: str, value: float):
+    with pytest.raises(UsageError, match=rf"^{name} {value!r}: a finite number >= 0"):
+        PPOConfig(network={name: value})
+
+
+@pytest.mark.parametrize("kind", ["mlp", "gru"])
+def test_every_network_is_given_the_gain_of_hidden_layers(kind: str):
+    # What layers make of it: tests/networks/test_mlp.py.
+    specs = network_specs(NetworkConfig(kind, hidden_scale=0.7), Box((4,)))[1:]
+    assert [spec.options["hidden_scale"] for spec in specs] == [0.7, 0.7]
+    if kind == "gru":
+        assert specs[0].options["encoder"]["hidden_scale"] == 0.7
+    (trunk, *_) = network_specs(NetworkConfig(shared=True, hidden_scale=0.7), Box((4,)))
+    assert trunk is not None and trunk.options["hidden_scale"] == 0.7

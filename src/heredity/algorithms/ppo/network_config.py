@@ -19,6 +19,7 @@ KINDS_WITH: Mapping[str, tuple[str, ...]] = {
     "critic_hidden": _BUILT_IN,
     "activation": _BUILT_IN,
     "kernel_init": _BUILT_IN,
+    "hidden_scale": _BUILT_IN,
     "actor_output_scale": _BUILT_IN,
     "convolutions": ("auto", "cnn", "gru"),
     "memory_size": ("gru",),
@@ -41,6 +42,7 @@ class NetworkConfig:
         critic_hidden: The same for the critic; default: as hidden.
         activation: elu, gelu, relu, swish or tanh; default: tanh, of a cnn relu.
         kernel_init: orthogonal or lecun_uniform.
+        hidden_scale: Gain of the hidden layers at the start; 1 for those of brax and Flax.
         actor_output_scale: Gain of the actor's last layer at the start.
         convolutions: Each as features x kernel / stride, such as 32x8/4; default: those of Mnih et
             al. 2015, for small pictures 16x3/1.
@@ -59,6 +61,7 @@ class NetworkConfig:
     critic_hidden: tuple[int, ...] | None = None
     activation: str | None = None
     kernel_init: str = "orthogonal"
+    hidden_scale: float = 2.0**0.5
     actor_output_scale: float = 0.01
     convolutions: tuple[str, ...] = ()
     memory_size: int = 128
@@ -70,9 +73,10 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
-        scale = self.actor_output_scale
-        if not (math.isfinite(scale) and scale >= 0):
-            raise UsageError(f"actor_output_scale {scale!r}: a finite number >= 0 was expected")
+        for name in ("hidden_scale", "actor_output_scale"):
+            scale = getattr(self, name)
+            if not (math.isfinite(scale) and scale >= 0):
+                raise UsageError(f"{name} {scale!r}: a finite number >= 0 was expected")
         if self.shared and self.actor_reads != self.critic_reads:
             raise UsageError(
                 "shared networks read the same: actor_reads and critic_reads differ; leave one "

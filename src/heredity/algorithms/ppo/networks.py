@@ -110,6 +110,7 @@ def _layers(config: NetworkConfig, hidden: tuple[int, ...] | None) -> dict[str, 
     return {
         **{name: value for name, value in given.items() if value is not None},
         "kernel_init": config.kernel_init,
+        "hidden_scale": config.hidden_scale,
         "dtype": config.dtype,
     }
 
