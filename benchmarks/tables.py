@@ -58,7 +58,8 @@ def over_seeds(problem: Problem, path: Path) -> dict[str, str]:
         scores = [sum(run["returns"]) / len(run["returns"]) for run in runs]
         if len(scores) > 1 and all(run["settings"] == settings for run in runs):
             found = mean_interval(scores)
-            told[name] = f"{number(found.mean)} ± {number(found.half)} over {found.size} seeds"
+            half = f"{found.half:,.{0 if abs(found.mean) >= 100 else 1}f}"  # digits of the mean
+            told[name] = f"{number(found.mean)} ± {half} over {found.size} seeds"
     return told
 
 

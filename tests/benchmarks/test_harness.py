@@ -139,14 +139,14 @@ def test_returns_over_seeds_stand_where_they_were_trained_with_the_same_settings
 ):
     path, ant = tmp_path / "brax-ant.json", harness.problems.PROBLEMS["brax-ant"]
     assert harness.tables.over_seeds(ant, path) == {}
-    same = [{"returns": [value], "settings": ant.settings} for value in (600.0, 700.0)]
+    same = [{"returns": [value], "settings": ant.settings} for value in (645.0, 655.0)]
     other = [one | {"settings": ant.settings | {"discount": 0.5}} for one in same]
     path.write_text(json.dumps({"runs": {"ours": same, "brax": other}}))
     told = harness.tables.over_seeds(ant, path)
-    assert told == {"ours": "650 ± 635 over 2 seeds"}
+    assert told == {"ours": "650 ± 64 over 2 seeds"}
     record = competed(harness, "brax-ant", "brax") | {"over_seeds": told}
     row = harness.tables.overview({"brax-ant": record}).splitlines()[2]
-    assert "300/s, return 650 ± 635 over 2 seeds | brax 9: 125/s, return 450 (2 runs) |" in row
+    assert "300/s, return 650 ± 64 over 2 seeds | brax 9: 125/s, return 450 (2 runs) |" in row
 
 
 def test_who_was_not_measured_and_who_failed_stand_in_the_table(harness: SimpleNamespace):
