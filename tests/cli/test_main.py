@@ -98,7 +98,6 @@ def test_the_overview(heredity):
         (["trian"], "unknown command 'trian': did you mean 'train'?"),
         (["--json"], "unknown command '--json'"),
         (["train", "pp0"], "unknown algorithm 'pp0'"),
-        (["train", "--env", "x"], "unknown algorithm '--env'"),
     ],
 )
 def test_unknown_names_offer_the_nearest(heredity, words: list[str], told: str):

@@ -175,10 +175,7 @@ OF_EVALUATE = "(known: --env, --episodes, --json, --seed, --stochastic, --trust)
         ("inspect --json", "PATH is needed (heredity inspect --help tells more)"),
         # Commands.
         ("train pppo", "unknown algorithm 'pppo': did you mean 'ppo'? (known: ppo)"),
-        (
-            "train --env x",
-            "unknown algorithm '--env': (known: ppo); it comes first: heredity train ppo --env ID",
-        ),
+        ("train --env x", "the algorithm comes first: heredity train ppo --env ID"),
     ],
     ids=lambda value: value if " " not in value or value.startswith(("train", "r")) else "",
 )

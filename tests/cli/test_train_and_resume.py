@@ -12,7 +12,7 @@ from command_line import TINY
 from heredity.algorithms.ppo.network_config import NetworkConfig
 from heredity.cli import resume
 from heredity.cli.places import claim_directory
-from heredity.cli.train import _parse, conclude
+from heredity.cli.train import _parse, _told_preset, conclude
 from heredity.common.errors import StorageError
 from heredity.common.files import seal_json
 from heredity.common.run_folder import RunFolder
@@ -217,3 +217,23 @@ def test_another_kind_of_network_leaves_out_what_it_does_not_have():
     given = _parse([*words, "package.module:Network"])
     assert given.network.kernel_init == NetworkConfig().kernel_init
     assert _parse([*words, "gru"]).network.kernel_init == "lecun_uniform"
+
+
+@pytest.mark.parametrize(
+    ("preset", "environment", "told"),
+    [
+        ("auto", "gym/Hopper-v5", "gym/Hopper-v5"),
+        ("gym/Hopper-v5", "gym/Ant-v5", "gym/Hopper-v5"),
+        ("auto", "atari/Breakout", "none: settings are PPO's own; of atari/: --preset atari/Pong"),
+        ("none", "atari/Pong", "none: settings are PPO's own"),
+        ("auto", "probe/recall", "none: settings are PPO's own"),
+    ],
+)
+def test_the_preset_is_told(preset: str, environment: str, told: str):
+    assert _told_preset(preset, environment) == told
+
+
+def test_options_of_ray_are_for_ray(heredity):
+    words = "train ppo --env probe/recall --total-timesteps 64 --ray.workers 2"
+    done = heredity(*words.split())
+    assert done == type(done)(2, "", "heredity: --ray.workers is for Ray: add --launcher ray\n")

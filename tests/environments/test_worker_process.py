@@ -125,25 +125,36 @@ def test_a_forgotten_vector_does_not_keep_the_program_from_ending():
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_program_that_is_killed_leaves_no_workers_behind():
+@pytest.mark.parametrize("hang", [False, True], ids=["waiting", "hanging"])
+def test_a_program_that_is_killed_leaves_no_workers_behind(hang: bool):
     program = (
-        "from heredity.environments import make\n"
+        "from tests.environments.test_worker_process import Hanging\n"
+        "from heredity.environments.gymnasium_vectors import AsyncEnvironment\n"
         "import numpy as np, time\n"
         "if __name__ == '__main__':\n"
-        "    env = make('gym/CartPole-v1', 2, vectorization='async', workers=2)\n"
+        "    env = AsyncEnvironment([Hanging] * 2, workers=2)\n"
         "    print(*[process.pid for process in env._vector.processes], flush=True)\n"
-        "    time.sleep(600)\n"
+        f"    env.step(np.zeros(2, int)) if {hang} else time.sleep(600)\n"
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         workers = process.stdout.readline().split()
+        time.sleep(0.5 if hang else 0.0)  # until the step has begun
         process.kill()
     assert len(workers) == 2
     until = time.monotonic() + 60
     while any(_is_running(pid) for pid in workers):
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+class Hanging(Counting):
+    """Never comes back from a step."""
+
+    def step(self, action):
+        while True:
+            time.sleep(1)
 
 
 def _is_running(pid: str) -> bool:

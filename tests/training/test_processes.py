@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from company import CADENCE, SCHEDULE, TINY, TOTAL, has_checkpoint, start, wait_for
+from company import CADENCE, SCHEDULE, TINY, TOTAL, free_address, has_checkpoint, start, wait_for
 from tiny_runs import apart, environment, final_bytes, train
 
 from heredity.common.errors import HeredityError, LostProcessError, UsageError
@@ -80,11 +83,25 @@ def test_what_several_processes_cannot_do():
         Two().check(environment(host=True), RunSettings(100), 4)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_waits_for_the_others_hears_signals(number: signal.Signals):
+    program = "from heredity.training.processes import join; print('here', flush=True); "
+    program += f"join('{free_address()}', 2, 0)"
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"here\n"
+        time.sleep(1.0)  # until it waits; a signal before that would end it as well
+        process.send_signal(number)
+        assert process.wait(30) == -number
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
         (("10.0.0.1:1", 2, None), "how many processes there are and which one this is"),
         (("10.0.0.1:1", 2, 2), "process 2 of 2"),
+        (("nonsense", 2, 1), "'nonsense': a host and a port such as"),
+        (("10.0.0.1:99999", 2, 1), "a host and a port such as"),
     ],
 )
 def test_who_joins_says_who_it_is(given: tuple, told: str):

@@ -22,6 +22,24 @@ class Launched:
     launcher: Literal["none", "ray"] = "none"
 
 
+def is_launched(given: Any, words: Sequence[str]) -> bool:
+    """Whether a launcher is to start the processes.
+
+    Args:
+        given: The command line, parsed.
+        words: The same as it was written.
+
+    Raises:
+        UsageError: when it is said how the launcher does it, but not that it should.
+    """
+    if given.launched.launcher != "none":
+        return True
+    for word in words:
+        if word.startswith("--ray."):
+            raise UsageError(f"{word.partition('=')[0]} is for Ray: add --launcher ray")
+    return False
+
+
 def launched_by(given: Any, words: Sequence[str], directory: Path) -> int:
     """Have the processes of a run started, and started again after a loss.
 

@@ -11,7 +11,7 @@ import tyro
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.cli.distributed import Distributed
-from heredity.cli.launching import Launched, launched_by
+from heredity.cli.launching import Launched, is_launched, launched_by
 from heredity.cli.parsing import (
     arguments_like,
     environment_fields,
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     kind = dataclasses.make_dataclass("Resume", fields, frozen=True)
     kind.__doc__ = "Continue a run from its newest whole checkpoint, bit for bit."
     given: Any = parse(kind, arguments, "heredity resume", _fixed())
-    if given.launched.launcher != "none":
+    if is_launched(given, arguments):
         return launched_by(given, ["resume", *arguments], given.resume.directory)
     writes = given.distributed.join()
     with given.distributed.at_work():

@@ -16,7 +16,7 @@ from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.network_config import NetworkConfig, idle_settings
 from heredity.algorithms.ppo.presets import preset_config, presets
 from heredity.cli.distributed import Distributed
-from heredity.cli.launching import Launched, launched_by
+from heredity.cli.launching import Launched, is_launched, launched_by
 from heredity.cli.parsing import (
     arguments_like,
     environment_fields,
@@ -27,7 +27,7 @@ from heredity.cli.parsing import (
     require,
 )
 from heredity.cli.places import claim_directory
-from heredity.common.errors import UnknownNameError
+from heredity.common.errors import UnknownNameError, UsageError
 from heredity.training.ray_launcher import RayCluster
 from heredity.training.settings import RunSettings
 
@@ -78,8 +78,9 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     algorithm, *rest = arguments
     if algorithm not in ALGORITHMS:
-        hint = "it comes first: heredity train ppo --env ID" if algorithm.startswith("-") else ""
-        raise UnknownNameError("algorithm", algorithm, ALGORITHMS, hint)
+        if algorithm.startswith("-"):
+            raise UsageError("the algorithm comes first: heredity train ppo --env ID")
+        raise UnknownNameError("algorithm", algorithm, ALGORITHMS)
     given = _parse(rest)
     require(given.env, "--env", "which environment; heredity envs lists them")
     network = NetworkConfig(**options_given(given.network))
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str]) -> int:
     settings = RunSettings(**options_given(given.run))
 
     name, own = str(given.env), given.output.directory
-    if given.launched.launcher != "none":
+    if is_launched(given, rest):
         with _place(own, name) as directory:
             return launched_by(given, ["train", *arguments], directory)
     writes = given.distributed.join()
@@ -130,6 +131,7 @@ def _train(
         events = begin_run(config, environment, settings, directory, callbacks)
         if output is not None:
             print(f"run      {directory}", file=sys.stderr)
+            print(f"preset   {_told_preset(output.preset, environment.spec.id)}", file=sys.stderr)
         for _ in events:
             pass
     finally:
@@ -177,6 +179,18 @@ def _parse(arguments: Sequence[str]) -> Any:
     return parse(kind, arguments, "heredity train ppo")
 
 
+def _told_preset(name: str, environment_id: str) -> str:
+    """Which preset a run began with; where there is none, those of the same family."""
+    known = presets()
+    chosen = environment_id if name == "auto" else name
+    if chosen in known:
+        return chosen
+    family = f"{environment_id.partition('/')[0]}/"
+    others = [f"--preset {other}" for other in known if other.startswith(family)]
+    none = "none: settings are PPO's own"
+    return f"{none}; of {family}: {', '.join(others)}" if name == "auto" and others else none
+
+
 def _network_defaults(config: PPOConfig, arguments: Sequence[str]) -> dict[str, Any]:
     """The preset's settings of the network, without those that the kind asked for does not have."""
     settings = options_given(config.network)
@@ -213,4 +227,6 @@ def conclude(directory: Path, report: bool) -> None:
             lines.append(f"report   {write_report(directory)}")
         except MissingExtraError as error:
             lines.append(f"report   not written: {error}")
+    elif report:
+        lines.append("report   none: no snapshots were kept, see --snapshot-every")
     print("\n".join(lines), file=sys.stderr)

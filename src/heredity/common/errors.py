@@ -44,7 +44,8 @@ class UnknownNameError(UsageError):
         if not brief:
             hint = f"(known: {listed or 'none'})" + (f"; {hint}" if hint else "")
         told = " ".join(part for part in (guess, hint) if part)
-        super().__init__(f"unknown {what} {str(given)!r}" + (f": {told}" if told else ""))
+        colon = ": " if not told.startswith("(") else " "
+        super().__init__(f"unknown {what} {str(given)!r}" + (f"{colon}{told}" if told else ""))
 
 
 class MissingExtraError(UsageError):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pickle
+import select
 import signal
 import socket
+import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -32,6 +36,7 @@ TOKEN_BYTES = 16  # come after ECHO, and back as they are
 DONE, MORE, FAILED = b"D", b"M", b"F"
 LENGTH_BYTES = 8
 
+GRACE_SECONDS = 5.0  # to end by itself, for a worker whose program is gone
 MOST_INFOS = 64  # numbers that an environment tells by name; what it tells besides is not heard
 
 
@@ -95,6 +100,7 @@ def serve(line: socket.socket, duty: Duty) -> None:
     """Do what comes over the line, until it is `CLOSE` or the main process is gone."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_the_program, args=(line,), daemon=True).start()
     try:
         worker = _Worker(line, duty)
         going_on = worker.make(duty)
@@ -198,6 +204,15 @@ class _Worker:
 
     def _draw(self, stepper: Stepper) -> np.ndarray:
         return np.asarray(stepper.envs[0].render())
+
+
+def _end_with_the_program(line: socket.socket) -> None:
+    """Wait until the program is gone; where an environment hangs by then, end all the same."""
+    gone = select.poll()
+    gone.register(line, 0)  # nothing but the end of the line
+    gone.poll()
+    time.sleep(GRACE_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def in_words(indices: range) -> str:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -21,10 +24,12 @@ from heredity.environments import Environment, JaxEnvironment
 from heredity.training.settings import RunSettings
 
 Result = TypeVar("Result")
+log = logging.getLogger("heredity")
 
 # What a process waits at its end for others to end as well, and until one that says nothing is
 # taken for lost.
 SHUTDOWN_SECONDS = 10
+ENDING = (signal.SIGINT, signal.SIGTERM)
 HEARTBEAT_SECONDS = 30
 
 
@@ -50,17 +55,23 @@ def join(coordinator: str, processes: int | None, process: int | None, wait: int
         )
     if not auto and not 0 <= (process or 0) < (processes or 0):
         raise UsageError(f"process {process} of {processes}: one from 0 on was expected")
+    if not auto and not _is_address(coordinator):
+        raise UsageError(
+            f"coordinator {coordinator!r}: a host and a port such as 10.0.0.1:1234 were expected"
+        )
+    log.info("waiting up to %s s for the other processes; process 0 is at %s", wait, coordinator)
     # SIGTERM is ours: see `training.signals`.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(
-            None if auto else coordinator,
-            processes,
-            process,
-            initialization_timeout=wait,
-            heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            shutdown_timeout_seconds=SHUTDOWN_SECONDS,
-        )
+        with _signals_end():
+            jax.distributed.initialize(
+                None if auto else coordinator,
+                processes,
+                process,
+                initialization_timeout=wait,
+                heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
+                shutdown_timeout_seconds=SHUTDOWN_SECONDS,
+            )
     except ValueError as error:
         raise UsageError(f"coordinator {coordinator!r}: {error}") from None
     except RuntimeError as error:
@@ -68,6 +79,25 @@ def join(coordinator: str, processes: int | None, process: int | None, wait: int
         raise LostProcessError(
             f"the processes of the run did not find each other: {told}"
         ) from None
+
+
+def _is_address(text: str) -> bool:
+    host, _, port = text.rpartition(":")
+    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 2**16
+
+
+@contextlib.contextmanager
+def _signals_end() -> Iterator[None]:
+    """Within the block, a signal ends the process: JAX waits where Python does not hear of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Processes:
@@ -104,8 +134,8 @@ class Processes:
         if not isinstance(environment, JaxEnvironment):
             named = environment.spec.id if environment.spec else "this environment"
             raise UsageError(
-                f"{where} in {named}: only environments that are JAX programs (brax, gymnax) are "
-                "divided among devices"
+                f"{where} in {named}: only JAX programs (brax, gymnax, Playground) are divided "
+                "among devices"
             )
         if settings.seeds > 1:
             raise UsageError(

@@ -63,8 +63,8 @@ def make_driver(
     if not isinstance(environment, JaxEnvironment):
         named = environment.spec.id if environment.spec else "this environment"
         raise UsageError(
-            f"seeds {seeds} in {named}: only environments that are JAX programs (brax, gymnax) run "
-            f"side by side in one program. Start {seeds} runs, with --seed {seed} to --seed "
+            f"seeds {seeds} in {named}: only JAX programs (brax, gymnax, Playground) run side "
+            f"by side in one program. Start {seeds} runs, with --seed {seed} to --seed "
             f"{seed + seeds - 1}"
         )
     return SeedsRunner(algorithm, environment, range(seed, seed + seeds))

@@ -157,6 +157,11 @@ class PPOConfig:
     def __post_init__(self) -> None:
         for name, bound in _BOUNDS.items():
             bound.check(name, getattr(self, name))
+        if isinstance(self.network, str):
+            raise UsageError(
+                f"network {self.network!r}: settings by name were expected, such as "
+                f"network={{'kind': {self.network!r}}}"
+            )
         if isinstance(self.network, Mapping):
             object.__setattr__(self, "network", _network_of(self.network))
         check_fields(self)
