@@ -130,7 +130,7 @@ def test_what_cannot_be_divided_is_refused(devices: int, changed: dict, told: st
     ("settings", "host", "told"),
     [
         ({"seeds": 2}, False, "seeds 2 on 2 devices: several seeds share one device"),
-        ({}, True, "2 devices in probe/.*: only environments that are JAX programs"),
+        ({}, True, "2 devices in probe/.*: only JAX programs"),
     ],
 )
 def test_what_runs_on_one_device_alone_is_refused(settings: dict, host: bool, told: str):

@@ -44,6 +44,18 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.01)
+    # The file is there a moment before the run listens; until then a signal just ends it.
+    while not _listens(process.pid):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def _listens(pid: int) -> bool:
+    """Whether SIGTERM is caught there."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -73,8 +85,10 @@ def test_a_second_signal_leaves_at_once(tmp_path: Path):
     """Also within a compiled program, which lets no Python handler run."""
     directory = tmp_path / "run"
     # One update then takes minutes, so the first signal is still waited for when the second comes.
-    process = start(directory, "--num-epochs", "10_000_000")
+    # Without evaluations it is the first thing that the run does.
+    process = start(directory, "--num-epochs", "10_000_000", "--evaluation-episodes", "0")
     wait_for(directory / "config.json", process)
+    time.sleep(3.0)  # until the update has begun: before it, signals are given back for a moment
     process.send_signal(signal.SIGTERM)
     while "saving, then leaving" not in (process.stderr.readline() or "saving, then leaving"):
         pass
