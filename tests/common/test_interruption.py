@@ -7,7 +7,9 @@ import pytest
 
 from heredity.common.interruption import (
     STOP_SIGNALS,
+    NotedInterrupt,
     RememberedInterrupt,
+    is_asked_to_stop,
     received_before,
     remember_interrupts,
 )
@@ -64,3 +66,17 @@ def test_outside_the_main_thread_nothing_is_set():
 def test_other_handlers_remember_nothing():
     for handler in (signal.SIG_DFL, signal.default_int_handler, None):
         assert received_before(handler) is None
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS)
+def test_a_signal_that_is_noted_raises_nothing_and_shows(number: signal.Signals):
+    handler = NotedInterrupt()
+    for one in STOP_SIGNALS:
+        signal.signal(one, handler)
+    assert not is_asked_to_stop()
+    signal.raise_signal(number)
+    assert handler.received is number and is_asked_to_stop()
+    # What was received elsewhere, or raises, leaves nobody waiting.
+    assert received_before(handler) is None
+    remember_interrupts()
+    assert not is_asked_to_stop()

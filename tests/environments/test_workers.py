@@ -295,9 +295,9 @@ def test_every_family_of_vectors_chooses_its_workers(name: str, monkeypatch: pyt
     made = []
 
     class Seen(AsyncEnvironment):
-        def __init__(self, makers, workers=None, timeout=None):
-            made.append((len(makers), workers, timeout))
-            super().__init__([Counting] * len(makers), workers, timeout)
+        def __init__(self, makers, workers=None, timeout=None, id=""):
+            made.append((len(makers), workers, timeout, id))
+            super().__init__([Counting] * len(makers), workers, timeout, id)
 
     monkeypatch.setattr("heredity.environments.gymnasium_vectors.AsyncEnvironment", Seen)
     adapter = load_adapter(name)
@@ -307,7 +307,7 @@ def test_every_family_of_vectors_chooses_its_workers(name: str, monkeypatch: pyt
     env = make(f"{name}/{adapter.names()[0]}", 3, **chosen)
     assert isinstance(env, HostEnvironment)
     env.close()
-    assert made == [(3, 1, 60.0)]
+    assert made == [(3, 1, 60.0, f"{name}/{adapter.names()[0]}")]
     with pytest.raises(UsageError, match="workers=1: there are worker processes with"):
         make(f"{name}/{adapter.names()[0]}", 3, workers=1)
 

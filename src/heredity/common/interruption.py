@@ -1,4 +1,4 @@
-"""Ctrl-C that cannot be lost: a handler that raises, and remembers that it did."""
+"""Ctrl-C that cannot be lost: handlers that remember which signal came."""
 
 from __future__ import annotations
 
@@ -40,6 +40,38 @@ class RememberedInterrupt:
         del frame
         self.received = signal.Signals(number)
         raise KeyboardInterrupt
+
+
+class NotedInterrupt:
+    """A signal handler that raises nothing: whoever has set it looks at `received` in time.
+
+    Attributes:
+        received: The signal that came last; None before the first.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal."""
+        del frame
+        self.received = signal.Signals(number)
+
+
+def is_asked_to_stop() -> bool:
+    """Whether a signal has been noted, so that the program ends as soon as what it does is done.
+
+    Somebody who waits for what may never come asks this, to say so.
+
+    Example:
+        >>> handler = NotedInterrupt()
+        >>> before = signal.signal(signal.SIGTERM, handler)
+        >>> is_asked_to_stop(), handler(signal.SIGTERM, None), is_asked_to_stop()
+        (False, None, True)
+        >>> _ = signal.signal(signal.SIGTERM, before)
+    """
+    handlers = (signal.getsignal(number) for number in STOP_SIGNALS)
+    return any(isinstance(one, NotedInterrupt) and one.received for one in handlers)
 
 
 def remember_interrupts() -> None:

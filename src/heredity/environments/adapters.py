@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from heredity.common.errors import UsageError
+from heredity.environments.checks import check_spaces
 from heredity.environments.contract import (
     Environment,
     EnvironmentSpec,
@@ -67,6 +68,7 @@ def complete(
             f"{spec.id} was asked for {num_envs} environments and made {env.num_envs}: what makes "
             "a HostEnvironment takes a parameter num_envs and makes as many as that says"
         )
+    check_spaces(env, spec.id)
     env.spec = spec
     if isinstance(env, JaxEnvironment) and asked is not None:
         env.num_envs = asked

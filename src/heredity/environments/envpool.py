@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import gymnasium as gym
@@ -21,9 +21,10 @@ import numpy as np
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.environments.adapters import Adapter, is_missing
 from heredity.environments.contract import Environment, HostEnvironment, TimeStep
+from heredity.environments.envpool_observations import joined, placed, read, shown_space
 from heredity.environments.options import Scalar
 from heredity.environments.vectors import check_positive
-from heredity.spaces import Box, Dict, Space, from_gymnasium
+from heredity.spaces import from_gymnasium
 
 log = logging.getLogger("heredity")
 
@@ -95,7 +96,7 @@ class EnvPoolEnvironment(HostEnvironment):
         self.num_envs = num_envs
         with _quiet():
             self._space = spec.observation_space
-            self.observation_space = _described(self._space)
+            self.observation_space = shown_space(self._space)
             self.action_space = from_gymnasium(spec.action_space)
         steps = spec.config.max_episode_steps
         self.max_episode_steps = int(steps) if 0 < steps < _UNLIMITED else None
@@ -111,7 +112,7 @@ class EnvPoolEnvironment(HostEnvironment):
             if len(chosen) == self.num_envs:
                 self._observation = begun
             else:
-                self._observation = _placed(self._observation, chosen, begun)
+                self._observation = placed(self._observation, chosen, begun)
         return self._observation
 
     @abc.abstractmethod
@@ -126,7 +127,7 @@ class EnvPoolEnvironment(HostEnvironment):
         truncated: np.ndarray,
         info: Mapping[str, np.ndarray],
     ) -> TimeStep:
-        self._observation = _read(self._space, observation)
+        self._observation = read(self._space, observation)
         reward = np.array(reward, np.float32)
         # Copies: EnvPool hands out its own memory.
         over, cut = np.array(terminated, bool), np.array(truncated, bool)
@@ -175,7 +176,7 @@ class SharedPool(EnvPoolEnvironment):
         observation, info = self._pool.reset(chosen.astype(np.int32))
         if not np.array_equal(info["env_id"], chosen):
             raise RuntimeError(f"EnvPool reset {info['env_id']} instead of {chosen}")
-        return _read(self._space, observation)
+        return read(self._space, observation)
 
     def step(self, actions: np.ndarray) -> TimeStep:
         result = self._timestep(*self._pool.step(np.asarray(actions)))
@@ -205,7 +206,7 @@ class SeparatePools(EnvPoolEnvironment):
                 self._pools[index].close()
             self._pools[index] = self._make_pool([int(seeds[index])])
             begun.append(self._pools[index].reset()[0])
-        return _read(self._space, _joined(begun))
+        return read(self._space, joined(begun))
 
     def step(self, actions: np.ndarray) -> TimeStep:
         actions = np.asarray(actions)
@@ -216,7 +217,7 @@ class SeparatePools(EnvPoolEnvironment):
         observations, rewards, terminated, truncated, infos = zip(*each, strict=True)
         told = {name: np.concatenate([i[name] for i in infos]) for name in self._told(infos[0])}
         return self._timestep(
-            _joined(observations),
+            joined(observations),
             np.concatenate(rewards),
             np.concatenate(terminated),
             np.concatenate(truncated),
@@ -231,64 +232,6 @@ class SeparatePools(EnvPoolEnvironment):
             if pool is not None:
                 pool.close()
         self._pools = [None] * self.num_envs
-
-
-def _described(space: gym.Space[Any]) -> Space:
-    """The space of observations as they are given here.
-
-    EnvPool means "no bound" by the least positive number and the largest one of float64, and what
-    is seen may be negative all the same.
-    """
-    match space:
-        case gym.spaces.Dict():
-            return Dict({name: _described(part) for name, part in space.spaces.items()})
-        case gym.spaces.Box() if np.issubdtype(space.dtype, np.floating):
-            tiny, most = np.finfo(str(space.dtype)).tiny, np.finfo("float32").max
-            low = np.where((space.low < -most) | (space.low == tiny), -np.inf, space.low)
-            high = np.where(space.high > most, np.inf, space.high)
-            return Box(space.shape, low.tolist(), high.tolist(), "float32")
-        case gym.spaces.Box() if _channels_first(space):
-            channels, height, width = space.shape
-            return Box((height, width, channels), 0, 255, "uint8")
-    return from_gymnasium(space)
-
-
-def _channels_first(space: gym.spaces.Box) -> bool:
-    """Whether it is a picture (C, H, W), as Atari's are: pictures here are (H, W, C)."""
-    shape = space.shape
-    return space.dtype == np.uint8 and len(shape) == 3 and shape[0] < min(shape[1:])
-
-
-def _read(space: gym.Space[Any], observation: Any) -> Any:
-    """An own copy of what EnvPool shows, as `_described` says: it hands out its own memory."""
-    match space:
-        case gym.spaces.Dict():
-            return {name: _read(part, observation[name]) for name, part in space.spaces.items()}
-        case gym.spaces.Box() if np.issubdtype(space.dtype, np.floating):
-            return np.array(observation, np.float32)
-        case gym.spaces.Box() if _channels_first(space):
-            return np.ascontiguousarray(np.moveaxis(observation, 1, -1))
-        case gym.spaces.Box():
-            return np.array(observation)
-        case gym.spaces.Discrete():
-            return np.array(observation, np.int32).reshape(len(observation))
-    return np.array(observation, np.int32).reshape(len(observation), -1)
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    """Observations of one environment each as one batch."""
-    if isinstance(parts[0], Mapping):
-        return {name: _joined([part[name] for part in parts]) for name in parts[0]}
-    return np.concatenate(parts)
-
-
-def _placed(whole: Any, chosen: np.ndarray, part: Any) -> Any:
-    """A copy of a batch with other observations of the chosen environments."""
-    if isinstance(whole, Mapping):
-        return {name: _placed(whole[name], chosen, part[name]) for name in whole}
-    whole = whole.copy()
-    whole[chosen] = part
-    return whole
 
 
 def _quiet() -> warnings.catch_warnings:

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from heredity.common.errors import RefusedError
+from heredity.environments.checks import called, check_first_observations, check_first_step
 from heredity.environments.contract import HostEnvironment, TimeStep
+from heredity.environments.exits import exits_told, left
 from heredity.spaces import Box
 
 _MASK = (1 << 64) - 1
@@ -73,6 +75,11 @@ class SeededEpisodes:
         host: The environment.
         seed: Of the run; the seeds of all episodes follow from it by `episode_seed`.
 
+    Raises:
+        UsageError: from the first reset and the first step, when the environment gives something
+            else than its spaces, or `TimeStep`, say.
+        HeredityError: from any call, when the environment wants to end the program.
+
     Example:
         >>> from heredity.environments import make
         >>> episodes = SeededEpisodes(make("probe/always-terminated", 2, host=True), seed=3)
@@ -87,6 +94,7 @@ class SeededEpisodes:
         self.host = host
         self.seed = int(seed)
         self._observation: Any = None
+        self._is_seen = self._is_seen_stepping = False
         space, count = host.action_space, host.num_envs
         dtype = space.dtype if isinstance(space, Box) else "int64"
         shape = np.shape(space.sample(np.random.default_rng(0)))
@@ -127,7 +135,13 @@ class SeededEpisodes:
                 self._actions = np.concatenate([self._actions, np.zeros_like(self._actions)])
         self._at_most += 1
         self._actions[self._lengths, self._indices] = actions
-        result = self.host.step(actions)
+        try:
+            result = self.host.step(actions)
+        except SystemExit as error:
+            raise left(error, called(self.host), "step") from error
+        if not self._is_seen_stepping:
+            check_first_step(self.host, result)
+            self._is_seen_stepping = True
         self._observation = result.observation
         self._lengths += 1
         self._returns += result.earned
@@ -237,7 +251,11 @@ class SeededEpisodes:
         seeds = np.zeros(self.host.num_envs, np.int64)
         for index in np.flatnonzero(mask).tolist():
             seeds[index] = episode_seed(self.seed, index, int(self._episodes[index]))
-        self._observation = self.host.reset(seeds, mask)
+        with exits_told(called(self.host), "reset"):
+            self._observation = self.host.reset(seeds, mask)
+        if not self._is_seen:
+            check_first_observations(self.host, self._observation)
+            self._is_seen = True
         self._lengths[mask] = 0
         self._returns[mask] = 0.0
         return self._observation

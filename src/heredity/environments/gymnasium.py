@@ -72,6 +72,8 @@ def make_gym(name: str, render: bool, max_episode_steps: int | None, kwargs: dic
     except (gym.error.Error, ModuleNotFoundError) as error:
         raise UsageError(f"gym/{name} cannot be made here: {error}") from None
     except TypeError as error:
+        if "must inherit from the gymnasium.Env" in str(error):
+            raise UsageError(f"gym/{name} is no environment of Gymnasium: {error}") from None
         if not kwargs:
             raise
         raise UsageError(f"gym/{name} did not take env_kwargs={kwargs}: {error}") from None

@@ -18,8 +18,12 @@ from gymnasium.wrappers import TimeLimit
 
 from heredity.common.errors import UsageError
 from heredity.environments.batching import Batch, batch_for
+from heredity.environments.checks import tell_out_of_bounds
 from heredity.environments.contract import HostEnvironment, TimeStep
+from heredity.environments.exits import exits_told
+from heredity.environments.gymnasium_checks import check_alike, check_declared, declared
 from heredity.environments.infos import stacked
+from heredity.environments.room import bytes_of, check_room
 from heredity.environments.stepping import Stepper
 from heredity.environments.vectors import VectorOptions
 from heredity.environments.worker_process import Maker
@@ -38,19 +42,20 @@ def make_vector(
     """A vector of Gymnasium environments, in this process or in workers.
 
     Args:
-        id: What it is called when it is told that it cannot be drawn.
+        id: What it is called in errors and warnings.
         maker: Gives what makes one of them, able to draw or not; it has to survive pickling.
         num_envs: How many.
         options: Where they run, and whether environment 0 draws; where it cannot, that is told and
             nothing is drawn.
     """
-    problem = _why_it_cannot_draw(maker) if options.render else ""
+    with exits_told(id, "__init__"):
+        problem = _why_it_cannot_draw(maker) if options.render else ""
     render = options.render and not problem
     makers = [maker(render and index == 0) for index in range(num_envs)]
     env = (
-        AsyncEnvironment(makers, options.workers, options.worker_timeout)
+        AsyncEnvironment(makers, options.workers, options.worker_timeout, id)
         if options.vectorization == "async"
-        else SyncEnvironment(makers)
+        else SyncEnvironment(makers, id)
     )
     if problem:
         # Told only here: what cannot be made without drawing either has failed for another reason.
@@ -95,21 +100,37 @@ class GymEnvironment(HostEnvironment):
     Args:
         sample: One of the environments.
         num_envs: How many there are.
+        id: What they are called; their class when empty.
     """
 
-    def __init__(self, sample: gym.Env[Any, Any], num_envs: int) -> None:
+    def __init__(self, sample: gym.Env[Any, Any], num_envs: int, id: str) -> None:
         self.num_envs = num_envs
+        self._id = id or type(sample.unwrapped).__name__
+        self._is_seen = False
+        check_declared(sample, self._id)
         self.observation_space = from_gymnasium(sample.observation_space)
         self.action_space = from_gymnasium(sample.action_space)
         _check_actions(self.action_space, sample)
         self.max_episode_steps = _time_limit(sample)
         self.step_seconds = _step_seconds(sample)
+        check_room(
+            num_envs * bytes_of(self.observation_space),
+            f"{self._id}: the observations of {num_envs} environments",
+            "wrap the environment so that it shows less, or make fewer of them",
+        )
         self._batch: Batch = batch_for(sample.observation_space, num_envs)
         self._action_dtype = sample.action_space.dtype
         self._time = 0  # steps of the vector so far
         self._begun = np.zeros(num_envs, np.int64)  # when the episodes began
         self._nobody = np.zeros(num_envs, bool)
         self._next_limit: float = self.max_episode_steps or math.inf  # nobody reaches it before
+
+    def _seen_at_reset(self, observation: Any) -> Any:
+        """The same; with the first ones, whether they lie within their bounds is looked at."""
+        if not self._is_seen:
+            self._is_seen = True
+            tell_out_of_bounds(self.observation_space, observation, self._id)
+        return observation
 
     def _cut_off(self, truncated: np.ndarray) -> np.ndarray:
         """One step later: who is truncated, by itself or by the limit."""
@@ -126,20 +147,29 @@ class SyncEnvironment(GymEnvironment):
 
     Args:
         makers: Make the environments; the first is the one that draws.
+        id: What they are called in errors.
+
+    Raises:
+        UsageError: when they declare no spaces, or unlike ones; also later, when one of them gives
+            something else than they say.
+        HeredityError: when one of them wants to end the program; also later.
+        Exception: whatever an environment raises.
     """
 
-    def __init__(self, makers: list[Maker]) -> None:
-        envs = [maker() for maker in makers]
-        super().__init__(envs[0], len(envs))
+    def __init__(self, makers: list[Maker], id: str = "") -> None:
+        with exits_told(id or "an environment", "__init__"):
+            envs = [maker() for maker in makers]
+        super().__init__(envs[0], len(envs), id)
+        check_alike(envs, declared(envs[0]), self._id)
         self._draws = envs[0].render_mode is not None
-        self._stepper = Stepper(envs, self._batch)
+        self._stepper = Stepper(envs, self._batch, id=self._id)
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Any:
         self._batch.begin(keep=True)
         for index in np.flatnonzero(mask).tolist():
             self._stepper.reset(index, int(seeds[index]))
         self._begun[mask] = self._time
-        return self._batch.value
+        return self._seen_at_reset(self._batch.value)
 
     def step(self, actions: np.ndarray) -> TimeStep:
         batch = self._batch
@@ -154,7 +184,7 @@ class SyncEnvironment(GymEnvironment):
         return TimeStep(batch.value, np.array(rewards, np.float32), terminated, truncated, info)
 
     def render(self) -> np.ndarray | None:
-        return np.asarray(self._stepper.envs[0].render()) if self._draws else None
+        return self._stepper.render() if self._draws else None
 
     def close(self) -> None:
         self._stepper.close()
@@ -174,20 +204,28 @@ class AsyncEnvironment(GymEnvironment):
         makers: Make the environments; the first is the one that draws.
         workers: How many processes; none for one each, but not more than there are cores.
         timeout: Seconds for an answer of a worker, after which it has died; None for ever.
+        id: What they are called in errors.
 
     Raises:
-        HeredityError: when a process dies again and again; also later, from any call.
+        UsageError: as `SyncEnvironment`.
+        HeredityError: when a process dies again and again, or an environment wants to end the
+            program; also later, from any call.
         Exception: whatever an environment raises in its process.
     """
 
     def __init__(
-        self, makers: list[Maker], workers: int | None = None, timeout: float | None = None
+        self,
+        makers: list[Maker],
+        workers: int | None = None,
+        timeout: float | None = None,
+        id: str = "",
     ) -> None:
-        sample = makers[0]()
-        super().__init__(sample, len(makers))
+        with exits_told(id or "an environment", "__init__"):
+            sample = makers[0]()
+        super().__init__(sample, len(makers), id)
         self._draws = sample.render_mode is not None
         sample.close()
-        self._vector = WorkerVector(makers, sample, workers, timeout)
+        self._vector = WorkerVector(makers, sample, workers, timeout, self._id)
         arrays = self._vector.arrays
         self._batch.adopt(arrays)
         self._rewards, self._terminated = arrays["reward"], arrays["terminated"]
@@ -202,7 +240,7 @@ class AsyncEnvironment(GymEnvironment):
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Any:
         self._vector.reset(seeds, mask)
         self._begun[mask] = self._time
-        return self._look()
+        return self._seen_at_reset(self._look())
 
     def step(self, actions: np.ndarray) -> TimeStep:
         self._vector.step(actions)

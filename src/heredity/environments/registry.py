@@ -16,6 +16,7 @@ from typing import Any
 
 from heredity.common.errors import MissingExtraError, UnknownNameError, UntrustedError, UsageError
 from heredity.environments.adapters import Adapter, complete
+from heredity.environments.checks import check_spaces
 from heredity.environments.contract import (
     Environment,
     EnvironmentSpec,
@@ -31,6 +32,8 @@ from heredity.environments.factories import (
 )
 from heredity.environments.options import options_to_json
 from heredity.environments.wrappers import (
+    HostWrapper,
+    JaxWrapper,
     Wrapping,
     options_with_wrappers,
     split_options,
@@ -105,7 +108,8 @@ def make(id: str, num_envs: int | None = None, **options: Any) -> Environment:
 
     Raises:
         UnknownNameError: when the adapter, the environment or an option does not exist.
-        UsageError: when an option has a wrong value.
+        UsageError: when an option has a wrong value; when an environment of your own does not keep
+            to its contract, as far as that shows before it is run.
         MissingExtraError: when the library is not installed.
 
     Example:
@@ -121,7 +125,9 @@ def make(id: str, num_envs: int | None = None, **options: Any) -> Environment:
     if is_factory(id):
         taken = inspect.signature(load_factory(id)).parameters
         given, wrapping = split_by_name(taken, options, id)
-        return _wrapped(make_from_factory(id, num_envs, given), wrapping)
+        env = make_from_factory(id, num_envs, given)
+        _check_own(env, id)
+        return _wrapped(env, wrapping)
     adapter, name = _resolve(id)
     missing = adapter.missing()
     if missing:
@@ -131,8 +137,23 @@ def make(id: str, num_envs: int | None = None, **options: Any) -> Environment:
     values, wrapping = split_options(adapter.options, options, id)
     count = num_envs or adapter.default_num_envs
     env = adapter.make(name, count, values)
-    spec = EnvironmentSpec(id, options_to_json(values))
-    return _wrapped(complete(env, spec, count, num_envs), wrapping)
+    env = complete(env, EnvironmentSpec(id, options_to_json(values)), count, num_envs)
+    if adapter.name not in _BUILT_IN:
+        _check_own(env, id)
+    return _wrapped(env, wrapping)
+
+
+def _check_own(env: Environment, owner: str) -> None:
+    """Look at an environment that is not from here, where that is possible before it is run.
+
+    Raises:
+        UsageError: when it does not keep to its contract.
+    """
+    if isinstance(env, JaxEnvironment):
+        # Brings JAX, which those who list environments and host ones do without.
+        from heredity.environments.jax_checks import check_jax_environment
+
+        check_jax_environment(env, owner)
 
 
 def _wrapped(env: Environment, wrapping: Wrapping) -> Environment:
@@ -238,14 +259,22 @@ def check_given(env: object) -> str:
 
     Raises:
         UnknownNameError: for an id that names nothing, as far as that shows before it is made.
-        UsageError: for what is neither an id nor an environment.
+        UsageError: for what is neither an id nor an environment, and for an environment of
+            somebody's own that does not keep to its contract.
     """
     if isinstance(env, str):
         check_id(env)
         return env
     if not isinstance(env, JaxEnvironment | HostEnvironment):
         raise not_an_environment(env, "env is", "an id, or an environment from hd.make,")
-    return env.spec.id if env.spec else ""
+    if env.spec is not None:
+        return env.spec.id  # looked at when it was made
+    inner = env
+    while isinstance(inner, JaxWrapper | HostWrapper):
+        inner = inner.env
+    check_spaces(inner, type(inner).__name__)
+    _check_own(inner, type(inner).__name__)
+    return ""
 
 
 def list_environments(*adapters: str) -> tuple[AdapterListing, ...]:

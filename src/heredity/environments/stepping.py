@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -10,25 +10,45 @@ import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from heredity.environments.batching import Batch
+from heredity.environments.exits import exits_told, left
+from heredity.environments.gymnasium_checks import FirstLook
 
 
 class Stepper:
     """Some neighbours of a vector, stepped in this process.
 
     Gymnasium's outer wrappers for order, time limit and checks are taken off: whoever steps the
-    whole vector counts the limit.
+    whole vector counts the limit. What they check at each step is looked at once, see `FirstLook`.
 
     Args:
         envs: The environments.
         batch: Where their observations go; of the whole vector.
         first: The first one's index in the vector.
+        id: What the environments are called, for errors.
+
+    Raises:
+        UsageError: from the first reset and the first step of an environment that gives something
+            else than its spaces, or Gymnasium, say.
+        HeredityError: from any call, for an environment that wants to end the program.
     """
 
-    def __init__(self, envs: Sequence[gym.Env[Any, Any]], batch: Batch, first: int = 0) -> None:
+    def __init__(
+        self,
+        envs: Sequence[gym.Env[Any, Any]],
+        batch: Batch,
+        first: int = 0,
+        id: str = "an environment",
+    ) -> None:
         self.envs = [_strip(env) for env in envs]
         self._batch = batch
         self._first = first
-        self._steps = [env.step for env in self.envs]
+        self._id = id
+        self._resets: list[Callable[..., Any]] = [env.reset for env in self.envs]
+        self._steps: list[Callable[..., Any]] = [env.step for env in self.envs]
+        for place, env in enumerate(self.envs):
+            look = FirstLook(env, f"{id}, environment {first + place}")
+            _once(self._resets, place, look.reset)
+            _once(self._steps, place, look.step)
         self._one_number = isinstance(envs[0].action_space, gym.spaces.Discrete)
 
     def reset(self, index: int, seed: int) -> None:
@@ -38,7 +58,10 @@ class Stepper:
             index: In the vector.
             seed: Of the episode.
         """
-        observation, _ = self.envs[index - self._first].reset(seed=seed)
+        try:
+            observation, _ = self._resets[index - self._first](seed=seed)
+        except SystemExit as error:
+            raise left(error, self._id, "reset") from error
         self._batch.put(index, observation)
 
     def step(self, actions: np.ndarray) -> tuple[Sequence[Any], ...]:
@@ -52,7 +75,10 @@ class Stepper:
         """
         # Python ints are what discrete environments test and index with fastest.
         each = actions.tolist() if self._one_number else actions
-        told = [step(action) for step, action in zip(self._steps, each, strict=True)]
+        try:
+            told = [step(action) for step, action in zip(self._steps, each, strict=True)]
+        except SystemExit as error:
+            raise left(error, self._id, "step") from error
         observations, rewards, terminated, truncated, infos = zip(*told, strict=True)
         self._batch.fill(observations, self._first)
         return rewards, terminated, truncated, infos
@@ -60,16 +86,23 @@ class Stepper:
     def step_one(self, index: int, action: np.ndarray) -> tuple[Any, Any, Any, Any]:
         """One decision in the one with this index in the vector; as `step` otherwise."""
         given = action.item() if self._one_number else action
-        observation, reward, ended, cut, info = self._steps[index - self._first](given)
+        with exits_told(self._id, "step"):
+            observation, reward, ended, cut, info = self._steps[index - self._first](given)
         self._batch.put(index, observation)
         return reward, ended, cut, info
+
+    def render(self) -> np.ndarray:
+        """A picture of the first one."""
+        with exits_told(self._id, "render"):
+            return np.asarray(self.envs[0].render())
 
     def close(self) -> None:
         """Close all of them; the first error is raised when none is left open."""
         errors = []
         for env in self.envs:
             try:
-                env.close()
+                with exits_told(self._id, "close"):
+                    env.close()
             except Exception as error:
                 errors.append(error)
         if errors:
@@ -80,3 +113,15 @@ def _strip(env: gym.Env[Any, Any]) -> gym.Env[Any, Any]:
     while isinstance(env, OrderEnforcing | TimeLimit | PassiveEnvChecker):
         env = env.env
     return env
+
+
+def _once(calls: list[Callable[..., Any]], place: int, instead: Callable[..., Any]) -> None:
+    """Have another function called in a place of the list, until it has succeeded once."""
+    plain = calls[place]
+
+    def first(*arguments: Any, **keywords: Any) -> Any:
+        told = instead(*arguments, **keywords)
+        calls[place] = plain
+        return told
+
+    calls[place] = first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import multiprocessing
 import multiprocessing.forkserver
@@ -16,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from heredity.common.errors import HeredityError
+from heredity.common.interruption import is_asked_to_stop
 from heredity.environments.worker_process import (
     DONE,
     ECHO,
@@ -25,8 +27,11 @@ from heredity.environments.worker_process import (
     TOKEN_BYTES,
     Duty,
     Failure,
+    in_words,
     serve,
 )
+
+log = logging.getLogger("heredity")
 
 SLICE_SECONDS = 1.0  # between two looks at whether a worker that says nothing is alive
 
@@ -63,7 +68,9 @@ class WorkerHandle:
         self.deaths = 0
         self.is_late = False
         self._timeout = math.inf if timeout is None else timeout
+        self._asked = 0.0  # the time since which it is waited for
         self._until = math.inf  # the time by which an answer has to be there
+        self._is_told = False  # that the program cannot end before it answers
         self.names: list[str] = []  # of what its environments tell, in the order of their rows
         self._processes = processes
         self._place = place
@@ -92,7 +99,7 @@ class WorkerHandle:
         _start_fork_server()
         ours, theirs = socket.socketpair()
         ours.settimeout(min(SLICE_SECONDS, self._timeout))
-        self.is_late, self._until = False, math.inf
+        self.is_late, self._asked, self._until = False, time.monotonic(), math.inf
         self._line = ours
         context = multiprocessing.get_context("forkserver")
         process = context.Process(
@@ -113,7 +120,8 @@ class WorkerHandle:
             WorkerDied: when nobody hears it.
         """
         self._answer_is_due = True
-        self._until = time.monotonic() + self._timeout
+        self._asked = time.monotonic()
+        self._until = self._asked + self._timeout
         self._send(command)
 
     def receive(self, until: float = math.inf) -> Any:
@@ -188,6 +196,7 @@ class WorkerHandle:
                 # A death is an end of file, unless a child of the worker holds the line open.
                 self.is_late = time.monotonic() >= self._until
                 if self.process.is_alive() and not self.is_late:
+                    self._tell_who_wants_to_leave()
                     continue
                 self.hang_up()  # an answer that comes later is none to what is asked next
                 raise WorkerDied from None
@@ -198,6 +207,22 @@ class WorkerHandle:
             parts.append(part)
             count -= len(part)
         return b"".join(parts)
+
+    def _tell_who_wants_to_leave(self) -> None:
+        """Say, once, that a program that was asked to end waits for this worker."""
+        told, self._is_told = self._is_told, is_asked_to_stop()
+        if told or not self._is_told:
+            return
+        remedy = (
+            "--env.worker-timeout SECONDS would restart it"
+            if math.isinf(self._timeout)
+            else f"after {self._timeout:g} s it is started again (--env.worker-timeout)"
+        )
+        log.warning(
+            "%s (%s) has not answered for %.0f s: the run is saved after this update, which waits "
+            "for it; a second Ctrl-C leaves at once; %s",
+            *(self.name, in_words(self.duty.indices), time.monotonic() - self._asked, remedy),
+        )
 
 
 def _raise(failure: Failure) -> NoReturn:

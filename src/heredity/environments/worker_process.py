@@ -18,6 +18,8 @@ import gymnasium as gym
 import numpy as np
 
 from heredity.environments.batching import batch_for
+from heredity.environments.exits import exits_told
+from heredity.environments.gymnasium_checks import check_alike
 from heredity.environments.infos import numbers
 from heredity.environments.shared_arrays import SharedArrays
 from heredity.environments.stepping import Stepper
@@ -49,12 +51,16 @@ class Duty:
         indices: Of its environments in the vector, neighbours.
         num_envs: How many there are in the whole vector.
         arrays: What the processes share; see `shared_layout`.
+        id: What the environments are called, for errors.
+        declared: What the vector was made for; see `heredity.environments.gymnasium_checks`.
     """
 
     makers: Sequence[Maker]
     indices: range
     num_envs: int
     arrays: SharedArrays
+    id: str
+    declared: tuple[Any, ...]
 
 
 class Failure(NamedTuple):
@@ -165,10 +171,12 @@ class _Worker:
         self._line.sendall(answer + len(pickled).to_bytes(LENGTH_BYTES, "little") + pickled)
 
     def _make(self, duty: Duty) -> None:
-        envs = [maker() for maker in duty.makers]
+        with exits_told(duty.id, "__init__"):
+            envs = [maker() for maker in duty.makers]
+        check_alike(envs, duty.declared, duty.id, duty.indices.start)
         batch = batch_for(envs[0].observation_space, duty.num_envs)
         batch.adopt(duty.arrays)
-        self._stepper = Stepper(envs, batch, duty.indices.start)
+        self._stepper = Stepper(envs, batch, duty.indices.start, duty.id)
 
     def _step(self, stepper: Stepper) -> list[str] | None:
         # A copy: an environment may keep its action, and the next ones are written over these.
@@ -203,7 +211,7 @@ class _Worker:
                 stepper.reset(index, int(self._seeds[index]))
 
     def _draw(self, stepper: Stepper) -> np.ndarray:
-        return np.asarray(stepper.envs[0].render())
+        return stepper.render()
 
 
 def _end_with_the_program(line: socket.socket) -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from gymnasium.vector.utils import CloudpickleWrapper
 
 from heredity.common.errors import HeredityError
+from heredity.environments.gymnasium_checks import declared
 from heredity.environments.shared_arrays import SharedArrays
 from heredity.environments.worker_handle import WorkerDied, WorkerHandle, kill
 from heredity.environments.worker_process import (
@@ -51,6 +52,7 @@ class WorkerVector:
         workers: How many processes; none for as many as there are cores.
         timeout: Seconds for an answer, after which a worker is ended as if it had died; None to
             wait for ever. To make its environments it may take as long as it likes.
+        id: What the environments are called, for errors.
 
     Attributes:
         arrays: ``action``, ``reward``, ``terminated``, ``truncated``, and the observations as
@@ -71,6 +73,7 @@ class WorkerVector:
         sample: gym.Env[Any, Any],
         workers: int | None = None,
         timeout: float | None = None,
+        id: str = "an environment",
     ) -> None:
         count = len(makers)
         self.arrays = SharedArrays(shared_layout(sample, count))
@@ -91,7 +94,7 @@ class WorkerVector:
         shares = list(_shares(count, workers or _cores()))
         for place, indices in enumerate(shares):
             wrapped: Any = [CloudpickleWrapper(makers[index]) for index in indices]
-            duty = Duty(wrapped, indices, count, self.arrays)
+            duty = Duty(wrapped, indices, count, self.arrays, id, declared(sample))
             name = f"worker {place} of {len(shares)}"
             handle = WorkerHandle(name, duty, self.processes, place, timeout)
             self._workers.append(handle)

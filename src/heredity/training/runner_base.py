@@ -14,6 +14,7 @@ from heredity.algorithms.ppo.algorithm import PPO, PPOState
 from heredity.common import counters
 from heredity.environments import Exactness
 from heredity.training.metrics import LAST_VALUES
+from heredity.training.room import check_room_to_train
 from heredity.weights import (
     Params,
     flatten,
@@ -210,8 +211,12 @@ def training_program(
 
     Returns:
         Options for `jax.jit`.
+
+    Raises:
+        UsageError: when what is trained has no room in memory.
     """
     params = jax.eval_shape(init, np.uint32(0))[1].params
+    check_room_to_train(algorithm, params)
     weights = sum(leaf.size for leaf in jax.tree.leaves(params))
     # Forward, and twice as much backward, each an addition and a multiplication.
     work = 6 * weights * algorithm.config.minibatch_size

@@ -10,10 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from types import FrameType
 from typing import Self
 
-from heredity.common.interruption import STOP_SIGNALS, received_before
+from heredity.common.interruption import STOP_SIGNALS, NotedInterrupt, received_before
 
 EXIT_INTERRUPTED = 130
 # Who stops a process and its group sends the same signal twice within a moment: that is one wish.
@@ -34,17 +33,20 @@ class StopSignals:
     thread, where handlers cannot be set, the block does nothing.
 
     A signal whose KeyboardInterrupt was lost before the block (see `RememberedInterrupt`) counts as
-    one that came inside it.
-
-    Attributes:
-        requested: The signal that asked to stop; None as long as none did.
+    one that came inside it. What waits for others within the block, and does not know of it, asks
+    `is_asked_to_stop`.
     """
 
     def __init__(self) -> None:
-        self.requested: signal.Signals | None = None
+        self._handler = NotedInterrupt()
         self._before: dict[int, object] = {}
         self._ends: tuple[socket.socket, socket.socket] | None = None
         self._wakeup_before = -1
+
+    @property
+    def requested(self) -> signal.Signals | None:
+        """The signal that asked to stop; None as long as none did."""
+        return self._handler.received
 
     def __enter__(self) -> Self:
         self._take()
@@ -70,7 +72,7 @@ class StopSignals:
             return
         lost = None
         for number in STOP_SIGNALS:
-            before = self._before[number] = signal.signal(number, self._note)
+            before = self._before[number] = signal.signal(number, self._handler)
             lost = lost or received_before(before)
         # Only now, or a signal that comes in between would count twice.
         waiting, woken = socket.socketpair()
@@ -78,14 +80,10 @@ class StopSignals:
         self._ends = (waiting, woken)
         self._wakeup_before = signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
         if lost is not None:
-            self.requested = lost
+            self._handler.received = lost
             _tell_first(lost)
         seen = 0 if lost is None else 1
         threading.Thread(target=self._watch, args=(waiting, seen), daemon=True).start()
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        self.requested = signal.Signals(number)
 
     def _watch(self, waiting: socket.socket, seen: int) -> None:
         first = time.monotonic()

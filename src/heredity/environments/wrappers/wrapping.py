@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeVar
 
 from heredity.common.errors import UsageError
+from heredity.environments.checks import called
 from heredity.environments.contract import (
     Environment,
     EnvironmentSpec,
@@ -12,8 +14,12 @@ from heredity.environments.contract import (
     JaxEnvironment,
     not_an_environment,
 )
+from heredity.environments.room import bytes_of, bytes_of_box, check_room
 from heredity.environments.wrappers.base import HostWrapper, JaxWrapper
 from heredity.environments.wrappers.options import Wrapping, offered
+from heredity.spaces import Box
+
+_LARGER = ("resize", "frame_stack")  # what makes observations larger
 
 Wrapped = TypeVar("Wrapped", JaxEnvironment, HostEnvironment, Environment)
 
@@ -109,6 +115,7 @@ def _apply(env: Environment, wrapping: Wrapping) -> Environment:
     from heredity.environments.wrappers.rewards import clip_rewards, scale_rewards
     from heredity.environments.wrappers.time_limit import limit_time
 
+    _check_room(env, wrapping)
     if wrapping.max_episode_steps is not None:
         env = limit_time(env, wrapping.max_episode_steps)
     if wrapping.action_repeat > 1:
@@ -124,6 +131,30 @@ def _apply(env: Environment, wrapping: Wrapping) -> Environment:
     if wrapping.reward_clip is not None:
         env = clip_rewards(env, wrapping.reward_clip)
     return env
+
+
+def _check_room(env: Environment, wrapping: Wrapping) -> None:
+    """Refuse observations that would become too large, before any is made."""
+    from heredity.environments.wrappers.observations import is_picture  # brings JAX
+
+    def wrapped(box: Box) -> int:
+        if box.static or not box.shape:
+            return bytes_of_box(box)
+        size = bytes_of_box(box) * wrapping.frame_stack
+        if not wrapping.resize or not is_picture(box):
+            return size
+        height, width = box.concrete_shape[:2]
+        return size // max(height * width, 1) * math.prod(wrapping.resize)
+
+    if not wrapping.resize and wrapping.frame_stack == 1:
+        return
+    copies = env.num_envs or 1
+    given = [f"{n}={value}" for n, value in wrapping.told().items() if n in _LARGER]
+    check_room(
+        copies * bytes_of(env.observation_space, wrapped),
+        f"{called(env)}: with {', '.join(given)}, the observations of {copies} environments",
+        f"give a smaller {' or '.join(_LARGER)}, or make fewer environments",
+    )
 
 
 def own_rewards(env: Environment) -> Environment:
