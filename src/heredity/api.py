@@ -24,7 +24,7 @@ from heredity.environments import (
 )
 from heredity.policies import Policy
 from heredity.training.callbacks import CallbackLike, as_callbacks
-from heredity.training.evaluation import Evaluation, evaluate_policies
+from heredity.training.evaluation import Evaluation, evaluate_policies, scoring_environment
 from heredity.training.events import Event
 from heredity.training.group import saved_policies
 from heredity.training.progress import ProgressBarCallback
@@ -352,6 +352,9 @@ def evaluate_policy(
         raise UsageError(
             f"policy {policy!r}: a Policy was expected; hd.Policy.from_pretrained(path) loads one"
         )
-    return evaluate_policies(
-        [policy], env, n_eval_episodes, deterministic, seed=seed, trust=trust, options=options
-    )[0]
+    named = policy.spec.environment
+    with scoring_environment(env, n_eval_episodes, named, trust=trust, options=options) as played:
+        (evaluation,) = evaluate_policies(
+            [policy], played, n_eval_episodes, deterministic=deterministic, seed=seed
+        )
+        return evaluation

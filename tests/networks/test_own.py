@@ -1,6 +1,7 @@
 """Networks of one's own: named by a person, refused from a file that nobody vouches for."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -15,12 +16,13 @@ from heredity.algorithms.ppo.network_config import NetworkConfig
 from heredity.algorithms.ppo.networks import import_network, network_specs
 from heredity.cli.main import run_command
 from heredity.common.errors import UnknownNameError, UntrustedError, UsageError
-from heredity.networks import NetworkSpec, build_network, contract
+from heredity.networks import NetworkSpec, build_network, contract, trust_network
 from heredity.spaces import Box, Dict, Discrete
 
 MODULE = """
 import flax.linen as nn
 import jax.numpy as jnp
+from heredity.networks import Network
 
 class Residual(nn.Module):
     width: int = 4
@@ -65,6 +67,87 @@ class Half(nn.Module):
 
 def wrong(spec, observation_space, output_size):
     return 3
+
+def two_arguments(spec, output_size):
+    return 3
+
+def dense(self, x):
+    return nn.Dense(self.output_size)(x)
+
+class WithoutInput(nn.Module):
+    def __call__(self):
+        return jnp.zeros((1, 2))
+
+class WithMode(nn.Module):
+    output_size: int = 2
+    @nn.compact
+    def __call__(self, x, train):
+        return dense(self, x)
+
+class Raising(nn.Module):
+    output_size: int = 2
+    @nn.compact
+    def __call__(self, x):
+        return dense(self, x["position"])
+
+class Pair(nn.Module):
+    output_size: int = 2
+    @nn.compact
+    def __call__(self, x):
+        return dense(self, x), x
+
+class WholeNumbers(nn.Module):
+    output_size: int = 2
+    @nn.compact
+    def __call__(self, x):
+        return dense(self, x).astype(jnp.int32)
+
+class OneNumber(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(1)(x)
+
+class OneAxis(nn.Module):
+    output_size: int = 2
+    @nn.compact
+    def __call__(self, x):
+        return dense(self, x.reshape((x.shape[0], -1)))
+
+class Trace(Network):
+    def __init__(self, spec, space, output_size):
+        self.output_size = output_size or 2
+        self.wrong = spec.options.get("wrong")
+    def init(self, key):
+        return 3 if self.wrong == "init" else {"kernel": jnp.ones((1, self.output_size))}
+    def initial_carry(self, batch_shape):
+        if self.wrong == "initial_carry":
+            return jnp.zeros(4)
+        return jnp.zeros((*batch_shape, 1))
+    def apply(self, params, observation, carry=(), *, is_first=None, key=None, taps=()):
+        if self.wrong == "is_first":
+            carry = jnp.where(is_first[..., None], 0.0, carry)
+        elif is_first is not None:
+            carry = jnp.where(is_first[..., None], 0.0, carry)
+        carry = 0.5 * carry + observation
+        output = carry @ params["kernel"]
+        if self.wrong == "no taps":
+            return output, carry
+        if self.wrong == "carry":
+            carry = carry[..., 0]
+        if self.wrong == "output":
+            output = output[..., 0]
+        return output, carry, {}
+    def axes(self):
+        return {}
+
+class WithScan(Trace):
+    def scan(self, params, observation, carry=(), *, is_first=None, key=None):
+        output, carry, _ = self.apply(params, observation, carry, is_first=is_first)
+        return output, carry
+
+class WithoutSize(Trace):
+    def __init__(self, spec, space, output_size):
+        self.wrong = None
 
 number = 5
 """
@@ -118,6 +201,107 @@ def test_a_module_of_ones_own_is_trained_saved_and_needs_trust_when_loaded(
 def test_what_is_wrong_with_it_is_said(kind, options, error, told):
     with pytest.raises(error, match=told):
         model(kind, **options).learn(64)
+
+
+def refused(kind: str, size: int | None = 2, **options) -> UsageError:
+    trust_network(kind)
+    with pytest.raises(UsageError) as found:
+        build_network(NetworkSpec(kind, options), Box((1,)), size)
+    assert repr(kind) in str(found.value)
+    return found.value
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("WithoutInput", r"with float32\[1, 1\] raised TypeError: .*takes 1 positional argument"),
+        ("WithMode", "missing 1 required positional argument: 'train'; one array float32"),
+        ("Raising", r"raised TypeError: .*'position' \(.*my_networks\.py:\d+\); one array"),
+        ("Pair", r"gave \(float32\[1, 2\], float32\[1, 1\]\); one array float32\[1, 2\] was exp"),
+        ("WholeNumbers", r"gave int32\[1, 2\]; one array float32\[1, 2\] was expected"),
+        ("OneNumber", r"gave float32\[1, 1\]; one array float32\[1, 2\] was expected"),
+        ("OneAxis", r"with float32\[5, 7, 1\] \(moments, batch, .*ScopeParamShapeError"),
+        ("two_arguments", r"with Box float32\[1\] and 2 raised TypeError: two_arguments\(\) takes"),
+        ("WithoutSize", "has output_size None, 2 was expected"),
+    ],
+)
+def test_code_that_does_not_do_what_a_network_does_is_told_what_was_expected(name, told):
+    error = refused(f"my_networks:{name}")
+    assert re.search(told, str(error)), error
+    assert (error.__cause__ is not None) == ("raised" in str(error))
+
+
+def test_a_trunk_of_ones_own_may_have_any_size():
+    assert "any size] was expected" in str(refused("my_networks:Pair", None))
+
+
+def test_an_option_of_another_type_is_told_before_flax_stumbles_over_it():
+    told = str(refused("my_networks:Residual", width="none"))
+    assert "option width" in told and "'none': a whole number was expected" in told
+    told = str(refused("my_networks:Whole", widths=[4, "wide"]))
+    assert "(4, 'wide'): a list of a whole number was expected" in told
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong", "told"),
+    [
+        ("Trace", "init", r"init\(key\) gave int32\[\]; a nested dict"),
+        ("Trace", "initial_carry", r"initial_carry\(\(7,\)\) gave float32\[4\]; arrays that begin"),
+        (
+            "Trace",
+            "no taps",
+            r"apply with observation float32\[7, 1\], carry float32\[7, 1\] .* taps",
+        ),
+        ("Trace", "carry", r"gave the carry float32\[7\]; the new memory .* float32\[7, 1\]$"),
+        ("Trace", "output", r"gave float32\[7\]; one array float32\[7, 2\] was expected"),
+        ("Trace", "is_first", r"apply with .* and is_first None raised TypeError"),
+        (
+            "WithScan",
+            None,
+            r"scan with observation float32\[5, 7, 1\].* gave the carry float32\[5, 7",
+        ),
+    ],
+)
+def test_parts_of_a_memory_that_do_not_agree_are_named(kind, wrong, told):
+    error = refused(f"my_networks:{kind}", **({"wrong": wrong} if wrong else {}))
+    assert re.search(told, str(error)), error
+
+
+def test_a_memory_goes_from_moment_to_moment_without_a_scan_of_its_own():
+    trust_network("my_networks:Trace")
+    network = build_network(NetworkSpec("my_networks:Trace"), Box((1,)), 2)
+    params = network.init(jax.random.key(0))
+    seen = np.arange(12, dtype=np.float32).reshape(4, 3, 1)
+    firsts = np.array([[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0]], bool)
+    carry = started = np.ones((3, 1), np.float32)
+    outputs = []
+    for now, first in zip(seen, firsts, strict=True):
+        output, carry, _ = network.apply(params, now, carry, is_first=first)
+        outputs.append(output)
+    found, last = network.scan(params, seen, started, is_first=firsts)
+    np.testing.assert_allclose(found, np.stack(outputs))
+    np.testing.assert_allclose(last, carry)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "networks" / "own.md"
+
+
+@pytest.mark.parametrize("kind", ["my_builders:wide", "my_memory:Trace"])
+def test_what_the_page_tells_to_write_trains(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = kind.partition(":")[0]
+    block = re.search(rf"`{name}\.py`:\n\n```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert block is not None
+    (tmp_path / f"{name}.py").write_text(block[1])
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    run = ["--env", "probe/recall", "--num-envs", "4", "--num-steps", "8", "--no-progress"]
+    run += ["--num-minibatches", "2", "--total-timesteps", "64", "--evaluate-every", "64"]
+    folder = str(tmp_path / "run")
+    assert run_command(["train", "ppo", *run, "--network.kind", kind, "--directory", folder]) == 0
+    policy = hd.Policy.from_pretrained(f"{folder}/checkpoints/last/policy")
+    assert policy.functions.has_memory == (name == "my_memory")
+    sys.modules.pop(name)
 
 
 def test_options_without_a_kind_of_ones_own_are_refused():

@@ -180,10 +180,10 @@ def test_a_signal_inside_a_garbage_collection_is_not_lost(tmp_path: Path):
         "def interrupted(phase, info):\n"
         "    gc.callbacks.remove(interrupted)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
-        "def begin_run(*given):\n"
+        "def begin_run(*given, **more):\n"
         "    gc.callbacks.append(interrupted)\n"
         "    gc.collect()\n"
-        "    return begin(*given)\n"
+        "    return begin(*given, **more)\n"
         "session.begin_run = begin_run\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )

@@ -28,6 +28,8 @@ class Distributed:
             Kubernetes say.
         processes: How many there are.
         process: Which of them this is; 0 writes, and shows progress.
+        resume_with: The command that goes on with the run, told when it is interrupted; a launcher
+            gives it.
     """
 
     coordinator: Annotated[
@@ -35,6 +37,9 @@ class Distributed:
     ] = None
     processes: Annotated[int | None, otherwise("needed unless auto")] = None
     process: Annotated[int | None, otherwise("needed unless auto")] = None
+    resume_with: Annotated[
+        str | None, otherwise("default: heredity resume"), tyro.conf.arg(metavar="COMMAND")
+    ] = None
 
     def join(self) -> bool:
         """Take a place among the processes, if there are several; before JAX computes anything.

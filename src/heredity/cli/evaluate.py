@@ -109,20 +109,22 @@ def _evaluate(
     places: Sequence[Path], how: _Evaluate, env: str | None, options: Any, arguments: Sequence[str]
 ) -> list[dict[str, Any]]:
     from heredity.policies import Policy
-    from heredity.training.evaluation import evaluate_policies
+    from heredity.training.evaluation import evaluate_policies, scoring_environment
 
     folders = [policy_folder(place) for place in places]
     policies = [Policy.from_pretrained(folder, trust=how.trust) for folder in folders]
     recorded = policies[0].spec.environment
-    evaluations = evaluate_policies(
-        policies,
-        env,
-        how.episodes,
-        not how.stochastic,
-        seed=how.seed,
-        trust=how.trust,
-        options=options_told(options, arguments, env, recorded) if env else None,
-    )
+    told = options_told(options, arguments, env, recorded) if env else None
+    with scoring_environment(
+        env, how.episodes, recorded, trust=how.trust, options=told
+    ) as environment:
+        evaluations = evaluate_policies(
+            policies,
+            environment,
+            how.episodes,
+            deterministic=not how.stochastic,
+            seed=how.seed,
+        )
     results = []
     for folder, policy, evaluation in zip(folders, policies, evaluations, strict=True):
         if not evaluation.is_finite:

@@ -40,13 +40,17 @@ def is_launched(given: Any, words: Sequence[str]) -> bool:
     return False
 
 
-def launched_by(given: Any, words: Sequence[str], directory: Path) -> int:
+def launched_by(
+    given: Any, words: Sequence[str], directory: Path, trust: Sequence[str], resume: str
+) -> int:
     """Have the processes of a run started, and started again after a loss.
 
     Args:
         given: The command line, parsed.
         words: The same as it was written, with the name of the command.
         directory: Of the run.
+        trust: What the person vouches for.
+        resume: The command that goes on with the run.
 
     Returns:
         The exit code.
@@ -58,14 +62,16 @@ def launched_by(given: Any, words: Sequence[str], directory: Path) -> int:
         raise UsageError("--distributed.* beside --launcher: the launcher numbers the processes")
     place = str(directory.resolve())
     kept = without(words, "--launcher", "--ray.", "--directory")
+    told = ["--distributed.resume-with", resume]
     if words[0] == "train":
         begin = [*kept, "--directory", place]
         shown = [word for word in ("--no-progress", "--no-report") if word in kept]
-        go_on = ["resume", place, *shown, "--after-loss"]
+        trusted = ["--trust", *trust] if trust else []
+        go_on = ["resume", place, *trusted, *only(kept, "--wandb"), *shown, "--after-loss"]
     else:
         begin = kept
         go_on = [*kept, "--after-loss"]
-    return launch(begin, go_on, directory, given.ray)
+    return launch([*begin, *told], [*go_on, *told], directory, given.ray)
 
 
 def without(words: Sequence[str], *options: str) -> list[str]:
@@ -83,14 +89,32 @@ def without(words: Sequence[str], *options: str) -> list[str]:
         ... )
         ['train', '--seed=1']
     """
-    kept: list[str] = []
-    skip = False
+    return _divided(words, options)[1]
+
+
+def only(words: Sequence[str], *options: str) -> list[str]:
+    """Of a command line, some options alone; see `without`.
+
+    Example:
+        >>> only(["train", "--ray.workers", "2", "--seed=1", "--launcher=ray"], "--ray.")
+        ['--ray.workers', '2']
+    """
+    return _divided(words, options)[0]
+
+
+def _divided(words: Sequence[str], options: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of these options, and the others."""
+    found: list[str] = []
+    others: list[str] = []
+    is_value = False
     for word in words:
         name, equals, _ = word.partition("=")
-        if skip:
-            skip = False
+        if is_value:
+            is_value = False
+            found.append(word)
         elif any(name == one or (one.endswith(".") and name.startswith(one)) for one in options):
-            skip = not equals
+            is_value = not equals
+            found.append(word)
         else:
-            kept.append(word)
-    return kept
+            others.append(word)
+    return found, others

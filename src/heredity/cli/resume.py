@@ -11,6 +11,7 @@ import tyro
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.cli.distributed import Distributed
+from heredity.cli.going_on import resume_command, untrusted
 from heredity.cli.launching import Launched, is_launched, launched_by
 from heredity.cli.parsing import (
     arguments_like,
@@ -87,14 +88,17 @@ def main(arguments: Sequence[str]) -> int:
     kind = dataclasses.make_dataclass("Resume", fields, frozen=True)
     kind.__doc__ = "Continue a run from its newest whole checkpoint, bit for bit."
     given: Any = parse(kind, arguments, "heredity resume", _fixed())
+    own = given.resume
+    trust = [*own.trust, *untrusted(given.env)]
+    told = resume_command(own.directory, arguments, trust)
     if is_launched(given, arguments):
-        return launched_by(given, ["resume", *arguments], given.resume.directory)
+        return launched_by(given, ["resume", *arguments], own.directory, trust, told)
     writes = given.distributed.join()
     with given.distributed.at_work():
-        return _go_on(given, arguments, writes)
+        return _go_on(given, arguments, writes, given.distributed.resume_with or told)
 
 
-def _go_on(given: Any, arguments: Sequence[str], writes: bool) -> int:
+def _go_on(given: Any, arguments: Sequence[str], writes: bool, told: str) -> int:
     from heredity.training.session import resume_run
 
     own = given.resume
@@ -109,7 +113,13 @@ def _go_on(given: Any, arguments: Sequence[str], writes: bool) -> int:
     changed = {n: v for n, v in dataclasses.asdict(given.run).items() if v is not None}
     callbacks = shown_callbacks(own.progress, own.wandb) if writes else []
     events = resume_run(
-        own.directory, changed, callbacks, environment, own.trust, after_loss=own.after_loss
+        own.directory,
+        changed,
+        callbacks,
+        environment,
+        own.trust,
+        after_loss=own.after_loss,
+        resume_command=told,
     )
     for _ in events:
         pass

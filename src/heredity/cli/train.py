@@ -16,6 +16,7 @@ from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.network_config import NetworkConfig, idle_settings
 from heredity.algorithms.ppo.presets import preset_config, presets
 from heredity.cli.distributed import Distributed
+from heredity.cli.going_on import resume_command, untrusted
 from heredity.cli.launching import Launched, is_launched, launched_by
 from heredity.cli.parsing import (
     arguments_like,
@@ -88,18 +89,23 @@ def main(arguments: Sequence[str]) -> int:
     settings = RunSettings(**options_given(given.run))
 
     name, own = str(given.env), given.output.directory
+    trust = untrusted(name, network.kind)
     if is_launched(given, rest):
         with _place(own, name) as directory:
-            return launched_by(given, ["train", *arguments], directory)
+            told = resume_command(directory, rest, trust)
+            return launched_by(given, ["train", *arguments], directory, trust, told)
     writes = given.distributed.join()
     with given.distributed.at_work():
         from heredity.environments import make
 
         environment = make(name, num_envs=config.num_envs, **options_given(given.options))
+        told = given.distributed.resume_with
         if not writes:
-            return _train(environment, config, settings, own or Path("runs"), None)
+            told = told or (own and resume_command(own, rest, trust))
+            return _train(environment, config, settings, own or Path("runs"), told, None)
         with _place(own, name) as directory:
-            return _train(environment, config, settings, directory, given.output)
+            told = told or resume_command(directory, rest, trust)
+            return _train(environment, config, settings, directory, told, given.output)
 
 
 @contextlib.contextmanager
@@ -121,6 +127,7 @@ def _train(
     config: PPOConfig,
     settings: RunSettings,
     directory: Path,
+    resume: str | None,
     output: _Output | None,
 ) -> int:
     """Train; where something is to be shown, show progress and say what to look at."""
@@ -128,7 +135,9 @@ def _train(
 
     callbacks = [] if output is None else shown_callbacks(output.progress, output.wandb)
     try:
-        events = begin_run(config, environment, settings, directory, callbacks)
+        events = begin_run(
+            config, environment, settings, directory, callbacks, resume_command=resume
+        )
         if output is not None:
             print(f"run      {directory}", file=sys.stderr)
             print(f"preset   {_told_preset(output.preset, environment.spec.id)}", file=sys.stderr)

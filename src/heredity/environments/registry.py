@@ -166,6 +166,19 @@ def _wrapped(env: Environment, wrapping: Wrapping) -> Environment:
         raise
 
 
+def distrust(id: str) -> str | None:
+    """Why an environment that a file names is not made until a person vouches for it.
+
+    Example:
+        >>> distrust("gymnax/CartPole-v1"), distrust("my_envs:maze")
+        (None, 'is not one of the built-in environments')
+    """
+    head, slash, name = id.partition("/")
+    if is_factory(id) or not slash or head not in _BUILT_IN:
+        return "is not one of the built-in environments"
+    return load_adapter(head).distrust(name)
+
+
 def make_recorded(
     spec: EnvironmentSpec,
     num_envs: int | None = None,
@@ -184,11 +197,7 @@ def make_recorded(
         UsageError: when the id is neither a harmless one of a built-in adapter nor trusted.
     """
     if spec.id not in trust:
-        head, slash, name = spec.id.partition("/")
-        if is_factory(spec.id) or not slash or head not in _BUILT_IN:
-            problem = "is not one of the built-in environments"
-        else:
-            problem = load_adapter(head).distrust(name)
+        problem = distrust(spec.id)
         if problem:
             raise UntrustedError(
                 f"the file names the environment {spec.id!r}, which {problem}, so making it could "

@@ -109,9 +109,23 @@ class Network(abc.ABC):
         is_first: jax.Array | None = None,
         key: jax.Array | None = None,
     ) -> tuple[jax.Array, Carry]:
-        """The same over ``(T, B, ...)``. Without memory that is one larger batch."""
-        output, carry, _ = self.apply(params, observation, carry, is_first=is_first, key=key)
-        return output, carry
+        """The same over ``(T, B, ...)``: without memory one larger batch, else moment by moment.
+
+        To be written anew where all moments can be computed at once but for the memory.
+        """
+        if not self.has_memory:
+            output, carry, _ = self.apply(params, observation, carry, is_first=is_first, key=key)
+            return output, carry
+        moments = jax.tree.leaves(observation)[0].shape[0]
+        keys = None if key is None else jax.random.split(key, moments)
+
+        def step(carry: Carry, now: tuple[Any, Any, Any]) -> tuple[Carry, jax.Array]:
+            seen, first, drawing = now
+            output, carry, _ = self.apply(params, seen, carry, is_first=first, key=drawing)
+            return carry, output
+
+        carry, outputs = jax.lax.scan(step, carry, (observation, is_first, keys))
+        return outputs, carry
 
     def in_numpy(self, params: Params, *, batched: bool = False) -> NumpyFunction | None:
         """`apply` for few observations at a time, in numpy; None where nobody wrote it.

@@ -8,6 +8,8 @@ import inspect
 import math
 import os
 import sys
+import types
+import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from heredity.common.errors import UnknownNameError, UsageError
+from heredity.common.fields import accept, describe_type
 from heredity.networks.contract import (
     Carry,
     Network,
@@ -24,8 +27,23 @@ from heredity.networks.contract import (
     known_networks,
     register_network,
 )
+from heredity.networks.foreign import (
+    BATCH,
+    MOMENTS,
+    asking,
+    check_network,
+    check_output,
+    in_words,
+    output_expected,
+    raised_in_words,
+)
 from heredity.networks.mlp import chosen_taps
-from heredity.networks.observations import example_batch, feature_size, features
+from heredity.networks.observations import (
+    example_batch,
+    feature_size,
+    features,
+    space_in_words,
+)
 from heredity.spaces import Dict, Space
 from heredity.weights import Params, flatten
 
@@ -56,8 +74,9 @@ def trust_network(kind: str) -> None:
             sys.path.insert(0, os.getcwd())
             importlib.invalidate_caches()
         module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UsageError(f"network {kind!r}: {module_name} cannot be imported: {error}") from error
+    except Exception as error:  # of any kind: it is not our code
+        told = str(error) if isinstance(error, ImportError) else raised_in_words(error)
+        raise UsageError(f"network {kind!r}: {module_name} cannot be imported: {told}") from error
     found = getattr(module, name, None)
     if found is None:
         raise UnknownNameError(f"network in {module_name}", name, vars(module), brief=True)
@@ -127,24 +146,37 @@ class LinenNetwork(Network):
             if self._whole
             else jnp.zeros((1, feature_size(observation_space)), jnp.float32)
         )
-        shape = jax.eval_shape(
-            lambda key: module.init_with_output(key, self._example)[0], jax.random.key(0)
-        ).shape
-        if len(shape) != 2 or output_size not in (None, shape[-1]):
-            raise UsageError(
-                f"network {spec.kind!r} gives shape {shape} for one observation, "
-                f"(1, {output_size or 'any number'}) was expected"
-            )
-        self.output_size = shape[-1]
+        self.output_size = self._tried(output_size)
 
-    def init(self, key: jax.Array) -> Params:
-        variables: Any = self._module.init(key, self._example)
+    def _tried(self, output_size: int | None) -> int:
+        """Call the module with shapes alone; how many numbers it puts out."""
+        kind, module = self.spec.kind, self._module
+        call, expected = f"__call__ with {in_words(self._example)}", output_expected
+        with asking(kind, call, expected((1,), output_size)):
+            output, variables = jax.eval_shape(
+                lambda key: module.init_with_output(key, self._example), jax.random.key(0)
+            )
         others = sorted(set(variables) - {"params"})
         if others:
             raise UsageError(
-                f"network {self.spec.kind!r} has the collections {', '.join(others)}: only params "
-                "are trained and saved"
+                f"network {kind!r} has the collections {', '.join(others)}: only params are "
+                "trained and saved"
             )
+        size = check_output(kind, call, output, (1,), output_size)
+        # What is right for one observation may be written for one alone, or for one batch axis.
+        batch = (BATCH,) if self._whole else (MOMENTS, BATCH)
+        many = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((*batch, *leaf.shape[1:]), leaf.dtype), self._example
+        )
+        call = f"__call__ with {in_words(many)}"
+        if not self._whole:
+            call += " (moments, batch, features; reads_observations = True makes one axis of both)"
+        with asking(kind, call, expected(batch, size)):
+            output = jax.eval_shape(module.apply, variables, many)
+        return check_output(kind, call, output, batch, size)
+
+    def init(self, key: jax.Array) -> Params:
+        variables: Any = self._module.init(key, self._example)
         return variables.get("params", {})
 
     def apply(
@@ -192,34 +224,51 @@ def _as_one_batch(space: Space, observation: Any, example: Any) -> tuple[tuple[i
 def _module_builder(kind: type[nn.Module]) -> Any:
     def build(spec: NetworkSpec, space: Space, output_size: int | None) -> Network:
         taken = inspect.signature(kind).parameters
+        hints = _plain_hints(kind)
         options = {n: tuple(v) if isinstance(v, list) else v for n, v in spec.options.items()}
-        for name in options:
+        for name, value in options.items():
             if name not in taken:
                 known = sorted({*taken} - {"parent", "name", "output_size"})
                 raise UnknownNameError(f"option of the network {spec.kind!r}", name, known)
+            if name in hints and not accept(value, hints[name])[0]:
+                raise UsageError(
+                    f"option {name} of the network {spec.kind!r} is {value!r}: "
+                    f"{describe_type(hints[name])} was expected; leave it out for its default"
+                )
         if "output_size" in taken and output_size is not None:
             options["output_size"] = output_size
-        try:
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        with asking(spec.kind, f"{kind.__name__}({given})", "a Flax module"):
             module = kind(**options)
-        except TypeError as error:
-            raise UsageError(f"network {spec.kind!r} cannot be made: {error}") from error
         return LinenNetwork(spec, module, space, output_size)
 
     return build
 
 
+def _plain_hints(kind: type[nn.Module]) -> dict[str, Any]:
+    """Types of the fields of a module that an option can be held against."""
+    with asking(f"{kind.__module__}:{kind.__name__}", "reading its annotations", "types"):
+        hints = typing.get_type_hints(kind)
+    return {name: hint for name, hint in hints.items() if _is_plain(hint)}
+
+
+def _is_plain(hint: Any) -> bool:
+    origin, parts = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return all(_is_plain(part) for part in parts)
+    if isinstance(origin, type) and issubclass(origin, Sequence):
+        return (len(parts) == 1 or parts[1:] == (Ellipsis,)) and _is_plain(parts[0])
+    return origin is typing.Literal or hint in (bool, int, float, str, type(None))
+
+
 def _checked_builder(function: Any, kind: str) -> Any:
+    named = f"{getattr(function, '__name__', kind)}(spec, observation_space, output_size)"
+
     def build(spec: NetworkSpec, space: Space, output_size: int | None) -> Network:
-        network = function(spec, space, output_size)
-        if not isinstance(network, Network):
-            raise UsageError(
-                f"network {kind!r} gave a {type(network).__name__}: a heredity.networks.Network "
-                "was expected"
-            )
-        if output_size is not None and network.output_size != output_size:
-            raise UsageError(
-                f"network {kind!r} puts out {network.output_size} numbers, {output_size} expected"
-            )
+        call = f"{named} with {space_in_words(space)} and {output_size}"
+        with asking(kind, call, "a heredity.networks.Network"):
+            network = function(spec, space, output_size)
+        check_network(kind, network, space, output_size)
         return network
 
     return build

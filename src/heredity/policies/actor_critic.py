@@ -202,12 +202,10 @@ class ActorCritic:
             UsageError: for a policy without a critic.
         """
         self._check_critic()
-        read = seen
-        if self.trunk is not None:
-            read, carry = self._over_time("trunk", params, seen, carry, is_first)
-        outputs, carry = self._over_time("actor", params, read, carry, is_first)
-        values, _ = self._over_time("critic", params, read, carry, is_first)
-        return self.family.parameters(params["actor"], outputs), values[..., 0]
+        read, carry = self._read_over_time(params, seen, carry, is_first)
+        parameters, carry = self._parameters_over_time(params, read, carry, is_first)
+        values, _ = self._values_over_time(params, read, carry, is_first)
+        return parameters, values
 
     def unroll_parameters(
         self, params: Params, seen: Any, carry: Carry, is_first: jax.Array | None
@@ -216,11 +214,8 @@ class ActorCritic:
 
         The memory of the critic stays as it was.
         """
-        read = seen
-        if self.trunk is not None:
-            read, carry = self._over_time("trunk", params, seen, carry, is_first)
-        outputs, carry = self._over_time("actor", params, read, carry, is_first)
-        return self.family.parameters(params["actor"], outputs), carry
+        read, carry = self._read_over_time(params, seen, carry, is_first)
+        return self._parameters_over_time(params, read, carry, is_first)
 
     def unroll_values(
         self, params: Params, seen: Any, carry: Carry, is_first: jax.Array | None
@@ -233,9 +228,26 @@ class ActorCritic:
             UsageError: for a policy without a critic.
         """
         self._check_critic()
-        read = seen
-        if self.trunk is not None:
-            read, carry = self._over_time("trunk", params, seen, carry, is_first)
+        read, carry = self._read_over_time(params, seen, carry, is_first)
+        return self._values_over_time(params, read, carry, is_first)
+
+    def _read_over_time(
+        self, params: Params, seen: Any, carry: Carry, is_first: jax.Array | None
+    ) -> tuple[Any, Carry]:
+        """What actor and critic read: what is seen, or what the trunk makes of it."""
+        if self.trunk is None:
+            return seen, carry
+        return self._over_time("trunk", params, seen, carry, is_first)
+
+    def _parameters_over_time(
+        self, params: Params, read: Any, carry: Carry, is_first: jax.Array | None
+    ) -> tuple[jax.Array, Carry]:
+        outputs, carry = self._over_time("actor", params, read, carry, is_first)
+        return self.family.parameters(params["actor"], outputs), carry
+
+    def _values_over_time(
+        self, params: Params, read: Any, carry: Carry, is_first: jax.Array | None
+    ) -> tuple[jax.Array, Carry]:
         values, carry = self._over_time("critic", params, read, carry, is_first)
         return values[..., 0], carry
 

@@ -57,6 +57,7 @@ class Plan:
         compiled: Counts the programs of the run.
         processes: That train together.
         after_loss: Whether one of them was lost, so that all begin again from here.
+        resume_command: What a person types to go on after an interruption; None to derive it.
     """
 
     driver: Driver
@@ -70,6 +71,7 @@ class Plan:
     compiled: Compilations
     processes: Processes
     after_loss: bool = False
+    resume_command: str | None = None
 
     @property
     def place(self) -> tuple[int, int]:
@@ -250,6 +252,7 @@ def _run(
         compiled=plan.compiled,
         processes=plan.processes,
         kept=plan.folder is not None,
+        resume_command=plan.resume_command,
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -270,47 +271,75 @@ class Evaluator:
         )
 
 
+@contextlib.contextmanager
+def scoring_environment(
+    env: str | Environment | None,
+    episodes: int,
+    named: Mapping[str, Any] | None,
+    *,
+    trust: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Iterator[Environment]:
+    """Within the block, the environment that policies are scored in; what is made is closed.
+
+    Args:
+        env: Id or environment; None for the one that is named.
+        episodes: How many will be played: a host environment has no more copies.
+        named: Id and options that the policy has, or None.
+        trust: Ids that `named` may hold although they are not built in.
+        options: Of the environment, when `env` is an id.
+
+    Raises:
+        UsageError: when no environment is named anywhere, or `env` is none.
+    """
+    if not isinstance(episodes, int) or episodes < 1:
+        raise UsageError(f"episodes {episodes!r}: a whole number >= 1 was expected")
+    if env is not None:
+        check_given(env)
+    copies = min(episodes, EVALUATION_ENVIRONMENTS)
+    if isinstance(env, str):
+        made = make(env, num_envs=copies, **evaluation_options(env, options or {}))
+    elif env is not None:
+        yield env
+        return
+    elif named is None:
+        raise UsageError("the policy names no environment: give one with env")
+    else:
+        source = Path("config.json")  # of the policy, wherever it was loaded from
+        made = make_named(named, copies, trust, source, evaluating=True)
+    try:
+        yield made
+    finally:
+        if isinstance(made, HostEnvironment):
+            made.close()
+
+
 def evaluate_policies(
     policies: Sequence[Policy],
-    env: str | Environment | None = None,
-    n_eval_episodes: int = 10,
-    deterministic: bool = True,
+    environment: Environment,
+    episodes: int,
     *,
+    deterministic: bool = True,
     seed: int = 0,
-    trust: Sequence[str] = (),
-    options: dict[str, Any] | None = None,
 ) -> list[Evaluation]:
     """Play whole episodes with each of several policies of one kind, such as those of many seeds.
 
-    What they have in common is compiled once. For the arguments see `heredity.evaluate_policy`.
+    What they have in common is compiled once.
+
+    Args:
+        policies: To evaluate.
+        environment: Where, as `scoring_environment` gives it.
+        episodes: How many, of each.
+        deterministic: Whether to take the most likely actions.
+        seed: Of first states and sampled actions.
 
     Raises:
-        UsageError: when they are of different kinds; and as `evaluate_policy`.
+        UsageError: when they are of different kinds.
+        MismatchError: when the environment's spaces are not theirs.
     """
     spec = policies[0].spec
     if any(policy.spec.to_json() != spec.to_json() for policy in policies):
         raise UsageError("the policies have different specifications: evaluate each by itself")
-    if not isinstance(n_eval_episodes, int) or n_eval_episodes < 1:
-        raise UsageError(f"n_eval_episodes {n_eval_episodes!r}: a whole number >= 1 was expected")
-    if env is not None:
-        check_given(env)
-    copies = min(n_eval_episodes, EVALUATION_ENVIRONMENTS)
-    made = None
-    if isinstance(env, str):
-        scored = evaluation_options(env, options or {})
-        environment = made = make(env, num_envs=copies, **scored)
-    elif env is not None:
-        environment = env
-    else:
-        named = spec.environment
-        if named is None:
-            raise UsageError("the policy names no environment: give one with env")
-        source = Path("config.json")  # of the policy, wherever it was loaded from
-        environment = made = make_named(named, copies, trust, source, evaluating=True)
     policies[0].check_spaces(environment.observation_space, environment.action_space)
-    try:
-        evaluator = Evaluator(spec, environment, n_eval_episodes, deterministic=deterministic)
-        return [evaluator.evaluate(policy.params, seed) for policy in policies]
-    finally:
-        if isinstance(made, HostEnvironment):
-            made.close()
+    evaluator = Evaluator(spec, environment, episodes, deterministic=deterministic)
+    return [evaluator.evaluate(policy.params, seed) for policy in policies]

@@ -63,6 +63,8 @@ class Run:
         compiled: Counts programs since the run was put together; default: from here on.
         processes: That train together; of several, process 0 alone has the folders.
         kept: Whether some process has a folder; default: whether this one has.
+        resume_command: What a person types to go on after an interruption; default: ``heredity
+            resume`` with the folder.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Run:
         compiled: Compilations | None = None,
         processes: Processes | None = None,
         kept: bool | None = None,
+        resume_command: str | None = None,
     ) -> None:
         self.driver = driver
         self.members = members
@@ -91,6 +94,9 @@ class Run:
         self._programs = compiled or Compilations()
         self._processes = processes or Processes()
         self._kept = folder is not None if kept is None else kept
+        if resume_command is None and folder is not None:
+            resume_command = f"heredity resume {shlex.quote(str(folder.root))}"
+        self._resume_command = resume_command
         self._hooked = with_children(callbacks)
         further = [callback.every for callback in self._hooked if callback.every]
         self._boundaries = Boundaries(settings, further)
@@ -348,12 +354,10 @@ class Run:
     def _interrupted(self, signals: StopSignals) -> str:
         asked = signals.requested
         signal_name = asked.name if asked is not None else "another process was asked to stop"
-        if self.folder is None:
+        if not self._kept:
             return f"{signal_name} at step {self.driver.step:,}; nothing was kept (no directory)"
-        return (
-            f"{signal_name}: saved at step {self.driver.step:,}. "
-            f"Go on with: heredity resume {shlex.quote(str(self.folder.root))}"
-        )
+        told = f". Go on with: {self._resume_command}" if self._resume_command else ""
+        return f"{signal_name}: saved at step {self.driver.step:,}{told}"
 
     def _recover(self, writer: BackgroundWriter) -> None:
         """After a loss or weight that is not finite: stop, or go back to the last good moment."""

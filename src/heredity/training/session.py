@@ -48,6 +48,8 @@ def begin_run(
     settings: RunSettings,
     directory: str | Path | None = None,
     callback: CallbackLike = None,
+    *,
+    resume_command: str | None = None,
 ) -> Generator[Event]:
     """Train a policy from fresh weights, or one for each seed; yields an event at each evaluation.
 
@@ -57,6 +59,8 @@ def begin_run(
         settings: How the run is kept.
         directory: Where everything is written; None to keep nothing.
         callback: One or several callbacks.
+        resume_command: What a person types to go on, told when the run is interrupted; default:
+            ``heredity resume`` with the directory.
 
     Raises:
         UsageError: when the directory holds a run already, or somebody else is using it; for
@@ -84,6 +88,7 @@ def begin_run(
     plan = Plan(
         driver, environment, settings, seats, folder, callbacks, record, made, compiled, processes
     )
+    plan = dataclasses.replace(plan, resume_command=resume_command)
     try:
         with processes.losses_told():
             if folder is not None:
@@ -137,6 +142,7 @@ def resume_run(
     trust: Sequence[str] = (),
     *,
     after_loss: bool = False,
+    resume_command: str | None = None,
 ) -> Generator[Event]:
     """Go on with a run from its newest whole checkpoint, or from the start if it has none.
 
@@ -151,6 +157,7 @@ def resume_run(
         trust: Ids of environments, and networks, that the file may name although they are not
             built in.
         after_loss: Whether another process of the run was lost, which is counted and recorded.
+        resume_command: See `begin_run`.
 
     Raises:
         RefusedError: when this is not a run, or its environment may not be made.
@@ -164,7 +171,14 @@ def resume_run(
         with processes.losses_told():
             processes.first_does(lambda: made.callback(FolderLock(folder.root).close))
             run = _resume(
-                folder, changes or {}, callback, environment, trust, made, processes, after_loss
+                folder,
+                changes or {},
+                callback,
+                environment,
+                trust,
+                made,
+                processes,
+                {"after_loss": after_loss, "resume_command": resume_command},
             )
     except BaseException:
         made.close()
@@ -180,7 +194,7 @@ def _resume(
     trust: Sequence[str],
     made: contextlib.ExitStack,
     processes: Processes,
-    after_loss: bool,
+    told: dict[str, Any],
 ) -> Run:
     record = folder.read_config(sealed=True)
     config, recorded = read_settings(folder, record)
@@ -227,7 +241,7 @@ def _resume(
     plan = Plan(
         driver, environment, settings, seats, folder, callbacks, record, made, compiled, processes
     )
-    plan = dataclasses.replace(plan, after_loss=after_loss)
+    plan = dataclasses.replace(plan, **told)
     if processes.first_json(step) != step:
         raise RefusedError(folder.root, "shows this process another checkpoint than process 0")
     if checkpoints:
