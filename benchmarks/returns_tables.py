@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import comparisons
-from heredity.common.intervals import mean_interval
+from cells import FEWEST_FOR_INTERVAL, Row, mean_told, table
 from return_problems import RETURN_PROBLEMS, ReturnProblem
 from source import settings_hash
 
@@ -28,7 +28,7 @@ Runs = Sequence[Mapping[str, Any]]
 
 def render(results: Path, page: Path = PAGE) -> None:
     """Write the tables into the page and the curves beside it."""
-    parts = []
+    parts, everything = [], []
     for problem in RETURN_PROBLEMS.values():
         path = results / f"{problem.name}.json"
         if path.exists():
@@ -40,8 +40,10 @@ def render(results: Path, page: Path = PAGE) -> None:
             picture.parent.mkdir(exist_ok=True)
             picture.write_text(drawn(problem, kept), encoding="utf-8")
             parts.append(section(problem, kept))
+            everything.append(kept)
     text = page.read_text(encoding="utf-8")
-    text = REGION.sub(lambda old: old[1] + "\n" + "\n".join(parts) + "\n" + old[2], text)
+    rendered = "\n".join([*notes(everything), *parts])
+    text = REGION.sub(lambda old: f"{old[1]}\n{rendered}\n{old[2]}", text)
     page.write_text(text, encoding="utf-8")
 
 
@@ -50,26 +52,47 @@ def score(run: Mapping[str, Any]) -> float:
     return sum(run["returns"]) / len(run["returns"])
 
 
+def digits(value: float) -> int:
+    """How many digits after the point a return has: some where it is small."""
+    return 0 if abs(value) >= 20 else 3
+
+
 def told(value: float) -> str:
-    """A return, with digits where it is small."""
-    return f"{value:,.0f}" if abs(value) >= 20 else f"{value:.3f}"
+    """A return as people read it."""
+    return f"{value:,.{digits(value)}f}"
+
+
+def notes(everything: Sequence[Mapping[str, Runs]]) -> list[str]:
+    """What has to be known to read the tables, as far as it comes up in them.
+
+    Args:
+        everything: The seeds of each problem, by who was trained.
+    """
+    of_ours = [run for found in everything for run in found.get("ours", ())]
+    sizes = [len(runs) for found in everything for runs in found.values()]
+    told_of = []
+    if any(1 < size < FEWEST_FOR_INTERVAL for size in sizes):
+        told_of.append(
+            f"Of fewer than {FEWEST_FOR_INTERVAL} seeds the lowest and the highest stand beside "
+            "the mean: an interval would say nothing."
+        )
+    if any(run.get("source") is None for run in of_ours):
+        told_of.append(f"{UNKNOWN} under *trained by*: before commits were recorded.")
+    return [" ".join(told_of) + "\n"] if told_of else []
 
 
 def section(problem: ReturnProblem, found: Mapping[str, Runs]) -> str:
     """Heading, table and picture of one problem."""
     names = ("", "return, mean over seeds", "seeds", "each of them", "processor time a seed")
-    rows = [(*names, "trained by")]
+    rows: list[Row] = [(*names, "trained by")]
     for name, runs in found.items():
         scores = [score(run) for run in runs]
-        interval = mean_interval(scores)
         seconds = [run["cpu_seconds"] / run.get("together", 1) for run in runs]
         steps = {run["steps"] for run in runs}
         rows.append(
             (
                 f"{runs[0]['library']}, {min(steps):,} steps",
-                f"{told(interval.mean)} ± {told(interval.half)}"
-                if len(scores) > 1
-                else told(scores[0]),
+                mean_told(scores, digits),
                 str(len(scores)),
                 ", ".join(told(value) for value in scores),
                 f"{sum(seconds) / len(seconds):,.0f} s",
@@ -78,12 +101,12 @@ def section(problem: ReturnProblem, found: Mapping[str, Runs]) -> str:
         )
     published = f"To compare: {problem.published}.\n\n" if problem.published else ""
     return (
-        f"### {problem.title}\n\n{rows_of(*rows)}\n{published}{verdict(found)}"
+        f"### {problem.title}\n\n{table(*rows)}\n{published}{verdict(found)}"
         f"![Returns of {curve_of(problem)}](pictures/returns-{problem.name}.svg)\n"
     )
 
 
-UNKNOWN = "before commits were recorded"
+UNKNOWN = "—"
 
 
 def trained_by(runs: Runs) -> str:
@@ -92,7 +115,7 @@ def trained_by(runs: Runs) -> str:
     Example:
         >>> of = {"commit": "0123456789", "clean": True, "package": "89"}
         >>> trained_by([{"source": of, "settings": {}}] * 2 + [{"settings": {}}])
-        '0123456 (2), before commits were recorded (1)'
+        '0123456 (2), — (1)'
     """
     counted: dict[str, int] = {}
     for run in runs:
@@ -114,17 +137,10 @@ def curve_of(problem: ReturnProblem) -> str:
     return "evaluations" if problem.settings else "training episodes"
 
 
-def rows_of(*rows: tuple[str, ...]) -> str:
-    """A table in Markdown; the first row is its head."""
-    head, *others = rows
-    lines = [head, ("---",) * len(head), *others]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines).replace("|  |", "| |")
-
-
 def verdict(found: Mapping[str, Runs]) -> str:
     """Whether ours is as good as the peer, as far as the seeds can tell (Welch 1947)."""
     samples = [[score(run) for run in found[name]] for name in NAMES if name in found]
-    if len(samples) != 2 or any(len(sample) < 2 for sample in samples):
+    if len(samples) != 2 or any(len(sample) < comparisons.FEWEST for sample in samples):
         return ""
     ours, peer = samples
     difference, low, high = comparisons.welch(ours, peer)
@@ -192,7 +208,7 @@ def ticks(low: float, high: float) -> list[float]:
 
     Example:
         >>> ticks(0, 1000)
-        [0.0, 200.0, 400.0, 600.0, 800.0, 1000.0]
+        [0, 200, 400, 600, 800, 1000]
     """
     rough = (high - low) / 5 or 1.0
     power = 10 ** math.floor(math.log10(rough))

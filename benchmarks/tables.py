@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import summary
+from cells import (
+    AIMS,
+    NOT_MEASURED,
+    PREDICT_AIM,
+    SNAPSHOT_AIM,
+    Found,
+    Row,
+    duration,
+    mean_told,
+    number,
+    table,
+    times_as_fast,
+)
 from comparisons import FEWEST, difference
 from heredity.common.intervals import mean_interval
 from problems import PROBLEMS, Problem
@@ -15,12 +27,6 @@ from profile_checks import contradiction
 
 # What stands between marks in a file, by the name in the marks.
 REGION = r"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-# Times as fast as each peer that ours is to be.
-AIMS = {"brax": 1.3, "rejax": 1.2, "purejax": 1.2, "sb3": 2.0, "sbx": 1.5}
-PREDICT_AIM, SNAPSHOT_AIM = 0.2, 0.01  # of the peer's time; of all time
-NOT_MEASURED = "not measured"
-Found = Mapping[str, Any]
-Row = tuple[str, ...]
 
 
 def render(results: Path, root: Path) -> list[Path]:
@@ -29,9 +35,9 @@ def render(results: Path, root: Path) -> list[Path]:
     for name in found.keys() & PROBLEMS.keys():
         found[name]["over_seeds"] = over_seeds(PROBLEMS[name], results / "returns" / f"{name}.json")
     regions = {
-        "benchmarks": overview(found),
-        "benchmark-ant": ant(found),
-        "benchmark-details": details(found),
+        "benchmarks": summary.overview(found),
+        "benchmark-ant": summary.ant(found),
+        "benchmark-details": f"{beside_peers(found)}\n{COSTS}\n{details(found)}",
         "benchmark-returns": returns(found),
         "benchmark-starts": starts(found),
         "benchmark-profile": profiles(found),
@@ -49,47 +55,31 @@ def render(results: Path, root: Path) -> list[Path]:
     return written
 
 
-def over_seeds(problem: Problem, path: Path) -> dict[str, str]:
-    """Mean return by contestant, where `returns.py` recorded several seeds of the same settings."""
+def over_seeds(problem: Problem, path: Path) -> dict[str, list[float]]:
+    """Returns by contestant, where `returns.py` recorded several seeds of the same settings.
+
+    Args:
+        problem: Whose settings they have.
+        path: What is recorded.
+
+    Returns:
+        The mean return of each seed.
+    """
     known = json.loads(path.read_text()) if path.exists() else {"runs": {}}
     settings = json.loads(json.dumps(problem.settings))
-    told = {}
+    found = {}
     for name, runs in known["runs"].items():
-        scores = [sum(run["returns"]) / len(run["returns"]) for run in runs]
-        if len(scores) > 1 and all(run["settings"] == settings for run in runs):
-            found = mean_interval(scores)
-            half = f"{found.half:,.{0 if abs(found.mean) >= 100 else 1}f}"  # digits of the mean
-            told[name] = f"{number(found.mean)} ± {half} over {found.size} seeds"
-    return told
+        if len(runs) > 1 and all(run["settings"] == settings for run in runs):
+            found[name] = [sum(run["returns"]) / len(run["returns"]) for run in runs]
+    return found
 
 
-def table(*rows: Row) -> str:
-    """In Markdown; the first row is its head."""
-    head, *others = rows
-    lines = [head, ("---",) * len(head), *others]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines).replace("|  |", "| |")
+# --- beside the peers ------------------------------------------------------------------------
+
+COSTS = "What each of them took:\n"
 
 
-def number(value: float) -> str:
-    """As many digits as say something."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
-
-
-def duration(seconds: float | None) -> str:
-    """In the unit that fits; a dash for none."""
-    if seconds is None:
-        return "–"
-    if seconds >= 10:
-        return f"{seconds:,.0f} s"
-    if seconds >= 1:
-        return f"{seconds:.1f} s"
-    return f"{seconds * 1e3:.2f} ms" if seconds >= 1e-3 else f"{seconds * 1e6:.0f} µs"
-
-
-# --- README ----------------------------------------------------------------------------------
-
-
-def overview(found: Found) -> str:
+def beside_peers(found: Found) -> str:
     """One row for each peer on each problem, and for what is measured otherwise."""
     rows: list[Row] = [("work", "heredity", "beside it", "ours by theirs", "aim")]
     for problem in PROBLEMS.values():
@@ -135,19 +125,6 @@ def overview(found: Found) -> str:
     return table(*rows)
 
 
-def ant(found: Found) -> str:
-    """How fast the run at the top of the README learns: the number of the table, in a sentence."""
-    if "brax-ant" not in found:
-        return ""
-    record = found["brax-ant"]
-    speed = f"{record['contestants']['ours']['steps_per_second']:,.0f} steps/s"
-    return (
-        "With the networks and batches that this run has as well, `make bench` measured "
-        f"{speed} on {record['machine']['cores']} cores\n"
-        "(brax ant, below); compiling, evaluations and snapshots come on top.\n"
-    )
-
-
 def aim(words: str, reached: bool) -> str:
     """What was aimed at, and that it was missed where it was."""
     return words if reached else f"{words}, missed"
@@ -164,9 +141,11 @@ def compared(problem: Problem, record: Found) -> list[Row]:
     def cell(name: str) -> str:
         one = contestants[name]
         speed = f"{one['seconds']:.0f} s" if end_to_end else f"{one['steps_per_second']:,.0f}/s"
-        runs = len(one["final_returns"])
-        mean = f"{number(one['final_return'])} ({runs} run{'s' if runs > 1 else ''})"
-        return f"{speed}, return {record.get('over_seeds', {}).get(name, mean)}"
+        runs = one["final_returns"]
+        told = f"{number(one['final_return'])} ({len(runs)} run{'s' if len(runs) > 1 else ''})"
+        if seeds := record.get("over_seeds", {}).get(name):
+            told = f"{mean_told(seeds)} over {len(seeds)} seeds"
+        return f"{speed}, return {told}"
 
     rows = []
     for name, ratio in record["ratios"].items():
@@ -185,22 +164,6 @@ def compared(problem: Problem, record: Found) -> list[Row]:
         )
     rows += [(work, cell("ours"), f"{name}: failed", "", "") for name in record["failed"]]
     return rows or [(work, cell("ours"), NOT_MEASURED, "", "")]
-
-
-def times_as_fast(ratio: Found, end_to_end: bool) -> dict[str, float]:
-    """Speed of ours by that of the peer: median, lowest and highest.
-
-    Args:
-        ratio: By what is compared, ours by the peer's.
-        end_to_end: Whether all seconds are compared, or the steady rate.
-    """
-    if not end_to_end:
-        return dict(ratio["steps_per_second"])
-    found = ratio["seconds"]
-    return {"median": 1 / found["median"], "low": 1 / found["high"], "high": 1 / found["low"]}
-
-
-# --- docs/performance.md ---------------------------------------------------------------------
 
 
 def details(found: Found) -> str:

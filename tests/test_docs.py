@@ -1,8 +1,13 @@
-"""Every Python block of the README and of docs/ runs, and every command there is understood."""
+"""Every Python block of the README and of docs/ runs, and every command there is understood.
+
+What pages list (presets, metrics, settings of others) is what there is.
+"""
 
 from __future__ import annotations
 
+import csv
 import importlib
+import importlib.util
 import re
 import shlex
 import sys
@@ -13,6 +18,8 @@ from types import ModuleType
 import gymnasium
 import pytest
 
+from heredity.algorithms.ppo.elsewhere import RENAMED, our_way
+from heredity.algorithms.ppo.presets import presets
 from heredity.cli import launching
 from heredity.cli.main import COMMANDS, run_command
 from heredity.common.errors import HeredityError
@@ -69,6 +76,38 @@ def test_blocks_are_found_where_they_stand():
     assert python_blocks(text) == [(3, "x = 1"), (10, "y = 2")]
 
 
+def rows_of(page: str, heading: str) -> list[list[str]]:
+    """The cells of the first table below a heading of a page, without its head."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8").partition(f"## {heading}\n")[2]
+    lines = [line for line in text.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    return [line.strip("| ").split(" | ") for line in lines[2:]]
+
+
+def named(cell: str) -> list[str]:
+    """What stands in code in a cell of a table."""
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def metrics_are_named(folder: Path) -> None:
+    """What the run of the page has logged stands in its table, and hardly anything else."""
+    with (folder / "runs" / "probe" / "metrics.csv").open() as stream:
+        columns = set(next(csv.reader(stream)))
+    known = {name for cell, _ in rows_of("logging.md", "The names") for name in named(cell)}
+    assert columns <= known
+    # These come up under conditions of their own.
+    assert known - columns <= {
+        "environment/<name>",
+        "environment/restarts",
+        "eval/mean_ep_length",
+        "eval/mean_reward",
+        "processes/losses",
+        "train/std",
+    }
+
+
+AFTERWARDS = {"logging.md": metrics_are_named}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -79,6 +118,8 @@ def test_every_block_runs(page: Path, tmp_path: Path, monkeypatch: pytest.Monkey
         # Empty lines put the block where it stands in the page.
         code = compile("\n" * (line - 1) + source, str(page), "exec")
         exec(code, names)
+    if check := AFTERWARDS.get(page.name):
+        check(tmp_path)
 
 
 def commands(text: str) -> list[tuple[int, list[str]]]:
@@ -161,3 +202,43 @@ def test_every_command_is_understood(
             assert left.code in (0, None), f"{page.name}, line {line}: {capsys.readouterr()}"
         except HeredityError as error:
             pytest.fail(f"{page.name}, line {line}: {error}")
+
+
+def test_the_page_of_presets_has_them_all_as_they_are():
+    spec = importlib.util.spec_from_file_location(
+        "preset_tables", ROOT / "docs" / "preset_tables.py"
+    )
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = module.PAGE.read_text(encoding="utf-8")
+    for name in presets():
+        assert f"\n### {name}\n" in text
+    assert module.rendered(text) == text, "stale: run `python docs/preset_tables.py`"
+    options = {"num_envs": 8, "normalize_rewards": False, "network": {"hidden": [64, 64]}}
+    assert list(module.command_line(options)) == [
+        "--num-envs 8",
+        "--no-normalize-rewards",
+        "--network.hidden 64 64",
+    ]
+
+
+def test_settings_of_stable_baselines3_are_told_as_the_library_tells_them():
+    found = rows_of("from-stable-baselines3.md", "Settings of PPO")
+    # Reference: the arguments of stable_baselines3.PPO, 2.9.2.
+    arguments = """policy env learning_rate n_steps batch_size n_epochs gamma gae_lambda clip_range
+    clip_range_vf normalize_advantage ent_coef vf_coef max_grad_norm use_sde sde_sample_freq
+    rollout_buffer_class rollout_buffer_kwargs target_kl stats_window_size tensorboard_log
+    policy_kwargs verbose seed device"""
+    assert [name for theirs, _ in found for name in named(theirs)] == arguments.split()
+    for theirs, ours in found:
+        for name in named(theirs):
+            told = our_way(name)
+            if name in RENAMED:
+                assert f"`{RENAMED[name]}`" in ours
+            elif told:  # in another way
+                assert any(
+                    word in told for one in named(ours) for word in re.findall(r"\w{4,}", one)
+                )
+            else:
+                assert name in ours or "not there" in ours or name == "env"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import importlib
 import json
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 NAMES = (
+    "cells",
     "comparisons",
     "compete",
     "measure",
@@ -21,6 +23,7 @@ NAMES = (
     "profile_checks",
     "run",
     "single",
+    "summary",
     "tables",
     "timing",
 )
@@ -80,6 +83,12 @@ def competed(harness: SimpleNamespace, name: str, peer: str, **changed: Any) -> 
     }
 
 
+def test_examples_of_the_modules_hold(harness: SimpleNamespace):
+    found = [doctest.testmod(module) for module in vars(harness).values()]
+    assert sum(one.attempted for one in found) > 5
+    assert not any(one.failed for one in found)
+
+
 def test_ratios_are_taken_within_a_round_and_told_with_their_spread(harness: SimpleNamespace):
     found = competed(harness, "brax-ant", "brax", seconds_to_return=None)["ratios"]["brax"]
     assert found["steps_per_second"] == {"median": 2.5, "low": 2.0, "high": 3.0}
@@ -96,16 +105,77 @@ def test_a_summary_is_of_medians_and_empty_where_a_round_has_nothing(harness: Si
 
 def test_speed_is_the_steady_rate_for_jax_and_everything_for_the_host(harness: SimpleNamespace):
     record = competed(harness, "brax-ant", "brax")
-    rows = harness.tables.overview({"brax-ant": record}).splitlines()
+    rows = harness.tables.beside_peers({"brax-ant": record}).splitlines()
     assert len(rows) == 3
     assert "| 300/s, return 450 (2 runs) | brax 9: 125/s, return 450 (2 runs) |" in rows[2]
     assert "| 2.50x its speed (2.00–3.00) |" in rows[2]
+    rows = harness.summary.overview({"brax-ant": record}).splitlines()
+    assert rows[2] == (
+        "| brax ant | 300 steps/s | brax 9: 125 | **2.50×** (2.00–3.00) | 2 runs: too few to tell |"
+    )
     record = competed(harness, "gym-cartpole", "sb3")
-    row = harness.tables.overview({"gym-cartpole": record}).splitlines()[2]
+    row = harness.tables.beside_peers({"gym-cartpole": record}).splitlines()[2]
     assert (
         "| 20 s, return 450 (2 runs) | sb3 9: 50 s, return 450 (2 runs) | 2.40x its speed "
         "(2.00–3.00) | ≥ 2.0x |" in row
     )
+    row = harness.summary.overview({"gym-cartpole": record}).splitlines()[2]
+    assert row.startswith("| Gymnasium CartPole, all 1,000 steps | 20 s | sb3 9: 50 s | **2.40×** ")
+
+
+def test_what_a_row_of_the_readme_shares_with_the_one_above_is_not_said_again(
+    harness: SimpleNamespace,
+):
+    record = competed(harness, "gymnax-cartpole", "rejax")
+    other = competed(harness, "gymnax-cartpole", "purejax")
+    record["contestants"] |= {"purejax": other["contestants"]["purejax"]}
+    record["ratios"] |= other["ratios"]
+    rows = harness.summary.overview({"gymnax-cartpole": record}).splitlines()
+    assert rows[2].startswith("| gymnax CartPole | 300 steps/s | rejax 9: 125 |")
+    assert rows[3].startswith("| | | purejax 9: 125 |")
+    assert not rows[4]
+
+
+def test_the_readme_says_whether_as_much_was_learnt_as_far_as_the_runs_tell(
+    harness: SimpleNamespace,
+):
+    def learnt(**changed: Any) -> str:
+        record = competed(harness, "brax-ant", "brax") | changed
+        return harness.summary.overview({"brax-ant": record}).splitlines()[2].split(" | ")[-1]
+
+    assert learnt() == "2 runs: too few to tell |"
+    near = {"ours": [1.0, 2.0, 3.0], "brax": [1.5, 2.5, 2.0, 1.0]}
+    assert learnt(over_seeds=near) == "no difference, 3 seeds |"
+    assert learnt(over_seeds=near | {"ours": [7.0, 8.0, 9.0, 8.0]}) == "better, 4 seeds |"
+    assert learnt(over_seeds=near | {"ours": [-7.0, -8.0, -9.0]}) == "worse, 3 seeds |"
+    # Seeds of one of them alone say nothing of the other.
+    assert learnt(over_seeds={"ours": near["ours"]}) == "2 runs: too few to tell |"
+
+
+def test_the_readme_tells_an_aim_where_it_is_missed_alone(harness: SimpleNamespace):
+    record = competed(harness, "brax-ant", "brax")
+    assert "short of" not in harness.summary.overview({"brax-ant": record})
+    record["ratios"]["brax"]["steps_per_second"]["median"] = 1.29
+    assert "| **1.29×** (2.00–3.00), short of 1.3× |" in harness.summary.overview(
+        {"brax-ant": record}
+    )
+    found: dict[str, Any] = {
+        "predict": {
+            "ours": {"microseconds": 8.0},
+            "peer": {"library": "sb3 2", "microseconds": 80.0},
+            "ratio": 0.1,
+        },
+        "snapshots": {"cost_share": 0.007},
+    }
+    text = harness.summary.overview(found)
+    assert "takes 8 µs (10× as fast as sb3 2, 80 µs)." in text
+    assert "0.70 % of the time, its evaluation apart." in text
+    found["predict"]["ratio"], found["snapshots"]["cost_share"] = 0.5, 0.02
+    text = harness.summary.overview(found)
+    assert "2× as fast as sb3 2, 80 µs, short of 5×)" in text
+    assert "2.00 % of the time, more than the 1 % aimed at, its" in text
+    found["predict"] |= {"peer": None, "ratio": None}
+    assert "takes 8 µs (not measured)." in harness.summary.overview(found)
 
 
 def test_what_was_learnt_stands_with_its_interval_or_that_runs_are_too_few(
@@ -129,7 +199,7 @@ def test_what_was_learnt_stands_with_its_interval_or_that_runs_are_too_few(
 def test_an_aim_that_is_missed_stands_in_the_table(harness: SimpleNamespace):
     record = competed(harness, "brax-ant-wide", "brax")
     record["ratios"]["brax"]["steps_per_second"]["median"] = 1.29
-    row = harness.tables.overview({"brax-ant-wide": record}).splitlines()[2]
+    row = harness.tables.beside_peers({"brax-ant-wide": record}).splitlines()[2]
     assert "brax's own networks" in row
     assert row.endswith("| ≥ 1.3x, missed |")
 
@@ -143,18 +213,23 @@ def test_returns_over_seeds_stand_where_they_were_trained_with_the_same_settings
     other = [one | {"settings": ant.settings | {"discount": 0.5}} for one in same]
     path.write_text(json.dumps({"runs": {"ours": same, "brax": other}}))
     told = harness.tables.over_seeds(ant, path)
-    assert told == {"ours": "650 ± 64 over 2 seeds"}
+    assert told == {"ours": [645.0, 655.0]}
     record = competed(harness, "brax-ant", "brax") | {"over_seeds": told}
-    row = harness.tables.overview({"brax-ant": record}).splitlines()[2]
-    assert "300/s, return 650 ± 64 over 2 seeds | brax 9: 125/s, return 450 (2 runs) |" in row
+    row = harness.tables.beside_peers({"brax-ant": record}).splitlines()[2]
+    assert "300/s, return 650 (645 to 655) over 2 seeds | brax 9: 125/s, return 450 (2" in row
+    told["ours"] += told["ours"]
+    row = harness.tables.beside_peers({"brax-ant": record}).splitlines()[2]
+    assert "return 650 ± 9 over 4 seeds |" in row  # scipy.stats.t.interval
 
 
 def test_who_was_not_measured_and_who_failed_stand_in_the_table(harness: SimpleNamespace):
     record = competed(harness, "brax-ant", "brax")
     record |= {"ratios": {}, "contestants": {"ours": record["contestants"]["ours"]}}
-    assert "| not measured |" in harness.tables.overview({"brax-ant": record})
-    record["failed"] = {"brax": "ppo_brax.py ended with code 1\nTraceback"}
-    assert "| brax: failed |" in harness.tables.overview({"brax-ant": record})
+    for overview in (harness.tables.beside_peers, harness.summary.overview):
+        record["failed"] = {}
+        assert "| not measured |" in overview({"brax-ant": record})
+        record["failed"] = {"brax": "ppo_brax.py ended with code 1\nTraceback"}
+        assert "| brax: failed |" in overview({"brax-ant": record})
     assert "failed: ppo_brax.py ended with code 1 |" in harness.tables.details({"brax-ant": record})
 
 
@@ -172,10 +247,10 @@ def test_tables_are_written_between_their_marks_alone(harness: SimpleNamespace, 
     page.write_text("".join(marks))
     harness.tables.render(results, tmp_path)
     text = readme.read_text()
-    assert text.startswith("a\n<!-- benchmarks -->\n| work |")
-    assert "|\n<!-- /benchmarks -->\n" in text
+    assert text.startswith("a\n<!-- benchmarks -->\n| training with PPO |")
+    assert "|\n\n<!-- /benchmarks -->\n" in text
     # What the README says of its first run is the number of its table.
-    assert "measured 300 steps/s on 2 cores" in text and "| 300/s, return" in text
+    assert "measured 300 steps/s on 2 cores" in text and "| 300 steps/s |" in text
     assert text.endswith("come on top.\n<!-- /benchmark-ant -->\nb\n")
     assert "old" not in text + page.read_text()
     assert "brax-ant 0.2" in page.read_text()
@@ -187,8 +262,10 @@ def test_results_and_pages_of_the_repository_fit_the_tables(harness: SimpleNames
     """Everything in results/ renders, and every table has its place in a page."""
     found = {path.stem: json.loads(path.read_text()) for path in FOLDER.glob("results/*.json")}
     tables = harness.tables
-    for text in (tables.overview(found), tables.details(found), tables.profiles(found)):
-        widths = {line.count("|") for line in text.splitlines()}
+    summary = harness.summary.overview(found)
+    rendered = (tables.beside_peers(found), tables.details(found), tables.profiles(found), summary)
+    for text in rendered:
+        widths = {line.count("|") for line in text.splitlines() if line.startswith("|")}
         assert len(widths) == 1
     pages = [FOLDER.parent / "README.md", FOLDER.parent / "docs" / "performance.md"]
     text = "".join(path.read_text() for path in pages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 import importlib
 import json
 import subprocess
@@ -19,7 +20,7 @@ from heredity.algorithms.ppo.presets import preset_config, presets
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 NAMES = (
-    "comparisons", "problems", "processes", "return_problems", "source", "returns_tables",
+    "cells", "comparisons", "problems", "processes", "return_problems", "source", "returns_tables",
     "returns",
 )  # fmt: skip
 
@@ -50,6 +51,11 @@ def ran(seed: int, *returns: float, library: str = "heredity 0", **changed: Any)
         "curve": [[512, returns[0] / 2], [1024, returns[0]]],
     }
     return told | changed
+
+
+def test_examples_of_the_tables_hold(harness: SimpleNamespace):
+    found = doctest.testmod(harness.returns_tables)
+    assert found.attempted > 2 and not found.failed
 
 
 def test_what_is_recorded_is_not_trained_again_and_not_replaced(harness: SimpleNamespace):
@@ -99,9 +105,7 @@ def test_again_is_what_other_code_trained(
     kept = returns.recorded(hopper)["runs"]["ours"]
     assert [run["returns"][0] for run in kept] == [1.0, 9.0, 1.0, 1.0]
     told = harness.returns_tables.trained_by(kept)
-    assert told == (
-        "before commits were recorded (1), bbbbbbb (1), aaaaaaa (1), bbbbbbb with changes (1)"
-    )
+    assert told == "— (1), bbbbbbb (1), aaaaaaa (1), bbbbbbb with changes (1)"
     other = ran(4, 1.0, source=now, settings={"rate": 2.0})
     assert harness.returns_tables.trained_by([kept[1], other]) == "bbbbbbb; 2 different settings"
 
@@ -185,11 +189,32 @@ def test_the_page_is_rendered_from_what_is_recorded(harness: SimpleNamespace, tm
     text = page.read_text()
     assert "old" not in text and "Walker2d" not in text
     assert text.startswith("before\n") and text.endswith("after\n")
-    row = "| heredity 0, 1,024 steps | 3,100 ± 248 | 3 | 3,000, 3,100, 3,200 | 10 s | "
-    assert row + "before commits were recorded |" in text
-    assert "+1,050" in text and ": better." in text
+    row = (
+        "| heredity 0, 1,024 steps | 3,100 (3,000 to 3,200) | 3 | 3,000, 3,100, 3,200 | 10 s | — |"
+    )
+    assert row in text
+    assert text.count("— under *trained by*: before commits were recorded.") == 1
+    assert "95 % interval" not in text  # the peer has two seeds
     picture = ElementTree.parse(tmp_path / "pictures" / "returns-gym-hopper.svg")
     assert len(list(picture.iter("{http://www.w3.org/2000/svg}polyline"))) == 5
+
+
+def test_an_interval_stands_where_there_are_seeds_enough(harness: SimpleNamespace, tmp_path: Path):
+    returns = harness.returns
+    problem = harness.return_problems.RETURN_PROBLEMS["gym-hopper"]
+    code = {"commit": "a" * 40, "clean": True, "package": "1" * 40}
+    ours = [ran(seed, 3000.0 + 100 * seed, source=code) for seed in range(4)]
+    peer = [ran(seed, 2000.0 + 100 * seed, library="sb3 2") for seed in range(4)]
+    returns.record(problem, "ours", ours)
+    returns.record(problem, "sb3", peer)
+    page = tmp_path / "returns.md"
+    page.write_text("<!-- returns -->\n<!-- /returns -->\n")
+    harness.returns_tables.render(returns.RESULTS, page)
+    text = page.read_text()
+    # scipy.stats.t.interval and scipy.stats.ttest_ind(equal_var=False) of these.
+    assert "| 3,150 ± 205 | 4 | 3,000, 3,100, 3,200, 3,300 | 10 s | aaaaaaa |" in text
+    assert "heredity less the peer: +1,000, 95 % interval +777 to +1,223: better." in text
+    assert "stand beside the mean" not in text and "trained by*:" not in text
 
 
 def test_the_difference_of_two_means_is_welchs(harness: SimpleNamespace):

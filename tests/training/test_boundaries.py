@@ -12,7 +12,7 @@ from heredity.common.run_folder import RunFolder
 from heredity.training.boundaries import Boundaries
 from heredity.training.runners import DeviceRunner
 from heredity.training.settings import RunSettings
-from heredity.training.signals import StopSignals, TrainingInterrupted
+from heredity.training.signals import TrainingInterrupted
 
 
 def test_a_boundary_is_the_first_multiple_after_a_step() -> None:
@@ -36,20 +36,13 @@ def test_a_snapshot_put_off_by_a_signal_is_taken_by_the_resume(
 ) -> None:
     """A signal in the stretch that ends at step 512, where a snapshot is due."""
     iterate = DeviceRunner.iterate
-    signals: list[StopSignals] = []
-    entered = StopSignals.__enter__
-
-    def remember(self: StopSignals) -> StopSignals:
-        signals.append(self)
-        return entered(self)
 
     def iterate_and_ask(self: DeviceRunner, iterations: int) -> dict[str, float]:
         metrics = iterate(self, iterations)
         if self.step == 512:
-            signals[-1].requested = signal.SIGTERM
+            signal.raise_signal(signal.SIGTERM)
         return metrics
 
-    monkeypatch.setattr(StopSignals, "__enter__", remember)
     monkeypatch.setattr(DeviceRunner, "iterate", iterate_and_ask)
     model = hd.PPO("probe/constant-reward", num_envs=8, num_steps=16, num_minibatches=2)
     with pytest.raises(TrainingInterrupted):

@@ -1,0 +1,149 @@
+"""What the README says of speed: short rows, made from the same numbers as the full tables."""
+
+from __future__ import annotations
+
+import re
+
+from cells import (
+    AIMS,
+    NOT_MEASURED,
+    PREDICT_AIM,
+    SNAPSHOT_AIM,
+    Found,
+    Row,
+    table,
+    times_as_fast,
+)
+from comparisons import FEWEST, verdict, welch
+from problems import PROBLEMS, Problem
+
+# What a title says beside the environment, and what is the same in most rows.
+_USUAL = re.compile(r", (\d+ environments|one agent)\b")
+_NO_DIFFERENCE = "no difference"
+
+
+def overview(found: Found) -> str:
+    """One row for each peer on each problem, and for what is measured otherwise.
+
+    What a row shares with the one above it is not said again. An aim is told of where it is missed.
+    """
+    rows: list[Row] = [("training with PPO", "heredity", "beside it", "faster", "learnt")]
+    for problem in PROBLEMS.values():
+        if problem.name in found:
+            rows += _compared(problem, found[problem.name])
+    if "seeds" in found:
+        one = found["seeds"]
+        rows.append(
+            (
+                f"gymnax CartPole, {one['seeds']} seeds at once",
+                f"{one['together_steps_per_second']:,.0f} steps/s",
+                f"one after another: {one['alone_steps_per_second']:,.0f}",
+                _faster(one["speed_up"], one["speed_up"], one["speed_up"], 1.0),
+                "",
+            )
+        )
+    return table(*rows, right=(1, 3)) + "\n" + _otherwise(found)
+
+
+def _otherwise(found: Found) -> str:
+    """What is no training, in sentences."""
+    lines = []
+    if "predict" in found:
+        ours, peer, ratio = (found["predict"].get(name) for name in ("ours", "peer", "ratio"))
+        beside = NOT_MEASURED
+        if peer:
+            missed = "" if ratio <= PREDICT_AIM else f", short of {1 / PREDICT_AIM:.0f}×"
+            beside = f"{1 / ratio:.0f}× as fast as {peer['library']}, {peer['microseconds']:.0f} µs"
+            beside += missed
+        lines.append(
+            f"- `predict` for one observation of CartPole takes {ours['microseconds']:.0f} µs "
+            f"({beside})."
+        )
+    if "snapshots" in found:
+        share = found["snapshots"]["cost_share"]
+        missed = (
+            "" if share < SNAPSHOT_AIM else f", more than the {SNAPSHOT_AIM * 100:.0f} % aimed at"
+        )
+        lines.append(
+            f"- A snapshot at every 1 % of a run on brax ant takes {share * 100:.2f} % of the time"
+            f"{missed}, its evaluation apart."
+        )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _compared(problem: Problem, record: Found) -> list[Row]:
+    """A row for each peer: end to end where everything is on the host, else the steady rate."""
+    end_to_end = problem.environment.startswith("gym/")
+    contestants = record["contestants"]
+    ours = contestants["ours"]
+    work = _USUAL.sub("", problem.title)
+    if end_to_end:
+        work += f", all {ours['steps']:,} steps"
+
+    def speed(name: str) -> str:
+        one = contestants[name]
+        return f"{one['seconds']:.0f} s" if end_to_end else f"{one['steps_per_second']:,.0f}"
+
+    own = speed("ours") + ("" if end_to_end else " steps/s")
+    beside = []
+    for name, ratio in record["ratios"].items():
+        times = times_as_fast(ratio, end_to_end)
+        beside.append(
+            (
+                f"{_short(contestants[name]['library'])}: {speed(name)}",
+                _faster(times["median"], times["low"], times["high"], AIMS[name]),
+                _learnt(record, name),
+            )
+        )
+    beside += [(f"{name}: failed", "", "") for name in record["failed"]]
+    first, *others = beside or [(NOT_MEASURED, "", "")]
+    return [(work, own, *first), *(("", "", *other) for other in others)]
+
+
+def _short(library: str) -> str:
+    """A library without its version; that stands in the full table.
+
+    Example:
+        >>> _short("brax 0.14.2 ppo.train"), _short("PureJaxRL-style loop")
+        ('brax ppo.train', 'PureJaxRL-style loop')
+    """
+    return re.sub(r" \d+(\.\d+)+", "", library)
+
+
+def _faster(middle: float, low: float, high: float, aim: float) -> str:
+    """How many times as fast, between which, and the aim where it is missed."""
+    spread = "" if low == high else f" ({low:.2f}–{high:.2f})"
+    missed = "" if middle >= aim else f", short of {aim:g}×"
+    return f"**{middle:.2f}×**{spread}{missed}"
+
+
+def _learnt(record: Found, name: str) -> str:
+    """Whether ours learnt as much as the peer with as many steps, as far as the runs can tell.
+
+    Seeds that were trained for it count before the few runs that were timed.
+    """
+    seeds = record.get("over_seeds", {})
+    if min(len(seeds.get(one, ())) for one in ("ours", name)) >= FEWEST:
+        ours, theirs, unit = seeds["ours"], seeds[name], "seeds"
+    else:
+        ours, theirs = (record["contestants"][one]["final_returns"] for one in ("ours", name))
+        unit = "runs"
+    fewest = min(len(ours), len(theirs))
+    if fewest < FEWEST:
+        return f"{fewest} run{'s' if fewest > 1 else ''}: too few to tell"
+    _, low, high = welch(ours, theirs)
+    words = _NO_DIFFERENCE if low <= 0 <= high else verdict(low, high)
+    return f"{words}, {fewest} {unit}"
+
+
+def ant(found: Found) -> str:
+    """How fast the run at the top of the README learns: the number of the table, in a sentence."""
+    if "brax-ant" not in found:
+        return ""
+    record = found["brax-ant"]
+    speed = f"{record['contestants']['ours']['steps_per_second']:,.0f} steps/s"
+    return (
+        "With the networks and batches that this run has as well, `make bench` measured "
+        f"{speed} on {record['machine']['cores']} cores\n"
+        "(brax ant, below); compiling, evaluations and snapshots come on top.\n"
+    )
