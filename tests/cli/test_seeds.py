@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from command_line import TINY
+from command_line import TINY, damage
 
 from heredity.cli.main import main
 from heredity.cli.places import kind_of, policy_folder
@@ -50,6 +50,44 @@ def test_inspect_tells_of_each_seed(group: Path, heredity):
     told = heredity("inspect", group).told
     assert "seeds 3: 2 … 4" in told and told.count("exact ") == 3
     assert found["members"]["seed-3"]["policy_hash"][:12] in told
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("flipped", "seed-3/config.json: "),
+        ("missing", "seed-3: is missing: "),
+        ("elsewhere", "seed-3/config.json: is of the run "),
+        ("no checkpoint", "seed-3: has no whole checkpoint: "),
+    ],
+)
+def test_a_seed_that_is_damaged_is_named_and_the_others_are_shown(
+    group: Path, heredity, how: str, told: str
+):
+    member = GroupFolder(group).member(3)
+    if how == "flipped":
+        damage(member.config, how)
+    elif how == "missing":
+        shutil.rmtree(member.root)
+    elif how == "elsewhere":
+        shutil.copyfile(group / "seed-4" / "config.json", member.config)
+    else:
+        for step in member.checkpoint_steps():
+            damage(member.checkpoint(step) / "policy" / "model.safetensors", "truncated")
+    done = heredity("inspect", group)
+    assert done.code == 3 and told in done.err and done.err.startswith(f"heredity: {group}/seed-3")
+    assert "seed-3 refused" in done.told and done.told.count("exact ") == 2
+    members = heredity("inspect", group, "--json").json["members"]
+    assert [one["step"] for one in members.values()] == [256, None, 256]
+    # Nor is a mean over the others given as if it were that of all.
+    done = heredity("evaluate", group, "--episodes", "2")
+    assert done.code == 3 and "seed-3" in done.err and done.out == ""
+
+
+def test_a_damaged_checkpoint_of_a_seed_is_listed(group: Path, heredity):
+    damage(group / "seed-3" / "checkpoints" / f"{256:012d}" / "policy" / "config.json", "flipped")
+    done = heredity("inspect", group)
+    assert done.code == 0 and f"refused {group}/seed-3/checkpoints/{256:012d}" in done.told
 
 
 def test_evaluate_plays_each_and_tells_the_mean(group: Path, heredity):

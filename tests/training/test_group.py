@@ -14,6 +14,7 @@ from tiny_runs import CONFIG, environment, final_bytes, metrics_steps, resume, t
 
 import heredity as hd
 from heredity.common.errors import DivergedError, RefusedError, UsageError
+from heredity.common.files import seal_json
 from heredity.common.group_folder import GroupFolder
 from heredity.training.callbacks import Callback, StopTrainingOnRewardThreshold
 from heredity.training.checkpoints import read_checkpoint
@@ -240,6 +241,36 @@ def test_one_seed_goes_on_alone_and_says_so(whole: Path, caplog: pytest.LogCaptu
     # Together again, from where all are, the lone steps are set aside.
     resume(whole, total_timesteps=832)
     assert [steps[-1] for steps in steps_of(whole)] == [832] * 3
+
+
+def test_what_a_seed_was_started_with_is_not_overwritten(whole: Path, caplog):
+    config = whole / "seed-6" / "config.json"
+    before = config.read_text()
+    record = json.loads(before)
+    del record["sha256"]
+    settings = {**record["settings"], "learning_rate": 0.5}
+    for altered, told in [
+        (before.replace('"ppo"', '"qqo"', 1), "was altered"),
+        (seal_json({**record, "settings": settings}), "has other settings than"),
+        (seal_json({**record, "run_id": "elsewhere-6"}), "is of the run elsewhere-6"),
+    ]:
+        config.write_text(altered)
+        with pytest.raises(RefusedError, match=f"seed-6/config.json: .*{told}"):
+            resume(whole, total_timesteps=832)
+        assert config.read_text() == altered
+    config.unlink()
+    with caplog.at_level(logging.WARNING):
+        resume(whole, total_timesteps=768 + 64)
+    assert f"{config} is missing, and written again" in caplog.text
+    again = json.loads(config.read_text())
+    assert again["settings"] == record["settings"] and again["total_timesteps"] == 832
+
+
+def test_a_seed_that_is_missing_is_named_and_not_made(whole: Path):
+    shutil.rmtree(whole / "seed-6")
+    with pytest.raises(RefusedError, match=r"seed-6: is missing: .*the seeds 5, 6, 7"):
+        resume(whole, total_timesteps=832)
+    assert not (whole / "seed-6").exists()
 
 
 def test_the_folders_have_one_owner(whole: Path):

@@ -87,6 +87,12 @@ def test_a_torn_seed_is_a_note_and_not_in_the_mean(group: Path):
     assert len(data) == 1  # a curve that some seeds lack has no mean
 
 
+def test_a_missing_seed_is_a_note(group: Path):
+    shutil.rmtree(group / "seed-4")
+    page = write_report(group).read_text()
+    assert "Seed 4 was left out: its folder is missing" in page and "2 seeds</b>, 3 to 5" in page
+
+
 def test_the_mean_is_over_the_steps_that_all_have(group: Path):
     evaluations = RunFolder(group / "seed-5").evaluations
     np.savez(evaluations, timesteps=np.array(STEPS[::2]), results=np.array([[1.0], [2.0]]))

@@ -14,7 +14,7 @@ from heredity.cli.output import console, only_json, print_json
 from heredity.cli.parsing import environment_fields, options_told, parse, peek
 from heredity.cli.places import choice_told, kind_of, policy_folder
 from heredity.common.errors import DivergedError
-from heredity.common.group_folder import runs_in
+from heredity.common.group_folder import GroupFolder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     how = given.evaluation
     several = kind_of(how.policy) == "group"
     with only_json(how.json):
-        places = [folder.root for folder in runs_in(how.policy)] if several else [how.policy]
+        places = _members(how.policy) if several else [how.policy]
         results = _evaluate(places, how, given.env, given.options, arguments)
         found = _over_seeds(how.policy, places, results) if several else results[0]
     if how.json:
@@ -83,6 +83,16 @@ def main(arguments: Sequence[str]) -> int:
             soft_wrap=True,
         )
     return 0
+
+
+def _members(path: Path) -> list[Path]:
+    """The folders of all seeds: a mean over those that happen to be there would be another one."""
+    group = GroupFolder(path)
+    config = group.read_config()
+    seeds = group.members(config)
+    for seed in seeds:
+        group.read_member(seed, config)
+    return [group.member(seed).root for seed in seeds]
 
 
 def _over_seeds(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +15,8 @@ from heredity.cli.output import SHORT_HASH, console, only_json, print_json
 from heredity.cli.parsing import parse
 from heredity.cli.places import kind_of
 from heredity.cli.words import environment_in_words, in_words, seconds_in_words, space_in_words
-from heredity.common.group_folder import runs_in
+from heredity.common.errors import HeredityError, RefusedError
+from heredity.common.group_folder import GroupFolder
 from heredity.common.run_folder import RunFolder
 
 
@@ -41,7 +43,10 @@ def main(arguments: Sequence[str]) -> int:
         print_json(found)
     else:
         _show(found)
-    return 0
+    problems = [one["problem"] for one in found.get("members", {}).values() if "problem" in one]
+    for problem in problems:
+        print(f"heredity: {problem}", file=sys.stderr)
+    return RefusedError.exit_code if problems else 0
 
 
 def inspect(path: Path) -> dict[str, Any]:
@@ -140,8 +145,20 @@ def _inspect_run(path: Path) -> dict[str, Any]:
 
 
 def _inspect_group(path: Path) -> dict[str, Any]:
-    config = RunFolder(path).read_config()
-    members = {folder.root.name: _inspect_run(folder.root) for folder in runs_in(path)}
+    """What each seed has reached; one that cannot be shown has a ``problem``, and no ``step``."""
+    group = GroupFolder(path)
+    config = group.read_config()
+    members: dict[str, dict[str, Any]] = {}
+    for seed in group.members(config):
+        root = group.member(seed).root
+        try:
+            group.read_member(seed, config)
+            one = _inspect_run(root)
+            if one["refused"] and one["policy_hash"] is None:
+                raise RefusedError(root, f"has no whole checkpoint: {one['refused'][0]}")
+            members[root.name] = one
+        except HeredityError as error:
+            members[root.name] = {"path": str(root), "step": None, "problem": str(error)}
     return {
         "kind": "group",
         "path": str(path),
@@ -176,12 +193,15 @@ def _show(found: dict[str, Any]) -> None:
             best, exact = one.get("best"), one.get("exactness")
             members.add_row(
                 escape(name),
-                f"{one['step'] or 0:,}",
+                "refused" if one["step"] is None else f"{one['step']:,}",
                 "–" if best is None else escape(_told("best", best, one)),
                 "–" if exact is None else "exact" if exact["exact"] else "not exact",
-                escape(str(one["policy_hash"] or "–")[:SHORT_HASH]),
+                escape(str(one.get("policy_hash") or "–")[:SHORT_HASH]),
             )
         out.print(members)
+        for one in found["members"].values():
+            for refused in one.get("refused", ()):
+                out.print(f"[yellow]refused[/]  {escape(refused)}", soft_wrap=True)
     if found.get("weights"):
         weights = Table("weights", "shape", "dtype", box=None, padding=(0, 2, 0, 0))
         for name, leaf in found["weights"].items():

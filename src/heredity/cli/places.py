@@ -96,7 +96,7 @@ def _chosen(path: Path) -> tuple[Path, str]:
                 return policy_folder(folder.checkpoint(steps[-1])), told
             raise RefusedError(path, "has no checkpoint yet")
         case "group":
-            seeds = GroupFolder(path).seeds()
+            seeds = GroupFolder(path).members(GroupFolder(path).read_config())
             raise UsageError(
                 f"{path} holds a run of {len(seeds)} seeds, each with a policy of its own: give "
                 f"one of them, such as {GroupFolder(path).member(seeds[0]).root}"

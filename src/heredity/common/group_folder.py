@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,53 @@ class GroupFolder:
     def read_config(self, *, sealed: bool = False) -> dict[str, Any]:
         """What the seeds were started with; see `RunFolder.read_config`."""
         return RunFolder(self.root).read_config(sealed=sealed)
+
+    def members(self, config: Mapping[str, Any]) -> list[int]:
+        """The seeds that the run has, ascending, whether or not their folders are there.
+
+        Args:
+            config: What `read_config` gave. Where it does not tell of seeds, those are taken whose
+                folders are there.
+
+        Raises:
+            RefusedError: when what it tells are no seeds.
+        """
+        seeds = config["seeds"] if "seeds" in config else self.seeds()
+        if not isinstance(seeds, list) or not all(type(s) is int and s >= 0 for s in seeds):
+            raise RefusedError(
+                self.config, f"names the seeds {seeds!r}: a list of whole numbers was expected"
+            )
+        return sorted(set(seeds))
+
+    def read_member(
+        self, seed: int, config: Mapping[str, Any], *, sealed: bool = False
+    ) -> dict[str, Any]:
+        """What one seed was started with, see `RunFolder.read_config`; it has to be of this run.
+
+        Args:
+            seed: Of the member.
+            config: Of the whole run.
+            sealed: See `RunFolder.read_config`.
+
+        Raises:
+            RefusedError: when its folder is missing, its config.json was altered, or is that of
+                another run.
+        """
+        member = self.member(seed)
+        if not member.root.is_dir():
+            told = ", ".join(map(str, self.members(config)))
+            raise RefusedError(
+                member.root,
+                f"is missing: {self.root} is a run of the seeds {told}",
+                "Put it back; the other seeds can be gone on with alone",
+            )
+        own = member.read_config(sealed=sealed)
+        expected = f"{config.get('run_id')}-{seed}"
+        if own.get("run_id") != expected:
+            raise RefusedError(
+                member.config, f"is of the run {own.get('run_id')}, {expected} was expected"
+            )
+        return own
 
     def seeds(self) -> list[int]:
         """Seeds whose folders are there, ascending.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from heredity.common.errors import RefusedError, UsageError
@@ -15,6 +16,8 @@ from heredity.policies import Policy
 from heredity.training.checkpoints import Checkpoint, newest_whole_checkpoint, read_checkpoint
 from heredity.training.record import member_record, read_settings
 from heredity.training.settings import RunSettings
+
+log = logging.getLogger("heredity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +69,39 @@ def lock_members(seats: Sequence[Seat], folder: RunFolder, held: contextlib.Exit
     for seat in seats:
         if seat.folder is not None and seat.folder.root != folder.root:
             held.callback(FolderLock(seat.folder.root).close)
+
+
+def check_members(seats: Sequence[Seat], folder: RunFolder, record: Mapping[str, Any]) -> None:
+    """See that what each seed was started with is what the whole run says, before it is written.
+
+    A file that is missing can be written again; one that was altered is somebody's to look at.
+
+    Args:
+        seats: Of the policies.
+        folder: Of the whole run.
+        record: ``config.json`` of the whole run.
+
+    Raises:
+        RefusedError: naming the member that was altered, is of another run, or is missing.
+    """
+    group = GroupFolder(folder.root)
+    folders = {seat.seed: seat.folder for seat in seats if seat.folder is not None}
+    # A run may be killed before all seeds have what the first one has.
+    begun = any(len(one.checkpoint_steps()) > 1 for one in folders.values())
+    for seed, one in folders.items():
+        if one.root == folder.root:
+            continue
+        if not one.config.exists() and not (begun and not one.root.exists()):
+            if one.checkpoint_steps():
+                log.warning("%s is missing, and written again", one.config)
+            continue
+        own = group.read_member(seed, record, sealed=True)
+        if own.get("settings") != record.get("settings"):
+            raise RefusedError(
+                one.config,
+                "has other settings than the config.json of the whole run",
+                "Without it, it is written again from there",
+            )
 
 
 def newest_common_checkpoint(
@@ -139,9 +175,9 @@ def saved_policies(folder: RunFolder) -> dict[int, Policy]:
 
 def _nothing_common(folders: Sequence[RunFolder], refused: Sequence[RefusedError]) -> RefusedError:
     told = [
-        f"{folder.root.name} has {', '.join(f'{step:,}' for step in folder.checkpoint_steps())}"
+        f"{folder.root.name} has "
+        + (", ".join(f"{step:,}" for step in folder.checkpoint_steps()) or "none")
         for folder in folders
-        if folder.checkpoint_steps()
     ]
     because = "".join(f"; {error}" for error in refused)
     return RefusedError(

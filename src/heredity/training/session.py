@@ -32,7 +32,13 @@ from heredity.training.checkpoints import point_links
 from heredity.training.compilation import Compilations
 from heredity.training.continuity import changed_settings
 from heredity.training.events import Event
-from heredity.training.group import Seat, lock_members, newest_common_checkpoint, seats_of
+from heredity.training.group import (
+    Seat,
+    check_members,
+    lock_members,
+    newest_common_checkpoint,
+    seats_of,
+)
 from heredity.training.loop import Run
 from heredity.training.processes import Processes
 from heredity.training.record import config_record, read_settings, recorded_environment
@@ -215,6 +221,7 @@ def _resume(
             raise UsageError(f"{name} cannot be changed by a resume, nor by a callback of it")
     seats = seats_of(record, settings, folder)
     folders = [seat.folder for seat in seats if seat.folder is not None]
+    processes.first_does(lambda: check_members(seats, folder, record))
     processes.first_does(lambda: _prepare(folder, seats, made))
     checkpoints, refused = newest_common_checkpoint(seats)
     if processes.writes:

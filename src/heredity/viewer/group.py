@@ -63,13 +63,17 @@ def read_group(path: Path) -> Group:
     """Read a run of several seeds, also one that is still going.
 
     Raises:
-        RefusedError: when it is none, or its ``config.json`` is torn.
+        RefusedError: when it is none, or its ``config.json`` is torn, or names no seeds.
     """
     folder = GroupFolder(path)
     config = folder.read_config()
     notes: list[str] = []
     runs = {}
-    for seed in folder.seeds():
+    present = folder.seeds()
+    for seed in folder.members(config):
+        if seed not in present:
+            notes.append(f"Seed {seed} was left out: its folder is missing")
+            continue
         try:
             runs[seed] = read_run(folder.member(seed).root)
         except HeredityError as error:
