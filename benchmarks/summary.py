@@ -18,8 +18,9 @@ from comparisons import FEWEST, verdict, welch
 from problems import PROBLEMS, Problem
 
 # What a title says beside the environment, and what is the same in most rows.
-_USUAL = re.compile(r", (\d+ environments|one agent)\b")
-_NO_DIFFERENCE = "no difference"
+_USUAL = re.compile(r", (\d+ environments|one agent)\b| in one program")
+_LEARNT = {"better": "more", "worse": "less"}  # else as much
+_TOO_FEW = "–"
 
 
 def overview(found: Found) -> str:
@@ -27,7 +28,7 @@ def overview(found: Found) -> str:
 
     What a row shares with the one above it is not said again. An aim is told of where it is missed.
     """
-    rows: list[Row] = [("training with PPO", "heredity", "beside it", "faster", "learnt")]
+    rows: list[Row] = [("training with PPO", "heredity", "beside", "", "faster", "learnt")]
     for problem in PROBLEMS.values():
         if problem.name in found:
             rows += _compared(problem, found[problem.name])
@@ -36,8 +37,9 @@ def overview(found: Found) -> str:
         rows.append(
             (
                 f"gymnax CartPole, {one['seeds']} seeds at once",
-                f"{one['together_steps_per_second']:,.0f} steps/s",
-                f"one after another: {one['alone_steps_per_second']:,.0f}",
+                f"{one['together_steps_per_second']:,.0f}/s",
+                "one after another",
+                f"{one['alone_steps_per_second']:,.0f}/s",
                 _faster(one["speed_up"], one["speed_up"], one["speed_up"], 1.0),
                 "",
             )
@@ -78,36 +80,36 @@ def _compared(problem: Problem, record: Found) -> list[Row]:
     ours = contestants["ours"]
     work = _USUAL.sub("", problem.title)
     if end_to_end:
-        work += f", all {ours['steps']:,} steps"
+        work += f", {ours['steps'] / 1e6:.1f} M steps"
 
     def speed(name: str) -> str:
         one = contestants[name]
-        return f"{one['seconds']:.0f} s" if end_to_end else f"{one['steps_per_second']:,.0f}"
+        return f"{one['seconds']:.0f} s" if end_to_end else f"{one['steps_per_second']:,.0f}/s"
 
-    own = speed("ours") + ("" if end_to_end else " steps/s")
     beside = []
     for name, ratio in record["ratios"].items():
         times = times_as_fast(ratio, end_to_end)
         beside.append(
             (
-                f"{_short(contestants[name]['library'])}: {speed(name)}",
+                _short(contestants[name]["library"]),
+                speed(name),
                 _faster(times["median"], times["low"], times["high"], AIMS[name]),
                 _learnt(record, name),
             )
         )
-    beside += [(f"{name}: failed", "", "") for name in record["failed"]]
-    first, *others = beside or [(NOT_MEASURED, "", "")]
-    return [(work, own, *first), *(("", "", *other) for other in others)]
+    beside += [(name, "failed", "", "") for name in record["failed"]]
+    first, *others = beside or [(NOT_MEASURED, "", "", "")]
+    return [(work, speed("ours"), *first), *(("", "", *other) for other in others)]
 
 
 def _short(library: str) -> str:
-    """A library without its version; that stands in the full table.
+    """The name of a library alone; its version stands in the full table.
 
     Example:
         >>> _short("brax 0.14.2 ppo.train"), _short("PureJaxRL-style loop")
-        ('brax ppo.train', 'PureJaxRL-style loop')
+        ('brax', 'PureJaxRL-style')
     """
-    return re.sub(r" \d+(\.\d+)+", "", library)
+    return library.partition(" ")[0]
 
 
 def _faster(middle: float, low: float, high: float, aim: float) -> str:
@@ -118,22 +120,20 @@ def _faster(middle: float, low: float, high: float, aim: float) -> str:
 
 
 def _learnt(record: Found, name: str) -> str:
-    """Whether ours learnt as much as the peer with as many steps, as far as the runs can tell.
+    """Whether ours learnt as much as the peer with as many steps; a dash for too few runs.
 
     Seeds that were trained for it count before the few runs that were timed.
     """
     seeds = record.get("over_seeds", {})
     if min(len(seeds.get(one, ())) for one in ("ours", name)) >= FEWEST:
-        ours, theirs, unit = seeds["ours"], seeds[name], "seeds"
+        ours, theirs = seeds["ours"], seeds[name]
     else:
         ours, theirs = (record["contestants"][one]["final_returns"] for one in ("ours", name))
-        unit = "runs"
     fewest = min(len(ours), len(theirs))
     if fewest < FEWEST:
-        return f"{fewest} run{'s' if fewest > 1 else ''}: too few to tell"
+        return _TOO_FEW
     _, low, high = welch(ours, theirs)
-    words = _NO_DIFFERENCE if low <= 0 <= high else verdict(low, high)
-    return f"{words}, {fewest} {unit}"
+    return f"{_LEARNT.get(verdict(low, high), 'as much')} ({fewest})"
 
 
 def ant(found: Found) -> str:

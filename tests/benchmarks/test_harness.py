@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -110,17 +111,16 @@ def test_speed_is_the_steady_rate_for_jax_and_everything_for_the_host(harness: S
     assert "| 300/s, return 450 (2 runs) | brax 9: 125/s, return 450 (2 runs) |" in rows[2]
     assert "| 2.50x its speed (2.00–3.00) |" in rows[2]
     rows = harness.summary.overview({"brax-ant": record}).splitlines()
-    assert rows[2] == (
-        "| brax ant | 300 steps/s | brax 9: 125 | **2.50×** (2.00–3.00) | 2 runs: too few to tell |"
-    )
-    record = competed(harness, "gym-cartpole", "sb3")
+    assert rows[2] == "| brax ant | 300/s | brax | 125/s | **2.50×** (2.00–3.00) | – |"
+    record = competed(harness, "gym-cartpole", "sb3", steps=501_760)
+    record["contestants"]["ours"]["steps"] = 501_760
     row = harness.tables.beside_peers({"gym-cartpole": record}).splitlines()[2]
     assert (
         "| 20 s, return 450 (2 runs) | sb3 9: 50 s, return 450 (2 runs) | 2.40x its speed "
         "(2.00–3.00) | ≥ 2.0x |" in row
     )
     row = harness.summary.overview({"gym-cartpole": record}).splitlines()[2]
-    assert row.startswith("| Gymnasium CartPole, all 1,000 steps | 20 s | sb3 9: 50 s | **2.40×** ")
+    assert row.startswith("| Gymnasium CartPole, 0.5 M steps | 20 s | sb3 | 50 s | **2.40×**")
 
 
 def test_what_a_row_of_the_readme_shares_with_the_one_above_is_not_said_again(
@@ -131,8 +131,8 @@ def test_what_a_row_of_the_readme_shares_with_the_one_above_is_not_said_again(
     record["contestants"] |= {"purejax": other["contestants"]["purejax"]}
     record["ratios"] |= other["ratios"]
     rows = harness.summary.overview({"gymnax-cartpole": record}).splitlines()
-    assert rows[2].startswith("| gymnax CartPole | 300 steps/s | rejax 9: 125 |")
-    assert rows[3].startswith("| | | purejax 9: 125 |")
+    assert rows[2].startswith("| gymnax CartPole | 300/s | rejax | 125/s |")
+    assert rows[3].startswith("| | | purejax | 125/s |")
     assert not rows[4]
 
 
@@ -143,13 +143,13 @@ def test_the_readme_says_whether_as_much_was_learnt_as_far_as_the_runs_tell(
         record = competed(harness, "brax-ant", "brax") | changed
         return harness.summary.overview({"brax-ant": record}).splitlines()[2].split(" | ")[-1]
 
-    assert learnt() == "2 runs: too few to tell |"
+    assert learnt() == "– |"
     near = {"ours": [1.0, 2.0, 3.0], "brax": [1.5, 2.5, 2.0, 1.0]}
-    assert learnt(over_seeds=near) == "no difference, 3 seeds |"
-    assert learnt(over_seeds=near | {"ours": [7.0, 8.0, 9.0, 8.0]}) == "better, 4 seeds |"
-    assert learnt(over_seeds=near | {"ours": [-7.0, -8.0, -9.0]}) == "worse, 3 seeds |"
+    assert learnt(over_seeds=near) == "as much (3) |"
+    assert learnt(over_seeds=near | {"ours": [7.0, 8.0, 9.0, 8.0]}) == "more (4) |"
+    assert learnt(over_seeds=near | {"ours": [-7.0, -8.0, -9.0]}) == "less (3) |"
     # Seeds of one of them alone say nothing of the other.
-    assert learnt(over_seeds={"ours": near["ours"]}) == "2 runs: too few to tell |"
+    assert learnt(over_seeds={"ours": near["ours"]}) == "– |"
 
 
 def test_the_readme_tells_an_aim_where_it_is_missed_alone(harness: SimpleNamespace):
@@ -229,7 +229,7 @@ def test_who_was_not_measured_and_who_failed_stand_in_the_table(harness: SimpleN
         record["failed"] = {}
         assert "| not measured |" in overview({"brax-ant": record})
         record["failed"] = {"brax": "ppo_brax.py ended with code 1\nTraceback"}
-        assert "| brax: failed |" in overview({"brax-ant": record})
+        assert re.search(r"\| brax(:| \|) failed \|", overview({"brax-ant": record}))
     assert "failed: ppo_brax.py ended with code 1 |" in harness.tables.details({"brax-ant": record})
 
 
@@ -250,7 +250,7 @@ def test_tables_are_written_between_their_marks_alone(harness: SimpleNamespace, 
     assert text.startswith("a\n<!-- benchmarks -->\n| training with PPO |")
     assert "|\n\n<!-- /benchmarks -->\n" in text
     # What the README says of its first run is the number of its table.
-    assert "measured 300 steps/s on 2 cores" in text and "| 300 steps/s |" in text
+    assert "measured 300 steps/s on 2 cores" in text and "| 300/s |" in text
     assert text.endswith("come on top.\n<!-- /benchmark-ant -->\nb\n")
     assert "old" not in text + page.read_text()
     assert "brax-ant 0.2" in page.read_text()
