@@ -104,6 +104,7 @@ def test_observations(space: Any, shown: Any, problem: str):
         ({"truncated": jnp.zeros(2, bool)}, r"truncated as an array of shape \(2,\) .*: one bool"),
         ({"info": None}, "info as None: a dict was expected"),
         ({"info": {"episode": {"r": 1.0}}}, r"info\['episode'\] as a dict: a number was expected"),
+        ({"info": {"key": jax.random.key(0)}}, r"info\['key'\] as an array .* key<fry>: a number"),
         ({"info": {"way": "left"}}, "something else than numbers and arrays"),
     ],
 )

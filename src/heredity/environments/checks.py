@@ -114,7 +114,10 @@ def kind_of(dtype: Any) -> str:
         >>> [kind_of(dtype) for dtype in ("float64", "uint8", "bool", "U3")]
         ['f', 'i', 'b', 'U']
     """
-    dtype = np.dtype(dtype)
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        return "?"  # a dtype of JAX alone, such as that of its random keys
     if dtype.kind == "V" and "float" in dtype.name:
         return "f"  # JAX's short floats are no floats to numpy
     return "i" if dtype.kind in "iu" else dtype.kind
