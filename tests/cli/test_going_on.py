@@ -13,6 +13,7 @@ from heredity.cli import launching
 from heredity.cli.going_on import resume_command
 from heredity.common.errors import UsageError
 from heredity.common.run_folder import RunFolder
+from heredity.environments import registry
 from heredity.networks import contract
 from heredity.training import session
 from heredity.training.runners import DeviceRunner
@@ -83,7 +84,7 @@ def test_what_the_folder_does_not_remember_is_given_again(monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("own_network")
 def test_workers_of_a_launcher_know_how_to_go_on(
-    heredity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    heredity, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     launched: list[list[str]] = []
     monkeypatch.setattr(launching, "launch", lambda *given: launched.extend(given[:2]) or 0)
@@ -91,16 +92,16 @@ def test_workers_of_a_launcher_know_how_to_go_on(
     place, ray = str(tmp_path / "run"), ["--launcher", "ray", "--ray.workers", "3"]
     words = own_words("--total-timesteps", "128", "--directory", place, "--wandb", "mine", *ray)
     assert heredity("train", *words).code == 0
-    assert heredity("resume", place, "--trust", KIND, *ray).code == 0
-    trained, after_loss, resumed, _ = launched
+    assert heredity("resume", trained, "--trust", KIND, *ray).code == 0
+    begun, after_loss, resumed, _ = launched
     told = f"heredity resume {place} --trust {KIND} --wandb mine {' '.join(ray)}"
-    for given in (trained, after_loss):
+    for given in (begun, after_loss):
         assert given[-2:] == ["--distributed.resume-with", told]
     assert after_loss[1:-2] == [
         *(place, "--trust", KIND, "--wandb", "mine"),
         *("--no-progress", "--no-report", "--after-loss"),
     ]
-    assert resumed[-1] == f"heredity resume {place} --trust {KIND} {' '.join(ray)}"
+    assert resumed[-1] == f"heredity resume {trained} --trust {KIND} {' '.join(ray)}"
     # What a worker is given is what it tells.
     given: list[str] = []
 
@@ -110,6 +111,38 @@ def test_workers_of_a_launcher_know_how_to_go_on(
 
     monkeypatch.setattr(session, "begin_run", begin)
     monkeypatch.setattr(session, "resume_run", begin)
-    assert heredity(*launching.without(trained, "--wandb")).code == 2
+    assert heredity(*launching.without(begun, "--wandb")).code == 2
     assert heredity(*resumed).code == 2
-    assert given == [trained[-1], resumed[-1]]
+    assert given == [begun[-1], resumed[-1]]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--env", "gym/CartPole-v1"], "2 processes (--ray.workers) in gym/CartPole-v1: only JAX"),
+        (["--env", "probe/recall", "--seeds", "2"], "seeds 2 on 2 processes"),
+        (["--env", "probe/recall", "--on-divergence", "rollback"], "rollback with 2 processes"),
+    ],
+)
+def test_what_processes_cannot_do_is_refused_before_there_are_any(
+    heredity, words: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launching, "launch", lambda *_: pytest.fail("a cluster was started"))
+    done = heredity("train", "ppo", *words, "--total-timesteps", "64", "--launcher", "ray")
+    assert done.code == 2 and told in done.told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_not_there_starts_no_cluster(
+    heredity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(launching, "launch", lambda *_: pytest.fail("a cluster was started"))
+    done = heredity("resume", tmp_path / "nowhere", "--launcher", "ray")
+    assert done.code == 3 and "nowhere" in done.err
+
+
+def test_every_adapter_is_known_to_be_on_the_host_or_not():
+    programs = {"brax", "gymnax", "playground", "probe"}
+    built_in = set(registry._BUILT_IN)
+    assert built_in == programs | set(launching.ON_HOST)

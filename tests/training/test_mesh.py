@@ -131,11 +131,14 @@ def test_what_cannot_be_divided_is_refused(devices: int, changed: dict, told: st
     [
         ({"seeds": 2}, False, "seeds 2 on 2 devices: several seeds share one device"),
         ({}, True, "2 devices in probe/.*: only JAX programs"),
+        # More than there are: nobody is told how to have so many, to be refused then.
+        ({"seeds": 2, "devices": 3}, False, "seeds 2 on 3 devices"),
+        ({"devices": 3}, True, "3 devices in probe/"),
     ],
 )
 def test_what_runs_on_one_device_alone_is_refused(settings: dict, host: bool, told: str):
     with pytest.raises(UsageError, match=told):
-        train(None, 64, env=environment(host=host), devices=2, **settings)
+        train(None, 64, env=environment(host=host), **{"devices": 2, **settings})
 
 
 def test_a_run_remembers_its_devices(tmp_path: Path):

@@ -10,6 +10,9 @@ from typing import Any, Literal
 from heredity.common.errors import UsageError
 from heredity.training.ray_launcher import launch
 
+# Adapters whose environments are no JAX programs, whatever is said of them.
+ON_HOST = ("atari", "crafter", "dm_control", "envpool", "gym", "minigrid")
+
 
 @dataclasses.dataclass(frozen=True)
 class Launched:
@@ -38,6 +41,27 @@ def is_launched(given: Any, words: Sequence[str]) -> bool:
         if word.startswith("--ray."):
             raise UsageError(f"{word.partition('=')[0]} is for Ray: add --launcher ray")
     return False
+
+
+def check_launched(given: Any, environment_id: str | None, seeds: int, on_divergence: str) -> None:
+    """Refuse what the processes would refuse, before a cluster is started for them.
+
+    Args:
+        given: The command line, parsed.
+        environment_id: Of the environment, if it is known.
+        seeds: Of the run.
+        on_divergence: Of the run.
+
+    Raises:
+        UsageError: when several processes cannot do it.
+    """
+    workers = given.ray.workers
+    if workers > 1:
+        from heredity.training.processes import check_divided
+
+        on_host = (environment_id or "").partition("/")[0] in ON_HOST
+        where = f"{workers} processes (--ray.workers)"
+        check_divided(where, workers, environment_id if on_host else None, seeds, on_divergence)
 
 
 def launched_by(

@@ -12,7 +12,7 @@ import tyro
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.cli.distributed import Distributed
 from heredity.cli.going_on import resume_command, untrusted
-from heredity.cli.launching import Launched, is_launched, launched_by
+from heredity.cli.launching import Launched, check_launched, is_launched, launched_by
 from heredity.cli.parsing import (
     arguments_like,
     environment_fields,
@@ -92,10 +92,23 @@ def main(arguments: Sequence[str]) -> int:
     trust = [*own.trust, *untrusted(given.env)]
     told = resume_command(own.directory, arguments, trust)
     if is_launched(given, arguments):
+        _check_launched(given)
         return launched_by(given, ["resume", *arguments], own.directory, trust, told)
     writes = given.distributed.join()
     with given.distributed.at_work():
         return _go_on(given, arguments, writes, given.distributed.resume_with or told)
+
+
+def _check_launched(given: Any) -> None:
+    """Refuse what several processes cannot do with the run of the folder; see `check_launched`."""
+    from heredity.training.record import read_settings
+
+    folder = RunFolder(given.resume.directory)
+    record = folder.read_config(sealed=True)
+    settings, named = read_settings(folder, record)[1], record.get("environment")
+    environment_id = given.env or (named.get("id") if isinstance(named, dict) else None)
+    asked = given.run.on_divergence or settings.on_divergence
+    check_launched(given, environment_id, settings.seeds, asked)
 
 
 def _go_on(given: Any, arguments: Sequence[str], writes: bool, told: str) -> int:

@@ -17,7 +17,7 @@ from heredity.algorithms.ppo.network_config import NetworkConfig, idle_settings
 from heredity.algorithms.ppo.presets import preset_config, presets
 from heredity.cli.distributed import Distributed
 from heredity.cli.going_on import resume_command, untrusted
-from heredity.cli.launching import Launched, is_launched, launched_by
+from heredity.cli.launching import Launched, check_launched, is_launched, launched_by
 from heredity.cli.parsing import (
     arguments_like,
     environment_fields,
@@ -91,6 +91,7 @@ def main(arguments: Sequence[str]) -> int:
     name, own = str(given.env), given.output.directory
     trust = untrusted(name, network.kind)
     if is_launched(given, rest):
+        check_launched(given, name, settings.seeds, settings.on_divergence)
         with _place(own, name) as directory:
             told = resume_command(directory, rest, trust)
             return launched_by(given, ["train", *arguments], directory, trust, told)

@@ -93,6 +93,9 @@ def driver_of(
     Raises:
         UsageError: when the environment, or the devices, do not fit the settings.
     """
+    if isinstance(settings.devices, int):
+        # Before anybody is told how to have so many.
+        processes.check(environment, settings, settings.devices)
     mesh = mesh_for(settings.devices, config)
     settings = dataclasses.replace(settings, devices=1 if mesh is None else mesh.size)
     processes.check(environment, settings, 1 if mesh is None else mesh.size)

@@ -21,6 +21,7 @@ from jax.experimental import multihost_utils
 
 from heredity.common.errors import HeredityError, LostProcessError, UsageError
 from heredity.environments import Environment, JaxEnvironment
+from heredity.training.addresses import check_free, claim, host_and_port
 from heredity.training.settings import RunSettings
 
 Result = TypeVar("Result")
@@ -31,6 +32,9 @@ log = logging.getLogger("heredity")
 SHUTDOWN_SECONDS = 10
 ENDING = (signal.SIGINT, signal.SIGTERM)
 HEARTBEAT_SECONDS = 30
+
+# Claims of this process, for as long as it lives.
+_held = contextlib.ExitStack()
 
 
 def join(coordinator: str, processes: int | None, process: int | None, wait: int = 300) -> None:
@@ -55,11 +59,26 @@ def join(coordinator: str, processes: int | None, process: int | None, wait: int
         )
     if not auto and not 0 <= (process or 0) < (processes or 0):
         raise UsageError(f"process {process} of {processes}: one from 0 on was expected")
-    if not auto and not _is_address(coordinator):
+    if not auto and host_and_port(coordinator) is None:
         raise UsageError(
             f"coordinator {coordinator!r}: a host and a port such as 10.0.0.1:1234 were expected"
         )
-    log.info("waiting up to %s s for the other processes; process 0 is at %s", wait, coordinator)
+    with contextlib.ExitStack() as unless_joined:
+        if not auto and process is not None:
+            claimed = claim(coordinator, process)
+            if claimed is not None:
+                unless_joined.enter_context(claimed)
+            if process == 0:
+                check_free(coordinator)
+        whose = "" if auto else f"this is process {process} of {processes}; "
+        told = "waiting up to %s s for the other processes; %sprocess 0 is at %s"
+        log.info(told, wait, whose, coordinator)
+        _join(coordinator, processes, process, wait)
+        _held.enter_context(unless_joined.pop_all())
+
+
+def _join(coordinator: str, processes: int | None, process: int | None, wait: int) -> None:
+    auto = coordinator == "auto"
     # SIGTERM is ours: see `training.signals`.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -77,13 +96,9 @@ def join(coordinator: str, processes: int | None, process: int | None, wait: int
     except RuntimeError as error:
         told = str(error).partition("\n")[0]
         raise LostProcessError(
-            f"the processes of the run did not find each other: {told}"
+            f"the processes of the run did not find each other: {told}. Each needs a number of its "
+            "own (--distributed.process), and has to reach process 0"
         ) from None
-
-
-def _is_address(text: str) -> bool:
-    host, _, port = text.rpartition(":")
-    return bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 2**16
 
 
 @contextlib.contextmanager
@@ -98,6 +113,38 @@ def _signals_end() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def check_divided(
+    where: str, processes: int, host: str | None, seeds: int, on_divergence: str
+) -> None:
+    """See that several devices, or processes, can do what is asked for.
+
+    Args:
+        where: What they are.
+        processes: How many.
+        host: Name of the environment, if it is no JAX program.
+        seeds: Of the run.
+        on_divergence: Of the run.
+
+    Raises:
+        UsageError: when they cannot.
+    """
+    if host is not None:
+        raise UsageError(
+            f"{where} in {host}: only JAX programs (brax, gymnax, Playground) are divided among "
+            "devices"
+        )
+    if seeds > 1:
+        raise UsageError(
+            f"seeds {seeds} on {where}: several seeds share one device; start a run for each seed "
+            "to use several"
+        )
+    if processes > 1 and on_divergence == "rollback":
+        raise UsageError(
+            f"on_divergence rollback with {processes} processes: they stop together; use "
+            "on_divergence stop, and resume"
+        )
 
 
 class Processes:
@@ -130,23 +177,11 @@ class Processes:
         """
         if devices == 1:
             return
-        where = f"{devices} devices" + (f" of {self.count} processes" if self.count > 1 else "")
+        named = None
         if not isinstance(environment, JaxEnvironment):
             named = environment.spec.id if environment.spec else "this environment"
-            raise UsageError(
-                f"{where} in {named}: only JAX programs (brax, gymnax, Playground) are divided "
-                "among devices"
-            )
-        if settings.seeds > 1:
-            raise UsageError(
-                f"seeds {settings.seeds} on {where}: several seeds share one device; start a run "
-                "for each seed to use several"
-            )
-        if self.count > 1 and settings.on_divergence == "rollback":
-            raise UsageError(
-                f"on_divergence rollback with {self.count} processes: they stop together; use "
-                "on_divergence stop, and resume"
-            )
+        where = f"{devices} devices" + (f" of {self.count} processes" if self.count > 1 else "")
+        check_divided(where, self.count, named, settings.seeds, settings.on_divergence)
 
     # --- what is made common ----------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from typing import Any
 from heredity.common.errors import LostProcessError, MissingExtraError, UsageError
 from heredity.common.group_folder import runs_in
 from heredity.common.interruption import remember_interrupts
+from heredity.training.addresses import check_answers, host_and_port
 
 log = logging.getLogger("heredity")
 
@@ -36,6 +37,7 @@ _FAILED = 1
 # Asked to stop by SIGTERM. Unless that came from here, a machine is being taken away.
 _ASKED = 130
 _PATIENCE_SECONDS = 90
+_ANSWER_SECONDS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +145,7 @@ def launch(begin: Sequence[str], go_on: Sequence[str], directory: Path, cluster:
     except ImportError as error:
         raise MissingExtraError("--launcher ray", "ray", str(error)) from None
 
+    _check_address(cluster.address)
     local = cluster.address is None
     if local:
         # Neither a server for a browser nor reports to Ray's makers, for a cluster of minutes.
@@ -168,6 +171,22 @@ def launch(begin: Sequence[str], go_on: Sequence[str], directory: Path, cluster:
         )
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str | None) -> None:
+    """See that a cluster answers there: Ray itself waits for minutes."""
+    if address is None or address in ("auto", "local"):
+        return
+    scheme, slashes, rest = address.rpartition("://")
+    if slashes and scheme != "ray":
+        return  # of a service that Ray knows
+    parts = host_and_port(rest)
+    if parts is None:
+        raise UsageError(
+            f"ray address {address!r}: auto, or a host and a port such as 10.0.0.1:6379 were "
+            "expected"
+        )
+    check_answers(f"ray address {address!r}", *parts, seconds=_ANSWER_SECONDS)
 
 
 def _until_done(
