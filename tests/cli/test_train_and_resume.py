@@ -1,4 +1,5 @@
 import dataclasses
+import importlib
 import json
 import os
 import shlex
@@ -6,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import pytest
 from command_line import TINY
 
@@ -56,6 +58,45 @@ def test_a_run_without_a_directory_gets_a_new_one(
     # What is refused leaves no folder behind.
     assert heredity("train", *TINY, "--total-timesteps", "64", "--freeze", "nothing").code == 2
     assert len(list(Path("runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize("given", [[], ["--directory", "mine"]], ids=["claimed", "given"])
+def test_a_run_that_fails_at_its_first_step_can_be_begun_again(
+    heredity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    right = "return self.observation_space.sample(), 0.0, True, False, {}"
+    source = f"""
+import gymnasium
+
+class Beginners(gymnasium.Env):
+    observation_space = gymnasium.spaces.Box(-1, 1, (3,))
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.observation_space.sample(), {{}}
+
+    def step(self, action):
+        {right}
+"""
+    module = tmp_path / "beginners.py"
+    module.write_text(source.replace(right, right.replace("True, False", "True")))
+    spec = gymnasium.envs.registration.EnvSpec("Beginners-v0", "beginners:Beginners")
+    monkeypatch.setitem(gymnasium.registry, spec.id, spec)
+    sizes = ["--num-envs", "2", "--num-steps", "8", "--total-timesteps", "16"]
+    words = ["train", "ppo", "--env", f"gym/{spec.id}", *sizes, *given]
+    failed = heredity(*words)
+    assert failed.code == 2 and "truncated" in failed.err
+    assert not any(tmp_path.rglob("config.json")) and not any(tmp_path.rglob("metrics.csv"))
+    assert not any(tmp_path.glob("runs/*"))
+    module.write_text(source)
+    monkeypatch.delitem(sys.modules, "beginners")
+    importlib.invalidate_caches()
+    assert heredity(*words).code == 0
+    where = Path("mine") if given else Path("runs/gym-Beginners-v0")
+    assert RunFolder(where).checkpoint_steps() == [16]
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_a_table_that_was_moved_away_is_begun_anew(tmp_path: Path):
 
 def test_a_full_disk_is_told():
     with pytest.raises(StorageError, match=r"/proc/metrics\.csv: could not be written"):
-        CsvSink(Path("/proc/metrics.csv"))
+        CsvSink(Path("/proc/metrics.csv")).write(1, {"a": 1})
 
 
 def test_columns_are_those_of_stable_baselines(run: Path):
@@ -226,7 +226,6 @@ def test_a_full_disk_does_not_hang(tmp_path: Path):
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
     sink = TensorBoardSink(tmp_path)
-    next(tmp_path.glob("events.*")).unlink()
     sink._path.symlink_to("/dev/full")
     for step in range(100):
         with pytest.raises(StorageError, match=r"events\.out.*No space left"):

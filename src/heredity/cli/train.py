@@ -29,6 +29,7 @@ from heredity.cli.parsing import (
 )
 from heredity.cli.places import claim_directory
 from heredity.common.errors import UnknownNameError, UsageError
+from heredity.common.files import LOCK
 from heredity.training.ray_launcher import RayCluster
 from heredity.training.settings import RunSettings
 
@@ -111,7 +112,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _place(directory: Path | None, environment_id: str) -> Iterator[Path]:
-    """Where a run goes: what was refused leaves no folder behind that nobody asked for."""
+    """Where a run goes: one that was refused leaves no folder behind that nobody asked for."""
     if directory is not None:
         yield directory
         return
@@ -119,7 +120,8 @@ def _place(directory: Path | None, environment_id: str) -> Iterator[Path]:
     try:
         yield claimed
     finally:
-        if not any(claimed.iterdir()):
+        if {left.name for left in claimed.iterdir()} <= {LOCK}:
+            (claimed / LOCK).unlink(missing_ok=True)
             claimed.rmdir()
 
 

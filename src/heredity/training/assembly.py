@@ -229,7 +229,7 @@ def _run(
     """The run of these members, which goes on from a step, or begins."""
     _tell_reads(plan.driver.algorithm.spec)
     # Last, because rows of metrics are taken back here. A run from fresh weights may find some as
-    # well: one that was killed before its first checkpoint.
+    # well: of one that was killed before its first checkpoint.
     since = -1 if resume_at is None else resume_at
     for member in members:
         if member.folder is not None:

@@ -65,6 +65,9 @@ class Run:
         kept: Whether some process has a folder; default: whether this one has.
         resume_command: What a person types to go on after an interruption; default: ``heredity
             resume`` with the folder.
+
+    Attributes:
+        reached: The step of the newest iteration that was done.
     """
 
     def __init__(
@@ -104,7 +107,7 @@ class Run:
         self._compiled = False
         self._saved_at = saved_at
         self._diverged: list[Member] = []
-        self._reached = driver.step
+        self.reached = driver.step
         self._restarts = self._count_restarts()
         self._rows = Rows(driver, members, sinks, self._programs)
 
@@ -150,7 +153,7 @@ class Run:
             for callback in self._hooked:
                 callback.on_training_start(self.driver.step, total)
                 # Not the driver's step: a device that failed may have lost even that.
-                started.callback(lambda on=callback: on.on_training_end(self._reached))
+                started.callback(lambda on=callback: on.on_training_end(self.reached))
             try:
                 yield from self._train(signals, writer)
             except GeneratorExit:
@@ -261,7 +264,7 @@ class Run:
             began = time.monotonic()
             metrics = self.driver.iterate(iterations)
             seconds = max(time.monotonic() - began, 1e-9)  # some clocks tick slowly
-            self._reached = self.driver.step
+            self.reached = self.driver.step
             self._note_restarts()
             # How many iterations go into one call changes nothing but when somebody looks; the
             # first call compiles, and says nothing about the time of the next.
@@ -274,10 +277,10 @@ class Run:
             self._diverged = [member for member, logged in each if not logged["finite"]]
             try:
                 for callback in self._hooked:
-                    callback.on_progress(self._reached, row)
+                    callback.on_progress(self.reached, row)
             except BaseException:
                 if not self._diverged and self._processes.count == 1:
-                    self._save_owing(writer, self._boundaries.due(before, self._reached))
+                    self._save_owing(writer, self._boundaries.due(before, self.reached))
                 raise
 
     def _count_restarts(self) -> int:
@@ -377,7 +380,7 @@ class Run:
         for sink in member.sinks:
             sink.rewind(good.step)
         self._rows.forget()
-        self._reached = self.driver.step
+        self.reached = self.driver.step
         policy_hash = content_hash(unflatten(good.policy))
         # What was evaluated or snapshotted after the good moment is no past of what comes now.
         then = Memory.recalled(good.notes, folder.checkpoint(good.step))

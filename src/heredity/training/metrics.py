@@ -84,19 +84,18 @@ class MetricsSink(Protocol):
 
 
 class CsvSink:
-    """``metrics.csv``; a row is flushed when it is written. New columns rewrite the file.
+    """``metrics.csv``, from the first row on; each is flushed. New columns rewrite the file.
 
     Args:
         path: Of the file.
-        resume_at: Rows after this step are dropped: the run goes over them again.
+        resume_at: Rows after this step are dropped: the run goes over them again. A run that begins
+            drops all of them.
     """
 
-    def __init__(self, path: Path, resume_at: int | None = None) -> None:
+    def __init__(self, path: Path, resume_at: int = -1) -> None:
         self._path = path
         self._columns: list[str] = []
-        if resume_at is None:
-            self._rewrite([])
-        else:
+        if path.is_file():
             self.rewind(resume_at)
 
     def rewind(self, step: int) -> None:
@@ -152,21 +151,21 @@ def _step_of(row: dict[str, Any]) -> float:
 
 
 class TensorBoardSink:
-    """``events.*`` in the run folder; nothing is kept open between rows.
+    """``events.*`` in the run folder, from the first row on; nothing is kept open between rows.
 
     The library's own writer has a thread behind a queue, and waits for ever once that thread has
     died of a full disk.
 
     Args:
         folder: Of the run.
-        resume_at: What was logged after this step is taken back: the run goes over it again. None
-            for a run that begins, which takes back everything that is there.
+        resume_at: What was logged after this step is taken back: the run goes over it again. A run
+            that begins takes back everything that is there.
 
     Raises:
         StorageError: when the disk refuses; so does `write`.
     """
 
-    def __init__(self, folder: Path, resume_at: int | None = None) -> None:
+    def __init__(self, folder: Path, resume_at: int = -1) -> None:
         from tensorboardX.record_writer import masked_crc32c
 
         # Their classes are made when they are imported, where no type checker sees them.
@@ -177,27 +176,30 @@ class TensorBoardSink:
         before = any(folder.glob("events.out.tfevents.*"))
         # TensorBoard reads the files of a folder in the order of their names.
         self._path = folder / f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}"
-        self._append(file_version="brain.Event:2")
         self._session_start = events.SessionLog(status=events.SessionLog.START)
-        if before or resume_at is not None:
-            self.rewind(-1 if resume_at is None else resume_at)
+        if before:
+            self.rewind(resume_at)
 
     def rewind(self, step: int) -> None:
         """Take back what was logged after `step`: TensorBoard drops it when it reads this."""
         self._append(step=step + 1, session_log=self._session_start)
 
     def _append(self, **what: Any) -> None:
-        """One record: length, checksum of it, event, checksum of it (the format TFRecord)."""
-        data = self._event(wall_time=time.time(), **what).SerializeToString()
-        length = struct.pack("<Q", len(data))
-        checksums = [struct.pack("<I", self._checksum(part)) for part in (length, data)]
         try:
             check_in_place(self._path)
             self._path.parent.mkdir(parents=True, exist_ok=True)
+            first = [] if self._path.exists() else [self._record(file_version="brain.Event:2")]
             with self._path.open("ab") as stream:
-                stream.write(length + checksums[0] + data + checksums[1])
+                stream.write(b"".join([*first, self._record(**what)]))
         except OSError as error:
             raise StorageError(self._path, error) from error
+
+    def _record(self, **what: Any) -> bytes:
+        """Length, checksum of it, event, checksum of it (the format TFRecord)."""
+        data = self._event(wall_time=time.time(), **what).SerializeToString()
+        length = struct.pack("<Q", len(data))
+        checksums = [struct.pack("<I", self._checksum(part)) for part in (length, data)]
+        return length + checksums[0] + data + checksums[1]
 
     def write(self, step: int, row: dict[str, float]) -> None:
         """Add one scalar for each column."""

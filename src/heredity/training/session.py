@@ -103,6 +103,8 @@ def begin_run(
             if folder is not None:
                 # Last: what was refused on the way here has not taken the directory.
                 processes.first_does(lambda: _write_records(folder, record, seats))
+                if processes.count == 1:  # several are started again by a resume
+                    made.push(lambda _, error, __: _give_back(folder, seats, run, error))
     except BaseException:
         made.close()
         raise
@@ -125,6 +127,20 @@ def _write_records(folder: RunFolder, record: dict[str, Any], seats: Sequence[Se
     for seat in seats:
         if seat.folder is not None and seat.folder.root != folder.root:
             write_atomically(seat.folder.config, seal_json(seat.record))
+
+
+def _give_back(
+    folder: RunFolder, seats: Sequence[Seat], run: Run, error: BaseException | None
+) -> None:
+    """Let a run that failed before it had learnt anything be no run: its command can be repeated.
+
+    What fails there is mostly an environment, at its first step, which somebody will correct.
+    """
+    folders = [folder, *(seat.folder for seat in seats if seat.folder is not None)]
+    kept = any(one.checkpoint_steps() or one.snapshot_steps() for one in folders)
+    if isinstance(error, Exception) and run.reached == 0 and not kept:
+        for one in folders:
+            one.config.unlink(missing_ok=True)
 
 
 def _check_unused(folder: RunFolder) -> None:
