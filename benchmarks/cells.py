@@ -86,6 +86,23 @@ def mean_told(values: Sequence[float], digits: Callable[[float], int] = digits_o
     return f"{found.mean:{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
+def commit_of(record: Found) -> str:
+    """The commit that a record was measured at, and whether there were changes beside it.
+
+    Example:
+        >>> commit_of({"source": {"commit": "0123456789", "clean": False, "package": "89"}})
+        '0123456 with changes'
+        >>> commit_of({"source": None})
+        '—'
+    """
+    code = record.get("source")
+    if code is None:  # before commits were recorded
+        return "—"
+    if not code["commit"]:
+        return "outside of git"
+    return code["commit"][:7] + ("" if code["clean"] else " with changes")
+
+
 def times_as_fast(ratio: Found, end_to_end: bool) -> dict[str, float]:
     """Speed of ours by that of the peer: median, lowest and highest.
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import comparisons
-from cells import FEWEST_FOR_INTERVAL, Row, mean_told, table
+from cells import FEWEST_FOR_INTERVAL, Row, commit_of, mean_told, table
 from return_problems import RETURN_PROBLEMS, ReturnProblem
-from source import settings_hash
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "returns.md"
@@ -77,7 +76,7 @@ def notes(everything: Sequence[Mapping[str, Runs]]) -> list[str]:
             "the mean: an interval would say nothing."
         )
     if any(run.get("source") is None for run in of_ours):
-        told_of.append(f"{UNKNOWN} under *trained by*: before commits were recorded.")
+        told_of.append("— under *trained by*: before commits were recorded.")
     return [" ".join(told_of) + "\n"] if told_of else []
 
 
@@ -106,30 +105,21 @@ def section(problem: ReturnProblem, found: Mapping[str, Runs]) -> str:
     )
 
 
-UNKNOWN = "—"
-
-
 def trained_by(runs: Runs) -> str:
-    """The commits of some seeds of ours, and whether they had different settings.
+    """The commits of some seeds of ours.
 
     Example:
         >>> of = {"commit": "0123456789", "clean": True, "package": "89"}
-        >>> trained_by([{"source": of, "settings": {}}] * 2 + [{"settings": {}}])
+        >>> trained_by([{"source": of}] * 2 + [{}])
         '0123456 (2), — (1)'
     """
     counted: dict[str, int] = {}
     for run in runs:
-        code, words = run.get("source"), UNKNOWN
-        if code is not None:
-            words = code["commit"][:7] if code["commit"] else "outside of git"
-            words += "" if code["clean"] or not code["commit"] else " with changes"
+        words = commit_of(run)
         counted[words] = counted.get(words, 0) + 1
-    said = ", ".join(f"{words} ({count})" for words, count in counted.items())
     if len(counted) == 1:
-        said = next(iter(counted))
-    # Older seeds have their settings but no hash of them.
-    hashes = {run.get("settings_hash") or settings_hash(run["settings"]) for run in runs}
-    return said if len(hashes) == 1 else f"{said}; {len(hashes)} different settings"
+        return next(iter(counted))
+    return ", ".join(f"{words} ({count})" for words, count in counted.items())
 
 
 def curve_of(problem: ReturnProblem) -> str:

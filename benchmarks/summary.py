@@ -19,7 +19,8 @@ from problems import PROBLEMS, Problem
 
 # What a title says beside the environment, and what is the same in most rows.
 _USUAL = re.compile(r", (\d+ environments|one agent)\b| in one program")
-_LEARNT = {"better": "more", "worse": "less"}  # else as much
+_LEARNT = {"better": "more", "worse": "less"}
+_NO_DIFFERENCE = "no difference seen"
 _TOO_FEW = "–"
 
 
@@ -28,7 +29,7 @@ def overview(found: Found) -> str:
 
     What a row shares with the one above it is not said again. An aim is told of where it is missed.
     """
-    rows: list[Row] = [("training with PPO", "heredity", "beside", "", "faster", "learnt")]
+    rows: list[Row] = [("training with PPO", "heredity", "compared with", "", "faster", "learnt")]
     for problem in PROBLEMS.values():
         if problem.name in found:
             rows += _compared(problem, found[problem.name])
@@ -44,7 +45,7 @@ def overview(found: Found) -> str:
                 "",
             )
         )
-    return table(*rows, right=(1, 3)) + "\n" + _otherwise(found)
+    return f"{table(*rows, right=(1, 3))}\n{_otherwise(found)}\n{_measured(found)}"
 
 
 def _otherwise(found: Found) -> str:
@@ -62,15 +63,31 @@ def _otherwise(found: Found) -> str:
             f"({beside})."
         )
     if "snapshots" in found:
-        share = found["snapshots"]["cost_share"]
+        kept = found["snapshots"]
+        share, scoring = kept["cost_share"], kept["evaluation_seconds"] / kept["wall_seconds"]
         missed = (
             "" if share < SNAPSHOT_AIM else f", more than the {SNAPSHOT_AIM * 100:.0f} % aimed at"
         )
         lines.append(
-            f"- A snapshot at every 1 % of a run on brax ant takes {share * 100:.2f} % of the time"
-            f"{missed}, its evaluation apart."
+            f"- Keeping a snapshot at every 1 % of a run on brax ant takes {share * 100:.2f} % of "
+            f"the time{missed}; scoring each, over 10 episodes, took {scoring * 100:.0f} % of it."
         )
     return "".join(f"{line}\n" for line in lines)
+
+
+def _measured(found: Found) -> str:
+    """On what and when, in one sentence."""
+    records = list(found.values())
+    where = [record["machine"] for record in records]
+    machines = {f"{one['cores']} cores of {one['processor']}, {one['system']}" for one in where}
+    versions = {
+        f"Python {record['versions']['python']}, JAX {record['versions']['jax']}"
+        for record in records
+        if "versions" in record
+    }
+    days = sorted({record["measured"][:10] for record in records})
+    parts = [*sorted(machines), "no accelerator", *sorted(versions)]
+    return f"Measured on {', '.join(parts)}, {' to '.join(days[:: len(days) - 1 or 1])}.\n"
 
 
 def _compared(problem: Problem, record: Found) -> list[Row]:
@@ -114,13 +131,13 @@ def _short(library: str) -> str:
 
 def _faster(middle: float, low: float, high: float, aim: float) -> str:
     """How many times as fast, between which, and the aim where it is missed."""
-    spread = "" if low == high else f" ({low:.2f}–{high:.2f})"
+    spread = " (one run)" if low == high else f" ({low:.2f}–{high:.2f})"
     missed = "" if middle >= aim else f", short of {aim:g}×"
     return f"**{middle:.2f}×**{spread}{missed}"
 
 
 def _learnt(record: Found, name: str) -> str:
-    """Whether ours learnt as much as the peer with as many steps; a dash for too few runs.
+    """Whether ours learnt more or less than the peer in as many steps; a dash for too few runs.
 
     Seeds that were trained for it count before the few runs that were timed.
     """
@@ -133,7 +150,7 @@ def _learnt(record: Found, name: str) -> str:
     if fewest < FEWEST:
         return _TOO_FEW
     _, low, high = welch(ours, theirs)
-    return f"{_LEARNT.get(verdict(low, high), 'as much')} ({fewest})"
+    return f"{_LEARNT.get(verdict(low, high), _NO_DIFFERENCE)} ({fewest})"
 
 
 def ant(found: Found) -> str:
@@ -143,7 +160,7 @@ def ant(found: Found) -> str:
     record = found["brax-ant"]
     speed = f"{record['contestants']['ours']['steps_per_second']:,.0f} steps/s"
     return (
-        "With the networks and batches that this run has as well, `make bench` measured "
-        f"{speed} on {record['machine']['cores']} cores\n"
-        "(brax ant, below); compiling, evaluations and snapshots come on top.\n"
+        "With this network and batch size `make bench` measured "
+        f"{speed} on {record['machine']['cores']} CPU cores (brax ant,\n"
+        "below), not counting compiling, evaluations and snapshots.\n"
     )

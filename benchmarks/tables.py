@@ -14,6 +14,7 @@ from cells import (
     SNAPSHOT_AIM,
     Found,
     Row,
+    commit_of,
     duration,
     mean_told,
     number,
@@ -33,7 +34,8 @@ def render(results: Path, root: Path) -> list[Path]:
     """Write the tables into the files below `root`; gives those files."""
     found = {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
     for name in found.keys() & PROBLEMS.keys():
-        found[name]["over_seeds"] = over_seeds(PROBLEMS[name], results / "returns" / f"{name}.json")
+        record = found[name]
+        record["over_seeds"] = over_seeds(record, results / "returns" / f"{name}.json")
     regions = {
         "benchmarks": summary.overview(found),
         "benchmark-ant": summary.ant(found),
@@ -55,18 +57,18 @@ def render(results: Path, root: Path) -> list[Path]:
     return written
 
 
-def over_seeds(problem: Problem, path: Path) -> dict[str, list[float]]:
+def over_seeds(record: Found, path: Path) -> dict[str, list[float]]:
     """Returns by contestant, where `returns.py` recorded several seeds of the same settings.
 
     Args:
-        problem: Whose settings they have.
-        path: What is recorded.
+        record: Of the problem, with the settings that its speeds were measured with.
+        path: What is recorded of returns.
 
     Returns:
         The mean return of each seed.
     """
     known = json.loads(path.read_text()) if path.exists() else {"runs": {}}
-    settings = json.loads(json.dumps(problem.settings))
+    settings = json.loads(json.dumps(record["problem"]["settings"]))
     found = {}
     for name, runs in known["runs"].items():
         if len(runs) > 1 and all(run["settings"] == settings for run in runs):
@@ -202,19 +204,20 @@ def returns(found: Found) -> str:
     for problem in PROBLEMS.values():
         if problem.name not in found:
             continue
-        contestants = found[problem.name]["contestants"]
-        for name, one in contestants.items():
-            each, ours = one["final_returns"], contestants["ours"]["final_returns"]
-            spread = ""
-            if len(each) >= FEWEST:
-                spread = f" ± {number(mean_interval(each).half)}"
+        record = found[problem.name]
+        trained = {name: one["final_returns"] for name, one in record["contestants"].items()}
+        trained |= record.get("over_seeds", {})
+        for name, one in record["contestants"].items():
+            each, ours = trained[name], trained["ours"]
+            interval = mean_interval(each)
+            spread = f" ± {number(interval.half)}" if len(each) >= FEWEST else ""
             rows.append(
                 (
                     problem.title,
                     one["library"],
                     f"{one['steps']:,}",
                     str(len(each)),
-                    number(one["final_return"]) + spread,
+                    number(interval.mean) + spread,
                     ", ".join(number(value) for value in each),
                     "" if name == "ours" else difference(ours, each),
                     number(problem.threshold),
@@ -293,12 +296,12 @@ def changes(found: Found) -> str:
 
 def machine(found: Found) -> str:
     """What it was measured on, by when."""
-    days: dict[tuple[str, str], list[str]] = {}
+    days: dict[tuple[str, str, str], list[str]] = {}
     for name, record in found.items():
         where = record["machine"]
         what = f"{where['processor']}, {where['cores']} cores, {where['system']}"
-        loads = days.setdefault((record["measured"][:10], what), [])
+        loads = days.setdefault((record["measured"][:10], what, commit_of(record)), [])
         loads.append(f"{name} {where['load_before']:.1f}" if "load_before" in where else name)
-    rows: list[Row] = [("day", "machine", "rows, and the load before each")]
-    rows += [(day, what, ", ".join(loads)) for (day, what), loads in sorted(days.items())]
+    rows: list[Row] = [("day", "machine", "heredity at", "rows, and the load before each")]
+    rows += [(*place, ", ".join(loads)) for place, loads in sorted(days.items())]
     return table(*rows)

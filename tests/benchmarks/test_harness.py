@@ -80,8 +80,14 @@ def competed(harness: SimpleNamespace, name: str, peer: str, **changed: Any) -> 
         "contestants": {"ours": compete.summary(ours), peer: compete.summary(theirs)},
         "ours_with_kept_programs": None,
         "ratios": {peer: compete.ratios(ours, theirs)},
+        "problem": {"settings": as_json(harness.problems.PROBLEMS[name].settings)},
         "runs": {"ours": ours, peer: theirs},
     }
+
+
+def as_json(value: Any) -> Any:
+    """As it is read back from a file."""
+    return json.loads(json.dumps(value))
 
 
 def test_examples_of_the_modules_hold(harness: SimpleNamespace):
@@ -136,7 +142,7 @@ def test_what_a_row_of_the_readme_shares_with_the_one_above_is_not_said_again(
     assert not rows[4]
 
 
-def test_the_readme_says_whether_as_much_was_learnt_as_far_as_the_runs_tell(
+def test_the_readme_says_whether_more_was_learnt_as_far_as_the_runs_tell(
     harness: SimpleNamespace,
 ):
     def learnt(**changed: Any) -> str:
@@ -145,7 +151,7 @@ def test_the_readme_says_whether_as_much_was_learnt_as_far_as_the_runs_tell(
 
     assert learnt() == "– |"
     near = {"ours": [1.0, 2.0, 3.0], "brax": [1.5, 2.5, 2.0, 1.0]}
-    assert learnt(over_seeds=near) == "as much (3) |"
+    assert learnt(over_seeds=near) == "no difference seen (3) |"
     assert learnt(over_seeds=near | {"ours": [7.0, 8.0, 9.0, 8.0]}) == "more (4) |"
     assert learnt(over_seeds=near | {"ours": [-7.0, -8.0, -9.0]}) == "less (3) |"
     # Seeds of one of them alone say nothing of the other.
@@ -165,15 +171,18 @@ def test_the_readme_tells_an_aim_where_it_is_missed_alone(harness: SimpleNamespa
             "peer": {"library": "sb3 2", "microseconds": 80.0},
             "ratio": 0.1,
         },
-        "snapshots": {"cost_share": 0.007},
+        "snapshots": {"cost_share": 0.007, "evaluation_seconds": 1.0, "wall_seconds": 4.0},
     }
+    where = {"measured": "2026-01-02T03:04:05+00:00", "machine": record["machine"]}
+    found = {name: one | where for name, one in found.items()}
     text = harness.summary.overview(found)
     assert "takes 8 µs (10× as fast as sb3 2, 80 µs)." in text
-    assert "0.70 % of the time, its evaluation apart." in text
+    assert "0.70 % of the time; scoring each, over 10 episodes, took 25 % of it." in text
+    assert text.endswith("Measured on 2 cores of P, Linux, no accelerator, 2026-01-02.\n")
     found["predict"]["ratio"], found["snapshots"]["cost_share"] = 0.5, 0.02
     text = harness.summary.overview(found)
     assert "2× as fast as sb3 2, 80 µs, short of 5×)" in text
-    assert "2.00 % of the time, more than the 1 % aimed at, its" in text
+    assert "2.00 % of the time, more than the 1 % aimed at; scoring" in text
     found["predict"] |= {"peer": None, "ratio": None}
     assert "takes 8 µs (not measured)." in harness.summary.overview(found)
 
@@ -207,14 +216,16 @@ def test_an_aim_that_is_missed_stands_in_the_table(harness: SimpleNamespace):
 def test_returns_over_seeds_stand_where_they_were_trained_with_the_same_settings(
     harness: SimpleNamespace, tmp_path: Path
 ):
-    path, ant = tmp_path / "brax-ant.json", harness.problems.PROBLEMS["brax-ant"]
-    assert harness.tables.over_seeds(ant, path) == {}
-    same = [{"returns": [value], "settings": ant.settings} for value in (645.0, 655.0)]
-    other = [one | {"settings": ant.settings | {"discount": 0.5}} for one in same]
+    path, record = tmp_path / "brax-ant.json", competed(harness, "brax-ant", "brax")
+    settings = record["problem"]["settings"]
+    assert harness.tables.over_seeds(record, path) == {}
+    same = [{"returns": [value], "settings": settings} for value in (645.0, 655.0)]
+    other = [one | {"settings": settings | {"discount": 0.5}} for one in same]
     path.write_text(json.dumps({"runs": {"ours": same, "brax": other}}))
-    told = harness.tables.over_seeds(ant, path)
+    told = harness.tables.over_seeds(record, path)
     assert told == {"ours": [645.0, 655.0]}
-    record = competed(harness, "brax-ant", "brax") | {"over_seeds": told}
+    record["over_seeds"] = told
+    assert "| 2 | 650 | 645, 655 |" in harness.tables.returns({"brax-ant": record})
     row = harness.tables.beside_peers({"brax-ant": record}).splitlines()[2]
     assert "300/s, return 650 (645 to 655) over 2 seeds | brax 9: 125/s, return 450 (2" in row
     told["ours"] += told["ours"]
@@ -248,10 +259,10 @@ def test_tables_are_written_between_their_marks_alone(harness: SimpleNamespace, 
     harness.tables.render(results, tmp_path)
     text = readme.read_text()
     assert text.startswith("a\n<!-- benchmarks -->\n| training with PPO |")
-    assert "|\n\n<!-- /benchmarks -->\n" in text
+    assert "no accelerator, 2026-01-02.\n<!-- /benchmarks -->\n" in text
     # What the README says of its first run is the number of its table.
-    assert "measured 300 steps/s on 2 cores" in text and "| 300/s |" in text
-    assert text.endswith("come on top.\n<!-- /benchmark-ant -->\nb\n")
+    assert "measured 300 steps/s on 2 CPU cores" in text and "| 300/s |" in text
+    assert text.endswith("and snapshots.\n<!-- /benchmark-ant -->\nb\n")
     assert "old" not in text + page.read_text()
     assert "brax-ant 0.2" in page.read_text()
     harness.tables.render(results, tmp_path)
