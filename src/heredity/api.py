@@ -352,6 +352,8 @@ def evaluate_policy(
         raise UsageError(
             f"policy {policy!r}: a Policy was expected; hd.Policy.from_pretrained(path) loads one"
         )
+    if not isinstance(n_eval_episodes, int) or n_eval_episodes < 1:
+        raise UsageError(f"n_eval_episodes {n_eval_episodes!r}: a whole number >= 1 was expected")
     named = policy.spec.environment
     with scoring_environment(env, n_eval_episodes, named, trust=trust, options=options) as played:
         (evaluation,) = evaluate_policies(

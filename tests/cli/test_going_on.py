@@ -13,7 +13,6 @@ from heredity.cli import launching
 from heredity.cli.going_on import resume_command
 from heredity.common.errors import UsageError
 from heredity.common.run_folder import RunFolder
-from heredity.environments import registry
 from heredity.networks import contract
 from heredity.training import session
 from heredity.training.runners import DeviceRunner
@@ -140,9 +139,3 @@ def test_a_run_that_is_not_there_starts_no_cluster(
     monkeypatch.setattr(launching, "launch", lambda *_: pytest.fail("a cluster was started"))
     done = heredity("resume", tmp_path / "nowhere", "--launcher", "ray")
     assert done.code == 3 and "nowhere" in done.err
-
-
-def test_every_adapter_is_known_to_be_on_the_host_or_not():
-    programs = {"brax", "gymnax", "playground", "probe"}
-    built_in = set(registry._BUILT_IN)
-    assert built_in == programs | set(launching.ON_HOST)

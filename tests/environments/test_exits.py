@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import functools
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,12 +60,23 @@ def play(env: SyncEnvironment | AsyncEnvironment) -> None:
 
 @pytest.mark.parametrize("moment", ["__init__", "reset", "step", "render", "close"])
 def test_an_environment_cannot_end_the_program(moment: str):
-    line = r"\(.*test_exits\.py, line \d+\)"
+    line = r"\(.*test_exits\.py:\d+\)"
     told = rf"^gym/Leaving-v0 called sys\.exit\(3\) in {moment} {line}, which would end the program"
     with pytest.raises(HeredityError, match=told) as error:
         play(SyncEnvironment([functools.partial(Leaving, moment)] * 2, "gym/Leaving-v0"))
     assert error.value.exit_code == 1
     assert isinstance(error.value.__cause__, SystemExit)
+
+
+class Asking(Leaving):
+    def reset(self, **kwargs: Any) -> Any:
+        argparse.ArgumentParser().parse_args(["--unknown"])
+
+
+def test_the_line_is_one_of_ones_own():
+    env = SyncEnvironment([functools.partial(Asking, "reset")], "mine")
+    with pytest.raises(HeredityError, match=r"in reset \(.*test_exits\.py:\d+\), which would"):
+        env.reset(SEEDS[:1], BOTH[:1])
 
 
 def test_nor_in_a_worker_where_it_is_no_death():
@@ -76,12 +89,14 @@ def test_nor_in_a_worker_where_it_is_no_death():
         env.close()
 
 
-def test_nor_while_somebody_looks_whether_it_draws():
-    def maker(render: bool) -> functools.partial[Leaving]:
-        return functools.partial(Leaving, "render")
+def test_nor_while_somebody_looks_whether_it_draws(caplog: pytest.LogCaptureFixture):
+    def maker(moment: str) -> Callable[[bool], Callable[[], Leaving]]:
+        return lambda render: functools.partial(Leaving, moment)
 
     with pytest.raises(HeredityError, match=r"^mine called sys\.exit\(3\) in __init__"):
-        make_vector("mine", maker, 2, VectorOptions(render=True))
+        make_vector("mine", maker("__init__"), 2, VectorOptions(render=True))
+    make_vector("mine", maker("render"), 2, VectorOptions(render=True)).close()
+    assert "mine cannot be drawn here" in caplog.text and "called sys.exit(3)" in caplog.text
 
 
 def test_an_exit_without_a_code():

@@ -156,8 +156,10 @@ class Old(Liar):
 
 
 class Broken(Liar):
+    """Its reset takes a seed, and calls something that does not take what it is given."""
+
     def reset(self, **_: Any) -> Any:
-        return len(3)  # pyright: ignore[reportArgumentType]
+        return np.random.default_rng(0).integers(0, hihg=3)  # pyright: ignore[reportCallIssue]
 
 
 def test_a_reset_takes_a_seed():
@@ -165,7 +167,7 @@ def test_a_reset_takes_a_seed():
         env = SyncEnvironment([maker])
         with pytest.raises(UsageError, match=r"^Old, environment 0: .*'seed'.*def reset\(self, \*"):
             env.reset(SEEDS[:1], ONE)
-    with pytest.raises(TypeError, match="has no len"):
+    with pytest.raises(TypeError, match="'hihg'"):
         SyncEnvironment([Broken]).reset(SEEDS[:1], ONE)
 
 
@@ -301,9 +303,9 @@ def test_spaces_have_to_be_declared(name: str):
 @pytest.mark.parametrize(
     ("name", "space", "problem"),
     [
-        ("observation_space", spaces.Dict({}), "is empty, Dict of nothing: .* something to see"),
-        ("observation_space", spaces.Box(0, 1, (0,)), r"is empty, Box of shape \(0,\)"),
-        ("action_space", spaces.Box(0, 1, (0,)), r"is empty, Box of shape \(0,\): .* to do"),
+        ("observation_space", spaces.Dict({}), "is empty, {}: .* something to see"),
+        ("observation_space", spaces.Box(0, 1, (0,)), r"is empty, Box \w+\[0\]"),
+        ("action_space", spaces.Box(0, 1, (0,)), r"is empty, Box \w+\[0\]: .* to do"),
     ],
 )
 def test_spaces_may_not_be_empty(name: str, space: Any, problem: str, monkeypatch):

@@ -13,7 +13,15 @@ import pytest
 
 import heredity as hd
 from heredity.common.errors import UsageError
-from heredity.environments import Adapter, JaxEnvironment, TimeStep, make, register, wrap
+from heredity.environments import (
+    Adapter,
+    JaxEnvironment,
+    JaxWrapper,
+    TimeStep,
+    make,
+    register,
+    wrap,
+)
 from heredity.environments.jax_checks import check_jax_environment
 from heredity.spaces import Box, Dict, Discrete
 
@@ -61,8 +69,8 @@ def check(env: JaxEnvironment) -> None:
         Walk(),
         Walk(jnp.zeros(2, jnp.bfloat16)),
         Walk(jnp.zeros(2, jnp.int32)),
-        Walk(state=lambda state: state | {"time": state["time"] * 0.5}),  # began as a Python number
         Walk(terminated=False, reward=1.0),
+        Walk(reward=jnp.int32(1)),
         Walk(info={}),
     ],
 )
@@ -97,9 +105,9 @@ def test_observations(space: Any, shown: Any, problem: str):
 @pytest.mark.parametrize(
     ("wrong", "problem"),
     [
-        ({"reward": jnp.zeros(1)}, r"reward as an array of shape \(1,\) .*: one float32"),
-        ({"reward": jnp.int32(1)}, r"reward as an array .* int32: one float32"),
-        ({"reward": None}, "reward as None: one float32"),
+        ({"reward": jnp.zeros(1)}, r"reward as an array of shape \(1,\) .*: one number"),
+        ({"reward": jnp.complex64(1)}, r"reward as an array .* complex64: one number"),
+        ({"reward": None}, "reward as None: one number"),
         ({"terminated": jnp.float32(0)}, r"terminated as an array .* float32: one bool"),
         ({"truncated": jnp.zeros(2, bool)}, r"truncated as an array of shape \(2,\) .*: one bool"),
         ({"info": None}, "info as None: a dict was expected"),
@@ -180,7 +188,7 @@ class Branching(Walk):
 
 @pytest.mark.parametrize("way", ["if", "numpy"])
 def test_what_cannot_be_compiled_is_told_with_its_line(way: str):
-    with pytest.raises(UsageError, match=r"^mine: step cannot be compiled .*jax_checks\.py, line"):
+    with pytest.raises(UsageError, match=r"^mine: step cannot be compiled .*jax_checks\.py:\d+\)"):
         check(Branching(way))
 
 
@@ -221,6 +229,19 @@ def test_wherever_an_own_environment_comes_from(monkeypatch: pytest.MonkeyPatch)
         hd.PPO(lying_walk())
     with pytest.raises(UsageError, match=f"^Walk: {problem}"):
         hd.PPO(wrap(lying_walk(), frame_stack=2))
+
+
+class Longer(JaxWrapper):
+    """Shows a number more than it says."""
+
+    def reset(self, key: Any) -> Any:
+        state, shown = self.env.reset(key)
+        return state, jnp.append(shown, 1.0)
+
+
+def test_a_wrapper_of_ones_own_is_looked_at_and_not_what_is_in_it():
+    with pytest.raises(UsageError, match=r"^Longer: reset gives an observation of shape \(2,\)"):
+        hd.PPO(wrap(Longer(make("probe/constant-reward")), frame_stack=2))
 
 
 def test_what_is_built_in_is_not_traced_twice(monkeypatch: pytest.MonkeyPatch):

@@ -60,6 +60,18 @@ def test_a_first_signal_is_answered_while_a_worker_hangs(
     assert in_workers.restarts == 0
 
 
+def test_a_worker_that_is_still_making_its_environments_is_told_as_such(
+    in_workers: AsyncEnvironment, _noting: None, caplog: pytest.LogCaptureFixture
+):
+    os.kill(os.getpid(), signal.SIGTERM)
+    worker = in_workers._vector._workers[1]
+    worker._is_making = True
+    worker._tell_who_wants_to_leave()
+    assert caplog.messages[0].endswith(
+        "making its environments, for which there is no limit of time"
+    )
+
+
 def test_a_worker_that_is_given_up_by_itself_is_told_as_such(
     build_in_workers, _noting: None, caplog: pytest.LogCaptureFixture
 ):

@@ -16,12 +16,14 @@ from heredity.algorithms.ppo.network_config import NetworkConfig
 from heredity.algorithms.ppo.networks import import_network, network_specs
 from heredity.cli.main import run_command
 from heredity.common.errors import UnknownNameError, UntrustedError, UsageError
-from heredity.networks import NetworkSpec, build_network, contract, trust_network
+from heredity.networks import NetworkSpec, build_network, contract, own, trust_network
 from heredity.spaces import Box, Dict, Discrete
 
 MODULE = """
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 from heredity.networks import Network
 
 class Residual(nn.Module):
@@ -113,9 +115,16 @@ class OneAxis(nn.Module):
     def __call__(self, x):
         return dense(self, x.reshape((x.shape[0], -1)))
 
+class ForTypeCheckers(nn.Module):
+    output_size: int = 2
+    activation: "NowhereImported" = nn.relu
+    @nn.compact
+    def __call__(self, x):
+        return self.activation(dense(self, x))
+
 class Trace(Network):
     def __init__(self, spec, space, output_size):
-        self.output_size = output_size or 2
+        self.output_size = output_size or np.prod((1, 2))
         self.wrong = spec.options.get("wrong")
     def init(self, key):
         return 3 if self.wrong == "init" else {"kernel": jnp.ones((1, self.output_size))}
@@ -128,6 +137,8 @@ class Trace(Network):
             carry = jnp.where(is_first[..., None], 0.0, carry)
         elif is_first is not None:
             carry = jnp.where(is_first[..., None], 0.0, carry)
+        if self.wrong == "one axis":
+            observation = jax.vmap(lambda one: one @ jnp.ones((1, 1)))(observation)
         carry = 0.5 * carry + observation
         output = carry @ params["kernel"]
         if self.wrong == "no taps":
@@ -254,6 +265,7 @@ def test_an_option_of_another_type_is_told_before_flax_stumbles_over_it():
         ),
         ("Trace", "carry", r"gave the carry float32\[7\]; the new memory .* float32\[7, 1\]$"),
         ("Trace", "output", r"gave float32\[7\]; one array float32\[7, 2\] was expected"),
+        ("Trace", "one axis", r"apply with .* carry float32\[1\] .* raised "),
         ("Trace", "is_first", r"apply with .* and is_first None raised TypeError"),
         (
             "WithScan",
@@ -265,6 +277,27 @@ def test_an_option_of_another_type_is_told_before_flax_stumbles_over_it():
 def test_parts_of_a_memory_that_do_not_agree_are_named(kind, wrong, told):
     error = refused(f"my_networks:{kind}", **({"wrong": wrong} if wrong else {}))
     assert re.search(told, str(error)), error
+
+
+def test_annotations_may_name_what_is_imported_for_type_checkers_alone():
+    policy = model("my_networks:ForTypeCheckers").learn(32).policy
+    assert policy.params["actor"]["Dense_0"]["kernel"].shape == (1, 2)
+
+
+def test_a_size_may_be_a_number_of_numpy():
+    trust_network("my_networks:Trace")
+    assert build_network(NetworkSpec("my_networks:Trace"), Box((1,)), None).output_size == 2
+
+
+@pytest.mark.parametrize("kind", ["Residual", "Trace"])
+def test_it_is_tried_once(kind: str, monkeypatch: pytest.MonkeyPatch):
+    trust_network(f"my_networks:{kind}")
+    build_network(NetworkSpec(f"my_networks:{kind}"), Box((1,)), 2)
+    monkeypatch.setattr(own, "check_output", lambda *_: pytest.fail("tried again"))
+    monkeypatch.setattr(own, "check_network", lambda *_: pytest.fail("tried again"))
+    build_network(NetworkSpec(f"my_networks:{kind}"), Box((1,)), 2)
+    with pytest.raises(pytest.fail.Exception):
+        build_network(NetworkSpec(f"my_networks:{kind}"), Box((2,)), 2)
 
 
 def test_a_memory_goes_from_moment_to_moment_without_a_scan_of_its_own():

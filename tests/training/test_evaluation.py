@@ -102,6 +102,23 @@ def test_what_is_not_finite_has_no_score():
     assert not infinite.is_finite and np.isnan(infinite.std) and infinite.mean == np.inf
 
 
+class Growing(HostedEnvironment):
+    """Gives rewards that somebody sets."""
+
+    reward = 1.0
+
+    def step(self, actions: np.ndarray) -> TimeStep:
+        return super().step(actions)._replace(reward=np.full(self.num_envs, self.reward))
+
+
+def test_an_environment_that_was_fine_once_may_have_a_return_that_is_no_number():
+    env = Growing(AlwaysTerminated(3), 2)
+    evaluator = Evaluator(policy(env).spec, env, 2)
+    assert evaluator.evaluate(policy(env).params).mean == 3.0
+    env.reward = np.inf
+    assert evaluator.evaluate(policy(env).params).mean == np.inf
+
+
 @pytest.mark.parametrize("seed", [-1, 2**32, 1.5, None])
 def test_a_seed_has_32_bits(seed: object):
     env = environment()

@@ -31,16 +31,21 @@ def test_what_is_counted(monkeypatch: pytest.MonkeyPatch):
     algorithm = PPO(CONFIG, env.observation_space, env.action_space, schedule_timesteps=1)
     params = jax.eval_shape(algorithm.init, np.uint32(0))[1].params
     weights = sum(leaf.size * 4 for leaf in jax.tree.leaves(params))
-    needed = 2 * 16 * 4 * bytes_of(env.observation_space) + 4 * weights
+    needed = 16 * 4 * bytes_of(env.observation_space) + 4 * weights
     monkeypatch.setattr(room, "memory_here", lambda: needed)
     check_room_to_train(algorithm, params)
     monkeypatch.setattr(room, "memory_here", lambda: needed - 1)
     with pytest.raises(UsageError, match=f"and {weights:,} bytes of weights"):
         check_room_to_train(algorithm, params)
-    # Devices with a memory of their own are asked for it.
-    one = types.SimpleNamespace(memory_stats=lambda: {"bytes_limit": needed // 2 + 1})
-    monkeypatch.setattr(jax, "local_devices", lambda: [one, one])
+    with pytest.raises(UsageError, match=r"^3 seeds, each with num_steps 16 x"):
+        check_room_to_train(algorithm, params, 3)
+    # Devices with a memory of their own are asked for it: each of them keeps all.
+    large, small = (
+        types.SimpleNamespace(memory_stats=lambda room=room: {"bytes_limit": room})
+        for room in (needed, needed - 1)
+    )
+    monkeypatch.setattr(jax, "local_devices", lambda: [large, large])
     check_room_to_train(algorithm, params)
-    monkeypatch.setattr(jax, "local_devices", lambda: [one])
+    monkeypatch.setattr(jax, "local_devices", lambda: [large, small])
     with pytest.raises(UsageError, match="of memory here"):
         check_room_to_train(algorithm, params)

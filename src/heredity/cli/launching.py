@@ -10,9 +10,6 @@ from typing import Any, Literal
 from heredity.common.errors import UsageError
 from heredity.training.ray_launcher import launch
 
-# Adapters whose environments are no JAX programs, whatever is said of them.
-ON_HOST = ("atari", "crafter", "dm_control", "envpool", "gym", "minigrid")
-
 
 @dataclasses.dataclass(frozen=True)
 class Launched:
@@ -57,11 +54,12 @@ def check_launched(given: Any, environment_id: str | None, seeds: int, on_diverg
     """
     workers = given.ray.workers
     if workers > 1:
+        from heredity.environments import is_on_host
         from heredity.training.processes import check_divided
 
-        on_host = (environment_id or "").partition("/")[0] in ON_HOST
+        on_host = environment_id if environment_id and is_on_host(environment_id) else None
         where = f"{workers} processes (--ray.workers)"
-        check_divided(where, workers, environment_id if on_host else None, seeds, on_divergence)
+        check_divided(where, workers, on_host, seeds, on_divergence)
 
 
 def launched_by(

@@ -39,6 +39,8 @@ class Adapter:
         check: Raises `UnknownNameError` for an unknown name; None when `names` and
             `lacking` are all that there is.
         lacking: Names of its own that cannot be made here, by what they need and how to get it.
+        on_host: Whether all of its environments are programs outside of JAX; None where that shows
+            only when one is made.
         evaluation: Those options that evaluations give another value than training, by name: what
             is scored is whole episodes of the task itself, whatever it is cut into to learn from.
     """
@@ -54,6 +56,7 @@ class Adapter:
     distrust: Callable[[str], str | None] = lambda name: None
     check: Callable[[str], None] | None = None
     lacking: Callable[[], Mapping[str, Sequence[str]]] = dict
+    on_host: bool | None = None
     evaluation: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda options: {}
 
 

@@ -228,6 +228,7 @@ ADAPTER = Adapter(
     name="atari",
     options=AtariOptions,
     make=_make,
+    on_host=True,
     names=lambda: tuple(_games()),
     missing=lambda: is_missing("ale_py"),
     summary="Atari 2600 games of the Arcade Learning Environment, on the host",

@@ -270,6 +270,7 @@ ADAPTER = Adapter(
     name="brax",
     options=BraxOptions,
     make=_make,
+    on_host=False,
     names=_names,
     missing=lambda: is_missing("brax"),
     lacking=lambda: {"brax's own code needs an older JAX for": _OUTDATED},

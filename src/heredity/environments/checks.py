@@ -14,7 +14,7 @@ import numpy as np
 
 from heredity.common.errors import UsageError
 from heredity.environments.contract import Environment, HostEnvironment, TimeStep
-from heredity.spaces import Box, Dict, Discrete, Graph, MultiDiscrete, Space
+from heredity.spaces import Box, Dict, Discrete, Graph, MultiDiscrete, Space, space_in_words
 
 log = logging.getLogger("heredity")
 
@@ -23,6 +23,8 @@ FINITE = "nothing can be learnt from numbers that are not finite"
 # What is taken where a space says another kind of number: nothing is lost by it.
 _TAKEN = {"f": "fiub", "i": "iub", "b": "b"}
 _IN_WORDS = {"f": "numbers with a fraction", "i": "whole numbers", "b": "booleans"}
+
+_WRAPPERS = "heredity.environments.wrappers."
 
 _told: set[str] = set()  # whose observations were told to be out of bounds
 
@@ -42,8 +44,8 @@ def check_spaces(env: Environment, owner: str) -> None:
         >>> check_spaces(Blind(), "blind")
         Traceback (most recent call last):
             ...
-        heredity.common.errors.UsageError: blind: its observation_space is empty, Box of shape (0,)\
-: there has to be something to see
+        heredity.common.errors.UsageError: blind: its observation_space is empty, Box float32[0]: \
+there has to be something to see
     """
     for name, purpose in (("observation_space", "see"), ("action_space", "do")):
         space = getattr(env, name, None)
@@ -57,8 +59,8 @@ def check_spaces(env: Environment, owner: str) -> None:
             )
         if not space.dims and _size(space) == 0:
             raise UsageError(
-                f"{owner}: its {name} is empty, {in_words(space)}: there has to be something to "
-                f"{purpose}"
+                f"{owner}: its {name} is empty, {space_in_words(space)}: there has to be something "
+                f"to {purpose}"
             )
 
 
@@ -90,21 +92,6 @@ def _size(space: Space) -> int:
         case Dict():
             return sum(_size(part) for _, part in space.entries)
     return 1
-
-
-def in_words(space: Space) -> str:
-    """A space for a message: without the bounds, which may be thousands of numbers.
-
-    Example:
-        >>> in_words(Dict({"state": Box((3,)), "goal": Discrete(4)}))
-        "Dict of 'goal', 'state'"
-    """
-    match space:
-        case Box():
-            return f"Box of shape {space.shape}"
-        case Dict():
-            return f"Dict of {', '.join(map(repr, space)) or 'nothing'}"
-    return repr(space)
 
 
 def kind_of(dtype: Any) -> str:
@@ -172,11 +159,11 @@ def difference(space: Space, value: Any, leading: tuple[int, ...] = (), path: st
     if isinstance(space, Graph):
         space = space.fields()
     what = f"observation{path}" if path else "an observation"
+    says = f"its observation_space says {space_in_words(space)}"
+    other = f"{what} that is {described(value)}, {says}"
     if isinstance(space, Dict):
         if not isinstance(value, Mapping):
-            return (
-                f"{what} that is {described(value)}, its observation_space says {in_words(space)}"
-            )
+            return other
         keys = different_keys(list(value), list(space))
         if keys:
             return f"{what} {keys}"
@@ -185,7 +172,7 @@ def difference(space: Space, value: Any, leading: tuple[int, ...] = (), path: st
             for name, part in space.entries
         )
     if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        return f"{what} that is {described(value)}, its observation_space says {in_words(space)}"
+        return other
     shape: list[int | None] = list(leading)
     kind = "i"
     if isinstance(space, Box):
@@ -281,7 +268,21 @@ def not_finite(observation: Any, path: str = "") -> str:
 
 def called(env: Environment) -> str:
     """What an environment is called: its id, or its class where it has none."""
-    return env.spec.id if env.spec else type(env).__name__
+    return env.spec.id if env.spec else type(own_part(env)).__name__
+
+
+def own_part(env: Environment) -> Environment:
+    """What somebody else wrote of an environment: without the wrappers of this library around it.
+
+    Example:
+        >>> from heredity.environments import make
+        >>> type(own_part(make("probe/constant-reward", frame_stack=2))).__name__
+        'ConstantReward'
+    """
+    part: Any = env
+    while type(part).__module__.startswith(_WRAPPERS):
+        part = part.env
+    return part
 
 
 def tell_out_of_bounds(space: Space, observation: Any, owner: str) -> None:

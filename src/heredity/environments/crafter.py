@@ -155,6 +155,7 @@ ADAPTER = Adapter(
     name="crafter",
     options=CrafterOptions,
     make=_make,
+    on_host=True,
     names=lambda: tuple(_REWARDED),
     missing=lambda: is_missing("crafter"),
     summary="an open world with 22 achievements, in pixels, on the host",

@@ -198,6 +198,7 @@ ADAPTER = Adapter(
     name="dm_control",
     options=DmControlOptions,
     make=_make,
+    on_host=True,
     names=lambda: tuple(_tasks()),
     missing=lambda: is_missing("dm_control"),
     summary="the DeepMind Control Suite, on the host",

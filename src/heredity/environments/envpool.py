@@ -337,6 +337,7 @@ ADAPTER = Adapter(
     name="envpool",
     options=EnvPoolOptions,
     make=_make,
+    on_host=True,
     names=lambda: _by_need()[0],
     lacking=lambda: _by_need()[1],
     missing=lambda: is_missing("envpool"),

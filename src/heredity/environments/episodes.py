@@ -15,7 +15,7 @@ import numpy as np
 from heredity.common.errors import RefusedError
 from heredity.environments.checks import called, check_first_observations, check_first_step
 from heredity.environments.contract import HostEnvironment, TimeStep
-from heredity.environments.exits import exits_told, left
+from heredity.environments.exits import exit_error, exits_told
 from heredity.spaces import Box
 
 _MASK = (1 << 64) - 1
@@ -74,6 +74,7 @@ class SeededEpisodes:
     Args:
         host: The environment.
         seed: Of the run; the seeds of all episodes follow from it by `episode_seed`.
+        is_known: Whether this very environment has been looked at before.
 
     Raises:
         UsageError: from the first reset and the first step, when the environment gives something
@@ -90,11 +91,11 @@ class SeededEpisodes:
         Exactness(exact=True, reason='')
     """
 
-    def __init__(self, host: HostEnvironment, seed: int) -> None:
+    def __init__(self, host: HostEnvironment, seed: int, is_known: bool = False) -> None:
         self.host = host
         self.seed = int(seed)
         self._observation: Any = None
-        self._is_seen = self._is_seen_stepping = False
+        self._is_seen = self._is_seen_stepping = is_known
         space, count = host.action_space, host.num_envs
         dtype = space.dtype if isinstance(space, Box) else "int64"
         shape = np.shape(space.sample(np.random.default_rng(0)))
@@ -137,8 +138,8 @@ class SeededEpisodes:
         self._actions[self._lengths, self._indices] = actions
         try:
             result = self.host.step(actions)
-        except SystemExit as error:
-            raise left(error, called(self.host), "step") from error
+        except SystemExit as error:  # `exits_told` would cost time at each step
+            raise exit_error(error, called(self.host), "step") from error
         if not self._is_seen_stepping:
             check_first_step(self.host, result)
             self._is_seen_stepping = True

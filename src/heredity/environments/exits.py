@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import traceback
 from collections.abc import Iterator
 
 from heredity.common.errors import HeredityError
+from heredity.common.own_code import own_line
 
 
 @contextlib.contextmanager
@@ -23,14 +23,13 @@ def exits_told(owner: str, doing: str) -> Iterator[None]:
     try:
         yield
     except SystemExit as error:
-        raise left(error, owner, doing) from error
+        raise exit_error(error, owner, doing) from error
 
 
-def left(error: SystemExit, owner: str, doing: str) -> HeredityError:
+def exit_error(error: SystemExit, owner: str, doing: str) -> HeredityError:
     """The error about an environment that wanted to end the whole program."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    code = "" if error.code is None else repr(error.code)
     return HeredityError(
-        f"{owner} called sys.exit({'' if error.code is None else repr(error.code)}) in {doing} "
-        f"({frame.filename}, line {frame.lineno}), which would end the program: an environment "
-        "that cannot go on raises another exception"
+        f"{owner} called sys.exit({code}) in {doing}{own_line(error)}, which would end the "
+        "program: an environment that cannot go on raises another exception"
     )

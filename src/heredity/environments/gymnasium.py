@@ -178,6 +178,7 @@ ADAPTER = Adapter(
     name="gym",
     options=GymOptions,
     make=_make,
+    on_host=True,
     names=_names,
     check=_check,
     lacking=_lacking,

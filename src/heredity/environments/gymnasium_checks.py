@@ -51,7 +51,7 @@ def check_declared(env: gym.Env[Any, Any], owner: str) -> None:
 def declared(env: gym.Env[Any, Any]) -> tuple[Any, ...]:
     """What all environments of a vector have to declare alike: what they are stepped by."""
     # Not the bounds of observations, which nothing depends on.
-    return batch_for(env.observation_space, 1).layout(), repr(env.action_space)
+    return batch_for(env.observation_space, 1).layout(), env.action_space
 
 
 def check_alike(
@@ -99,10 +99,10 @@ class FirstLook:
         try:
             told = self._env.reset(seed=seed)
         except TypeError as error:
-            if "unexpected keyword argument" not in str(error):
+            if "unexpected keyword argument 'seed'" not in str(error):
                 raise
             raise self._refused(
-                f"reset cannot be called with seed and options ({error})",
+                f"reset cannot be called with a seed ({error})",
                 "def reset(self, *, seed=None, options=None) was expected, whose first line is "
                 "super().reset(seed=seed)",
             ) from error

@@ -48,8 +48,7 @@ def make_vector(
         options: Where they run, and whether environment 0 draws; where it cannot, that is told and
             nothing is drawn.
     """
-    with exits_told(id, "__init__"):
-        problem = _why_it_cannot_draw(maker) if options.render else ""
+    problem = _why_it_cannot_draw(id, maker) if options.render else ""
     render = options.render and not problem
     makers = [maker(render and index == 0) for index in range(num_envs)]
     env = (
@@ -65,25 +64,27 @@ def make_vector(
     return env
 
 
-def _why_it_cannot_draw(maker: Callable[[bool], Maker]) -> str:
+def _why_it_cannot_draw(id: str, maker: Callable[[bool], Maker]) -> str:
     """Try it on one that is thrown away; empty when there is a picture.
 
     Drawing fails in any way it likes (a missing library, no display, no OpenGL driver), and in
     any place: when the environment is made, reset or drawn.
     """
-    plain = maker(False)()
+    with exits_told(id, "__init__"):
+        plain = maker(False)()
     modes = plain.metadata.get("render_modes") or []
     plain.close()
     if "rgb_array" not in modes:
         # Gymnasium would only warn, and draw as it likes or not at all.
         return f"it has no render mode 'rgb_array' (metadata['render_modes'] is {modes})"
     try:
-        env = maker(True)()
-        try:
-            env.reset(seed=0)
-            env.render()
-        finally:
-            env.close()
+        with exits_told("it", "a trial"):
+            env = maker(True)()
+            try:
+                env.reset(seed=0)
+                env.render()
+            finally:
+                env.close()
     except Exception as error:
         told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         if "pygame" in told:

@@ -219,6 +219,7 @@ ADAPTER = Adapter(
     name="gymnax",
     options=GymnaxOptions,
     make=_make,
+    on_host=False,
     names=_names,
     missing=lambda: is_missing("gymnax"),
     summary="gymnax: classic control, MinAtar and bsuite in JAX",

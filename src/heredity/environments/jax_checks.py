@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from heredity.common.errors import UsageError
+from heredity.common.own_code import own_line
 from heredity.environments.checks import WHICHEVER, check_spaces, described, difference, kind_of
 from heredity.environments.contract import JaxEnvironment, TimeStep
 
@@ -68,8 +67,8 @@ def _traced(owner: str, moment: str, function: Callable[..., Any], *arguments: A
     except (jax.errors.JAXTypeError, jax.errors.JAXIndexError) as error:
         problem = str(error).partition("\n")[0].rstrip(".")
         raise UsageError(
-            f"{owner}: {moment} cannot be compiled by JAX: {problem}{_place(error)}. It has to be "
-            "written with jax.numpy, with jnp.where or jax.lax.cond for what depends on values"
+            f"{owner}: {moment} cannot be compiled by JAX: {problem}{own_line(error)}. It has to "
+            "be written with jax.numpy, with jnp.where or jax.lax.cond for what depends on values"
         ) from error
     except TypeError as error:
         if "valid JAX type" not in str(error):
@@ -77,15 +76,6 @@ def _traced(owner: str, moment: str, function: Callable[..., Any], *arguments: A
         raise UsageError(
             f"{owner}: {moment} gives something else than numbers and arrays: {error}"
         ) from error
-
-
-def _place(error: Exception) -> str:
-    """Where in somebody's own code it happened."""
-    library = str(Path(jax.__file__).parent)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(library) and frame.filename != __file__:
-            return f" ({frame.filename}, line {frame.lineno})"
-    return ""
 
 
 def _check_same(owner: str, what: str, before: Any, after: Any) -> None:
@@ -109,24 +99,25 @@ def _check_same(owner: str, what: str, before: Any, after: Any) -> None:
         )
     for path, first in paths[0].items():
         then = paths[1][path]
-        # A Python number (time=0) becomes what the step makes of it.
-        same = first.dtype == then.dtype or first.weak_type
-        if first.shape != then.shape or not same:
-            one, other = described(first), described(then)
-            raise UsageError(
-                f"{owner}: {what}{path} is {one} after reset and {other} after step: {alike}"
-            )
+        if first.shape == then.shape and first.dtype == then.dtype:
+            continue
+        one, other = described(first), described(then)
+        # A loop makes of a Python number what the step makes of it; a resume has to know before.
+        remedy = f"; begin with jnp.{then.dtype}(...)" if first.weak_type else ""
+        raise UsageError(
+            f"{owner}: {what}{path} is {one} after reset and {other} after step: {alike}{remedy}"
+        )
 
 
 def _check_numbers(owner: str, result: TimeStep) -> None:
-    for name, kind, wanted in (
-        ("reward", "f", "one float32, such as jnp.float32(reward),"),
+    for name, kinds, wanted in (
+        ("reward", "fib", "one number, such as jnp.float32(reward),"),
         ("terminated", "b", "one bool"),
         ("truncated", "b", "one bool"),
     ):
         value = getattr(result, name)
         one = getattr(value, "shape", None) == ()
-        if not one or kind_of(value.dtype) != kind:
+        if not one or kind_of(value.dtype) not in kinds:
             raise UsageError(
                 f"{owner}: step gives {name} as {described(value)}: {wanted} was expected"
             )

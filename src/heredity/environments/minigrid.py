@@ -180,6 +180,7 @@ ADAPTER = Adapter(
     name="minigrid",
     options=MiniGridOptions,
     make=_make,
+    on_host=True,
     names=_names,
     lacking=_lacking,
     missing=lambda: is_missing("minigrid"),

@@ -363,6 +363,7 @@ ADAPTER = Adapter(
     name="playground",
     options=PlaygroundOptions,
     make=_make,
+    on_host=False,
     names=_names,
     missing=lambda: is_missing("mujoco_playground"),
     lacking=_lacking,

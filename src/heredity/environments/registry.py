@@ -16,7 +16,7 @@ from typing import Any
 
 from heredity.common.errors import MissingExtraError, UnknownNameError, UntrustedError, UsageError
 from heredity.environments.adapters import Adapter, complete
-from heredity.environments.checks import check_spaces
+from heredity.environments.checks import check_spaces, own_part
 from heredity.environments.contract import (
     Environment,
     EnvironmentSpec,
@@ -32,8 +32,6 @@ from heredity.environments.factories import (
 )
 from heredity.environments.options import options_to_json
 from heredity.environments.wrappers import (
-    HostWrapper,
-    JaxWrapper,
     Wrapping,
     options_with_wrappers,
     split_options,
@@ -278,12 +276,26 @@ def check_given(env: object) -> str:
         raise not_an_environment(env, "env is", "an id, or an environment from hd.make,")
     if env.spec is not None:
         return env.spec.id  # looked at when it was made
-    inner = env
-    while isinstance(inner, JaxWrapper | HostWrapper):
-        inner = inner.env
-    check_spaces(inner, type(inner).__name__)
-    _check_own(inner, type(inner).__name__)
+    own = own_part(env)
+    if own.spec is None:
+        check_spaces(own, type(own).__name__)
+        _check_own(own, type(own).__name__)
     return ""
+
+
+def is_on_host(id: str) -> bool | None:
+    """Whether an environment is a program outside of JAX; None where only making it would tell.
+
+    Nothing that the id names is imported.
+
+    Example:
+        >>> is_on_host("gym/my_package:Maze-v0"), is_on_host("brax/ant"), is_on_host("my_envs:maze")
+        (True, False, None)
+    """
+    head, slash, _ = id.partition("/")
+    if not slash or head not in adapter_names():
+        return None
+    return load_adapter(head).on_host
 
 
 def list_environments(*adapters: str) -> tuple[AdapterListing, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from heredity.environments.batching import Batch
-from heredity.environments.exits import exits_told, left
+from heredity.environments.exits import exit_error, exits_told
 from heredity.environments.gymnasium_checks import FirstLook
 
 
@@ -58,10 +58,8 @@ class Stepper:
             index: In the vector.
             seed: Of the episode.
         """
-        try:
+        with exits_told(self._id, "reset"):
             observation, _ = self._resets[index - self._first](seed=seed)
-        except SystemExit as error:
-            raise left(error, self._id, "reset") from error
         self._batch.put(index, observation)
 
     def step(self, actions: np.ndarray) -> tuple[Sequence[Any], ...]:
@@ -77,8 +75,8 @@ class Stepper:
         each = actions.tolist() if self._one_number else actions
         try:
             told = [step(action) for step, action in zip(self._steps, each, strict=True)]
-        except SystemExit as error:
-            raise left(error, self._id, "step") from error
+        except SystemExit as error:  # `exits_told` would cost time at each step
+            raise exit_error(error, self._id, "step") from error
         observations, rewards, terminated, truncated, infos = zip(*told, strict=True)
         self._batch.fill(observations, self._first)
         return rewards, terminated, truncated, infos

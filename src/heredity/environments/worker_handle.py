@@ -70,6 +70,7 @@ class WorkerHandle:
         self._timeout = math.inf if timeout is None else timeout
         self._asked = 0.0  # the time since which it is waited for
         self._until = math.inf  # the time by which an answer has to be there
+        self._is_making = False  # its environments: it has not answered since it was started
         self._is_told = False  # that the program cannot end before it answers
         self.names: list[str] = []  # of what its environments tell, in the order of their rows
         self._processes = processes
@@ -100,7 +101,7 @@ class WorkerHandle:
         ours, theirs = socket.socketpair()
         ours.settimeout(min(SLICE_SECONDS, self._timeout))
         self.is_late, self._asked, self._until = False, time.monotonic(), math.inf
-        self._line = ours
+        self._line, self._is_making = ours, True
         context = multiprocessing.get_context("forkserver")
         process = context.Process(
             target=serve, args=(theirs, self.duty), name=f"heredity {self.name}", daemon=True
@@ -136,7 +137,7 @@ class WorkerHandle:
         """
         self._until = min(self._until, until)
         answer = self._read(1)
-        told = None
+        self._is_making, told = False, None
         if answer != DONE:
             told = self._read(int.from_bytes(self._read(LENGTH_BYTES), "little"))
         self._answer_is_due = False
@@ -213,11 +214,12 @@ class WorkerHandle:
         told, self._is_told = self._is_told, is_asked_to_stop()
         if told or not self._is_told:
             return
-        remedy = (
-            "--env.worker-timeout SECONDS would restart it"
-            if math.isinf(self._timeout)
-            else f"after {self._timeout:g} s it is started again (--env.worker-timeout)"
-        )
+        if self._is_making:
+            remedy = "it is making its environments, for which there is no limit of time"
+        elif math.isinf(self._timeout):
+            remedy = "--env.worker-timeout SECONDS would restart it"
+        else:
+            remedy = f"after {self._timeout:g} s it is started again (--env.worker-timeout)"
         log.warning(
             "%s (%s) has not answered for %.0f s: the run is saved after this update, which waits "
             "for it; a second Ctrl-C leaves at once; %s",

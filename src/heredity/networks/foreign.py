@@ -6,8 +6,7 @@ Everything here looks at shapes alone (`jax.eval_shape`): nothing is computed, a
 from __future__ import annotations
 
 import contextlib
-import sys
-import traceback
+import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from heredity.common.errors import HeredityError, UsageError
+from heredity.common.own_code import own_line
 from heredity.networks.contract import Network
 from heredity.networks.observations import example_batch
 from heredity.spaces import Space
@@ -23,7 +23,6 @@ from heredity.weights import flatten
 # No size that a network is likely to have by itself, so that no axis passes for another.
 MOMENTS, BATCH = 5, 7
 
-_OURS = frozenset({"heredity", "jax", "jaxlib", "flax", "numpy", *sys.stdlib_module_names})
 _LONGEST = 300
 
 
@@ -48,11 +47,7 @@ def raised_in_words(error: BaseException) -> str:
     told = " ".join(str(error).partition("\n")[0].split())
     if len(told) > _LONGEST:
         told = f"{told[:_LONGEST]}…"
-    place = ""
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in _OURS:
-            place = f" ({frame.f_code.co_filename}:{line})"
-    return f"{type(error).__name__}{f': {told}' if told else ''}{place}"
+    return f"{type(error).__name__}{f': {told}' if told else ''}{own_line(error)}"
 
 
 @contextlib.contextmanager
@@ -142,16 +137,18 @@ def check_network(kind: str, network: Any, space: Space, output_size: int | None
             "was expected"
         )
     size = getattr(network, "output_size", None)
-    if not isinstance(size, int) or (output_size is not None and size != output_size):
+    if not isinstance(size, numbers.Integral) or (output_size is not None and size != output_size):
         expected = "a whole number" if output_size is None else str(output_size)
         raise UsageError(f"network {kind!r} has output_size {size!r}, {expected} was expected")
     params = _fresh_weights(kind, network)
-    _carry(kind, network, ())  # what is asked to know whether there is a memory
-    carry = _carry(kind, network, (BATCH,))
-    for firsts in (None, jax.ShapeDtypeStruct((BATCH,), bool)):
-        _try(kind, network, "apply", params, batched(space, (BATCH,)), carry, firsts)
-        over_time = None if firsts is None else jax.ShapeDtypeStruct((MOMENTS, BATCH), bool)
-        _try(kind, network, "scan", params, batched(space, (MOMENTS, BATCH)), carry, over_time)
+    for name, batch, remembered in (
+        ("apply", (BATCH,), (BATCH,)),
+        ("scan", (MOMENTS, BATCH), (BATCH,)),
+        ("apply", (), ()),  # a policy that is asked for one action
+    ):
+        carry = _carry(kind, network, remembered)
+        for is_first in (None, jax.ShapeDtypeStruct(batch, bool)):
+            _try(kind, network, name, batch, params, batched(space, batch), carry, is_first)
 
 
 def _fresh_weights(kind: str, network: Network) -> Any:
@@ -181,10 +178,16 @@ def _carry(kind: str, network: Network, batch: tuple[int, ...]) -> Any:
 
 
 def _try(
-    kind: str, network: Network, name: str, params: Any, seen: Any, carry: Any, is_first: Any
+    kind: str,
+    network: Network,
+    name: str,
+    batch: tuple[int, ...],
+    params: Any,
+    seen: Any,
+    carry: Any,
+    is_first: Any,
 ) -> None:
     """See that `apply` or `scan` gives outputs, and the memory as it got it."""
-    batch = (BATCH,) if name == "apply" else (MOMENTS, BATCH)
     call = f"{name} with observation {in_words(seen)}, carry {in_words(carry)} and is_first "
     call += in_words(is_first)
     output = output_expected(batch, network.output_size)

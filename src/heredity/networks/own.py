@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import json
 import math
 import os
 import sys
@@ -42,10 +43,11 @@ from heredity.networks.observations import (
     example_batch,
     feature_size,
     features,
-    space_in_words,
 )
-from heredity.spaces import Dict, Space
+from heredity.spaces import Dict, Space, space_in_words
 from heredity.weights import Params, flatten
+
+_sizes: dict[Any, int] = {}  # of modules that were tried, by what they are and read
 
 
 def trust_network(kind: str) -> None:
@@ -146,7 +148,11 @@ class LinenNetwork(Network):
             if self._whole
             else jnp.zeros((1, feature_size(observation_space)), jnp.float32)
         )
-        self.output_size = self._tried(output_size)
+        # Modules are built again for each policy that is loaded: once is enough to know one.
+        known = type(module), repr(module), observation_space, output_size
+        if known not in _sizes:
+            _sizes[known] = self._tried(output_size)
+        self.output_size = _sizes[known]
 
     def _tried(self, output_size: int | None) -> int:
         """Call the module with shapes alone; how many numbers it puts out."""
@@ -247,8 +253,10 @@ def _module_builder(kind: type[nn.Module]) -> Any:
 
 def _plain_hints(kind: type[nn.Module]) -> dict[str, Any]:
     """Types of the fields of a module that an option can be held against."""
-    with asking(f"{kind.__module__}:{kind.__name__}", "reading its annotations", "types"):
+    try:
         hints = typing.get_type_hints(kind)
+    except Exception:  # of any kind: they may name what is imported for type checkers alone
+        return {}
     return {name: hint for name, hint in hints.items() if _is_plain(hint)}
 
 
@@ -263,12 +271,16 @@ def _is_plain(hint: Any) -> bool:
 
 def _checked_builder(function: Any, kind: str) -> Any:
     named = f"{getattr(function, '__name__', kind)}(spec, observation_space, output_size)"
+    passed = set()
 
     def build(spec: NetworkSpec, space: Space, output_size: int | None) -> Network:
         call = f"{named} with {space_in_words(space)} and {output_size}"
         with asking(kind, call, "a heredity.networks.Network"):
             network = function(spec, space, output_size)
-        check_network(kind, network, space, output_size)
+        known = json.dumps(spec.to_json(), sort_keys=True), space, output_size
+        if known not in passed:
+            check_network(kind, network, space, output_size)
+            passed.add(known)
         return network
 
     return build

@@ -78,6 +78,7 @@ class HostPlayer:
         self._episodes = episodes
         self._max_steps = max_steps
         self._camera = Camera(host) if record else None
+        self._is_known = False
 
     def play(self, params: Params, seed: int) -> Played:
         """Play them; equal seeds give equal episodes for equal policies.
@@ -86,7 +87,9 @@ class HostPlayer:
             HeredityError: when processes of the environment die again and again.
         """
         host = self._host
-        episodes = SeededEpisodes(host, EVALUATION_PURPOSE | seed)
+        # Looked at once: a reward that is not finite later on is an evaluation's result.
+        episodes = SeededEpisodes(host, EVALUATION_PURPOSE | seed, is_known=self._is_known)
+        self._is_known = True
         # Every environment plays the same number of episodes (one more or less), or short ones
         # would be counted more often than long ones.
         quota = np.full(host.num_envs, self._episodes // host.num_envs)

@@ -9,13 +9,11 @@ import jax
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.environments.room import bytes_of, check_room
 
-# Kept at least: the observations of a rollout as they were collected, and once more in the order in
-# which they are learnt from; the weights, their gradient, and two moments of each.
-_ROLLOUTS = 2
+# Kept at least: the weights, their gradient, and two moments of each.
 _WEIGHTS = 4
 
 
-def check_room_to_train(algorithm: PPO, params: Any) -> None:
+def check_room_to_train(algorithm: PPO, params: Any, seeds: int = 1) -> None:
     """Refuse a run whose rollouts or weights cannot be kept in memory.
 
     Observations are what makes either too large: a stack of very many frames, very large pictures.
@@ -23,26 +21,30 @@ def check_room_to_train(algorithm: PPO, params: Any) -> None:
     Args:
         algorithm: What is to be trained.
         params: Shapes and dtypes of its weights.
+        seeds: How many are trained side by side.
 
     Raises:
         UsageError: when it cannot be.
     """
     config = algorithm.config
     one = bytes_of(algorithm.spec.observation_space)
-    rollout = one * config.num_transitions * _ROLLOUTS
+    # As they were collected, and with a memory once more, cut into sequences.
+    rollout = one * config.num_transitions * (2 if algorithm.functions.has_memory else 1)
     weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)) * _WEIGHTS
+    each = f"{seeds} seeds, each with " if seeds > 1 else ""
     check_room(
-        rollout + weights,
-        f"num_steps {config.num_steps:,} x num_envs {config.num_envs:,} observations of {one:,} "
-        f"bytes, and {weights // _WEIGHTS:,} bytes of weights, with what is computed from them,",
+        (rollout + weights) * seeds,
+        f"{each}num_steps {config.num_steps:,} x num_envs {config.num_envs:,} observations of "
+        f"{one:,} bytes, and {weights // _WEIGHTS:,} bytes of weights, with what is computed from "
+        "them,",
         "show less at once (a smaller resize, frame_stack or network), or lower num_steps or "
         "num_envs",
-        _memory_of_devices(),
+        _memory_of_a_device(),
     )
 
 
-def _memory_of_devices() -> float | None:
-    """Bytes that the devices of this process have together; None where they use the machine's."""
+def _memory_of_a_device() -> float | None:
+    """Bytes that a device has: each keeps the whole; None where they use the machine's."""
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     limits = [one["bytes_limit"] for one in stats if "bytes_limit" in one]
-    return sum(limits) if limits else None
+    return min(limits) if limits else None

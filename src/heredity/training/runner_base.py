@@ -158,7 +158,9 @@ class BaseRunner:
         self.algorithm = algorithm
         # One program instead of some forty small ones.
         self._init = jax.jit(algorithm.init)
-        self._options = training_program(algorithm, self._init)
+        weights = shapes_of_weights(self._init)
+        check_room_to_train(algorithm, weights)
+        self._options = training_program(algorithm, weights)
 
     @property
     def step(self) -> int:
@@ -195,9 +197,12 @@ def saved(state: PPOState) -> dict[str, np.ndarray]:
 _SMALL_STEP = 30e6
 
 
-def training_program(
-    algorithm: PPO, init: Callable[..., tuple[Params, PPOState]]
-) -> dict[str, Any]:
+def shapes_of_weights(init: Callable[..., tuple[Params, PPOState]]) -> Params:
+    """Shapes and dtypes of the weights that an algorithm's `init`, compiled or to be, makes."""
+    return jax.eval_shape(init, np.uint32(0))[1].params
+
+
+def training_program(algorithm: PPO, params: Params) -> dict[str, Any]:
     """How XLA is asked to compile programs that learn; only those for a CPU change.
 
     XLA keeps to vectors of half the width that processors have, because the widest once slowed them
@@ -207,16 +212,11 @@ def training_program(
 
     Args:
         algorithm: What is trained.
-        init: Its `init`, compiled or to be.
+        params: Its weights, or their shapes.
 
     Returns:
         Options for `jax.jit`.
-
-    Raises:
-        UsageError: when what is trained has no room in memory.
     """
-    params = jax.eval_shape(init, np.uint32(0))[1].params
-    check_room_to_train(algorithm, params)
     weights = sum(leaf.size for leaf in jax.tree.leaves(params))
     # Forward, and twice as much backward, each an addition and a multiplication.
     work = 6 * weights * algorithm.config.minibatch_size

@@ -16,7 +16,8 @@ from heredity.common import counters
 from heredity.common.seeds import AXIS
 from heredity.environments import Exactness, JaxEnvironment
 from heredity.training.device_runner import EXACT, repeated
-from heredity.training.runner_base import means, restored, training_program
+from heredity.training.room import check_room_to_train
+from heredity.training.runner_base import means, restored, shapes_of_weights, training_program
 from heredity.weights import Params, merge, to_host, tree_to_host
 
 
@@ -37,11 +38,13 @@ class SeedsRunner:
         self.algorithm = algorithm
         self._environment = environment
         init = jax.jit(algorithm.init)  # not under vmap: the same bits as alone
+        weights = shapes_of_weights(init)
+        check_room_to_train(algorithm, weights, len(seeds))
         self._first = jax.jit(jax.vmap(lambda seed: begin(algorithm, environment, seed)))
         self._advance = jax.jit(
             self._many_iterations,
             donate_argnums=1,
-            compiler_options=training_program(algorithm, init),
+            compiler_options=training_program(algorithm, weights),
         )
         self.learners = [_Seed(self, index) for index in range(len(seeds))]
         self._seeds = np.array(seeds, np.uint32)

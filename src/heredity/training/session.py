@@ -8,15 +8,17 @@ import json
 import logging
 import shlex
 import uuid
+import weakref
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.networks import check_all_used, import_network, with_default_reads
-from heredity.common.errors import RefusedError, UsageError
+from heredity.common.errors import LostFolderError, RefusedError, UsageError
 from heredity.common.files import (
     FolderLock,
+    check_in_place,
     seal_json,
     sweep_temporaries,
     write_atomically,
@@ -92,9 +94,10 @@ def begin_run(
     seats = seats_of(record, settings, folder)
     made = contextlib.ExitStack()
     plan = Plan(
-        driver, environment, settings, seats, folder, callbacks, record, made, compiled, processes
+        *(driver, environment, settings, seats, folder, callbacks, record, made, compiled),
+        processes=processes,
+        resume_command=resume_command,
     )
-    plan = dataclasses.replace(plan, resume_command=resume_command)
     try:
         with processes.losses_told():
             if folder is not None:
@@ -104,7 +107,9 @@ def begin_run(
                 # Last: what was refused on the way here has not taken the directory.
                 processes.first_does(lambda: _write_records(folder, record, seats))
                 if processes.count == 1:  # several are started again by a resume
-                    made.push(lambda _, error, __: _give_back(folder, seats, run, error))
+                    # Weak: a run that nobody keeps lets go of its folder at once.
+                    begun = weakref.ref(run)
+                    made.push(lambda _, error, __: _give_back(folder, seats, begun(), error))
     except BaseException:
         made.close()
         raise
@@ -130,7 +135,7 @@ def _write_records(folder: RunFolder, record: dict[str, Any], seats: Sequence[Se
 
 
 def _give_back(
-    folder: RunFolder, seats: Sequence[Seat], run: Run, error: BaseException | None
+    folder: RunFolder, seats: Sequence[Seat], run: Run | None, error: BaseException | None
 ) -> None:
     """Let a run that failed before it had learnt anything be no run: its command can be repeated.
 
@@ -138,9 +143,12 @@ def _give_back(
     """
     folders = [folder, *(seat.folder for seat in seats if seat.folder is not None)]
     kept = any(one.checkpoint_steps() or one.snapshot_steps() for one in folders)
-    if isinstance(error, Exception) and run.reached == 0 and not kept:
+    if isinstance(error, Exception) and run is not None and run.reached == 0 and not kept:
         for one in folders:
-            one.config.unlink(missing_ok=True)
+            # What was moved away is left alone, and so is what is there now.
+            with contextlib.suppress(LostFolderError):
+                check_in_place(one.config)
+                one.config.unlink(missing_ok=True)
 
 
 def _check_unused(folder: RunFolder) -> None:
@@ -200,7 +208,8 @@ def resume_run(
                 trust,
                 made,
                 processes,
-                {"after_loss": after_loss, "resume_command": resume_command},
+                after_loss,
+                resume_command,
             )
     except BaseException:
         made.close()
@@ -216,7 +225,8 @@ def _resume(
     trust: Sequence[str],
     made: contextlib.ExitStack,
     processes: Processes,
-    told: dict[str, Any],
+    after_loss: bool,
+    resume_command: str | None,
 ) -> Run:
     record = folder.read_config(sealed=True)
     config, recorded = read_settings(folder, record)
@@ -262,9 +272,11 @@ def _resume(
     compiled = Compilations()
     driver, settings = driver_of(config, environment, settings, processes)
     plan = Plan(
-        driver, environment, settings, seats, folder, callbacks, record, made, compiled, processes
+        *(driver, environment, settings, seats, folder, callbacks, record, made, compiled),
+        processes=processes,
+        after_loss=after_loss,
+        resume_command=resume_command,
     )
-    plan = dataclasses.replace(plan, **told)
     if processes.first_json(step) != step:
         raise RefusedError(folder.root, "shows this process another checkpoint than process 0")
     if checkpoints:
