@@ -198,6 +198,7 @@ _ALL = (
         published="gymnax's PPO (gymnax-blines, an MLP, 10 M steps): 28, as its README says",
     ),
     _as_measured("brax-inverted-pendulum"),
+    _as_measured("brax-reacher"),
     _as_measured("brax-ant"),
 )
 RETURN_PROBLEMS = {problem.name: problem for problem in _ALL}
