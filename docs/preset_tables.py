@@ -8,25 +8,25 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+
+from regions import DOCS, filled, table, write
 
 from heredity.algorithms.ppo import PPOConfig
 from heredity.algorithms.ppo.presets import Preset, presets
 
-PAGE = Path(__file__).resolve().parent / "presets.md"
-REGION = re.compile(r"(<!-- presets -->\n).*?(<!-- /presets -->)", re.DOTALL)
+PAGE = DOCS / "presets.md"
 
 
 def rendered(text: str) -> str:
     """The text of the page with the presets between its marks as they are now."""
     known = list(presets().values())
-    rows = ["| preset | steps | what it was seen to reach |", "| --- | ---: | --- |"]
-    for preset in known:
-        name = f"[{preset.environment}](#{anchor(preset)})"
-        rows.append(f"| {name} | {preset.total_timesteps:,} | {preset.reached} |")
-    parts = ["\n".join(rows), *map(section, known)]
-    return REGION.sub(lambda old: old[1] + "\n" + "\n\n".join(parts) + "\n\n" + old[2], text)
+    rows = [
+        (f"[{one.environment}](#{anchor(one)})", f"{one.total_timesteps:,}", one.reached)
+        for one in known
+    ]
+    head = table(("preset", "steps", "what it was seen to reach"), rows, right=[1])
+    return filled(text, "presets", "\n\n".join((head, *map(section, known))))
 
 
 def anchor(preset: Preset) -> str:
@@ -70,8 +70,7 @@ def main() -> None:
     assert {field.name for field in dataclasses.fields(PPOConfig)} >= {
         name for preset in presets().values() for name in preset.settings
     }
-    PAGE.write_text(rendered(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"Rendered: {PAGE}")
+    write(PAGE, rendered(PAGE.read_text(encoding="utf-8")))
 
 
 if __name__ == "__main__":

@@ -6,12 +6,13 @@ What pages list (presets, metrics, settings of others) is what there is.
 from __future__ import annotations
 
 import csv
+import dataclasses
+import doctest
 import importlib
-import importlib.util
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -23,6 +24,7 @@ from heredity.algorithms.ppo.presets import presets
 from heredity.cli import launching
 from heredity.cli.main import COMMANDS, run_command
 from heredity.common.errors import HeredityError
+from heredity.environments.registry import adapter_names
 from heredity.training import processes, session
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -204,13 +206,23 @@ def test_every_command_is_understood(
             pytest.fail(f"{page.name}, line {line}: {error}")
 
 
-def test_the_page_of_presets_has_them_all_as_they_are():
-    spec = importlib.util.spec_from_file_location(
-        "preset_tables", ROOT / "docs" / "preset_tables.py"
-    )
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """Imports a script of docs/ as it runs there: what stands beside it can be imported."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return importlib.import_module
+
+
+@pytest.mark.parametrize("name", ["preset_tables", "regions", "setting_tables"])
+def test_examples_in_the_scripts_of_the_pages_are_right(
+    name: str, script: Callable[[str], ModuleType]
+):
+    failed, attempted = doctest.testmod(script(name))
+    assert attempted and not failed
+
+
+def test_the_page_of_presets_has_them_all_as_they_are(script: Callable[[str], ModuleType]):
+    module = script("preset_tables")
     text = module.PAGE.read_text(encoding="utf-8")
     for name in presets():
         assert f"\n### {name}\n" in text
@@ -221,6 +233,37 @@ def test_the_page_of_presets_has_them_all_as_they_are():
         "--no-normalize-rewards",
         "--network.hidden 64 64",
     ]
+
+
+def test_tables_of_settings_are_as_the_code_is(script: Callable[[str], ModuleType]):
+    module = script("setting_tables")
+    for page, regions in module.pages().items():
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        told = f"docs/{page} is stale: run `python docs/setting_tables.py`"
+        assert module.rendered(text, regions) == text, told
+    # Of every adapter but the probes, which are for tests.
+    assert {*module.ADAPTERS.values(), "probe"} == set(adapter_names())
+    with pytest.raises(ValueError, match=r"0 regions <!-- settings-ppo -->"):
+        module.rendered("# A page without marks", {"settings-ppo": ""})
+
+
+def test_a_setting_that_is_not_described_is_told(script: Callable[[str], ModuleType]):
+    @dataclasses.dataclass
+    class Silent:
+        """Says nothing of its field."""
+
+        length: int = 1
+
+    with pytest.raises(ValueError, match=r"Silent\.length has no docstring"):
+        script("setting_tables").settings_table(Silent)
+
+
+def test_names_of_brax_are_those_that_errors_answer_with_ours():
+    rows = rows_of("settings.md", "Names in other libraries")
+    assert rows
+    for ours, theirs, *_ in rows:
+        for name in named(theirs):
+            assert named(ours) == [RENAMED.get(name, name)]
 
 
 def test_settings_of_stable_baselines3_are_told_as_the_library_tells_them():

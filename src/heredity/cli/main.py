@@ -36,6 +36,7 @@ COMPILING = ("train", "resume", "evaluate")
 NARROWEST = 40  # columns that help and tables are laid out for, at least
 
 USAGE = """usage: heredity COMMAND [OPTIONS]      (heredity COMMAND --help lists the options)
+       heredity --version
 
 Reinforcement learning where weights are handed down.
 

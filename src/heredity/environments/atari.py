@@ -34,16 +34,16 @@ class AtariOptions(VectorOptions):
     """Options of the Atari games."""
 
     frame_skip: int = 4
-    """Frames that one action is held for; what is seen is the brighter of the last two of them."""
+    """Frames that an action is held for; seen is the brighter of the last two, pixel by pixel."""
 
     sticky_actions: float = 0.25
-    """Probability that a frame repeats the action before instead; 0 for a game without chance."""
+    """Probability that a frame repeats the action before; 0 for a game without chance."""
 
     noop_max: int = 30
-    """An episode begins after 1 to so many frames without an action; 0 for none."""
+    """An episode begins after 1 to this many frames without an action; 0 for none."""
 
     terminal_on_life_loss: bool = False
-    """End an episode with each life, in training: evaluations play whole games. Such a run cannot
+    """End an episode with each life, in training; evaluations play whole games. Such a run cannot
     be resumed exactly."""
 
     full_action_space: bool = False
@@ -53,7 +53,8 @@ class AtariOptions(VectorOptions):
     """Shades of grey instead of colours."""
 
     resolution: int | None = 84
-    """Rows and columns of the picture, by means of areas; none for the screen's own."""
+    """Rows and columns of the picture, whose pixels are means of what they cover; none for the size
+    of the screen."""
 
     mode: int | None = None
     """Variant of the game; none for its usual one."""

@@ -71,17 +71,17 @@ class BraxOptions:
     """Physics: generalized (brax's own default), positional, spring (faster, coarser) or mjx."""
 
     episode_length: int = 1000
-    """Truncate after so many steps of the environment (action repeats count)."""
+    """Steps of the environment after which an episode is truncated (action repeats count)."""
 
     action_repeat: int = 1
-    """Steps of the environment for each decision; their rewards are added."""
+    """Steps of the environment in each decision; their rewards are added."""
 
     env_kwargs: dict[str, Scalar] = dataclasses.field(default_factory=dict)
-    """Keywords of the environment's own constructor, such as ctrl_cost_weight."""
+    """Keyword arguments of the environment's own constructor, such as ctrl_cost_weight."""
 
     randomize: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     """Factors on the physical model, drawn anew for each episode: a name (armature, damping,
-    friction, gear, gravity, mass, stiffness), the smallest factor, the largest."""
+    friction, gear, gravity, mass or stiffness), the smallest factor, the largest factor."""
 
     def __post_init__(self) -> None:
         for name, given in self.randomize.items():

@@ -26,7 +26,7 @@ class CrafterOptions(VectorOptions):
     """Options of Crafter."""
 
     size: int = 64
-    """Rows and columns of the picture that is seen."""
+    """Rows and columns of the picture."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -29,13 +29,13 @@ class DmControlOptions(VectorOptions):
     """Options of the control suite."""
 
     pixels: int = 0
-    """Show a camera's picture of so many rows and columns as the entry pixels; 0 shows none."""
+    """Rows and columns of a camera's picture, shown as the entry named pixels; 0 for no picture."""
 
     camera: int = 0
-    """Which camera, as the model numbers them; -1 for the free one."""
+    """Number of the camera in the model; -1 for the free camera."""
 
     only_pixels: bool = False
-    """Leave everything else out of the observation."""
+    """Leave everything but the picture out of the observation."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -55,17 +55,17 @@ class EnvPoolOptions:
     """Options of EnvPool."""
 
     seeding: Literal["pool", "episode"] = "pool"
-    """pool: one pool for all, fastest, but a run cannot be resumed exactly; episode: a pool for
-    each environment, made anew for each episode with its seed, which can."""
+    """pool: one pool for all environments, fastest, but a run cannot be resumed exactly; episode: a
+    pool for each environment, made anew for each of its episodes, and a run can."""
 
     num_threads: int = 0
-    """Threads of the pool; 0 for one for each core."""
+    """Threads of the pool; 0 for as many as there are cores."""
 
     render: bool = False
-    """Make environment 0 able to draw pictures of itself; those on MuJoCo cannot."""
+    """Make environment 0 able to draw pictures of itself; environments on MuJoCo cannot."""
 
     max_episode_steps: int | None = None
-    """Truncate episodes after so many steps; none for the limit that the environment comes with."""
+    """Steps after which an episode is truncated; none for the environment's own limit."""
 
     env_kwargs: dict[str, Scalar] = dataclasses.field(default_factory=dict)
     """Settings of EnvPool for this environment, such as frame_skip or stack_num."""

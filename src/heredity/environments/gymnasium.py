@@ -40,7 +40,7 @@ class GymOptions(VectorOptions):
     """Options of the Gymnasium environments."""
 
     env_kwargs: dict[str, Scalar] = dataclasses.field(default_factory=dict)
-    """Keywords of the environment's own constructor."""
+    """Keyword arguments of the environment's own constructor."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

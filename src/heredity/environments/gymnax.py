@@ -69,10 +69,10 @@ class GymnaxOptions:
     """Options of the gymnax environments."""
 
     max_episode_steps: int | None = None
-    """Truncate episodes after so many steps; none for the environment's own limit."""
+    """Steps after which an episode is truncated; none for the environment's own limit."""
 
     params: dict[str, bool | int | float] = dataclasses.field(default_factory=dict)
-    """Parameters of the environment that differ from its own, such as force_mag."""
+    """Parameters of the environment that get other values than its own, such as force_mag."""
 
     def __post_init__(self) -> None:
         if self.max_episode_steps is not None and not 1 <= self.max_episode_steps < 2**31:

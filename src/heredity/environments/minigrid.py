@@ -36,14 +36,14 @@ class MiniGridOptions(VectorOptions):
     """Options of MiniGrid and BabyAI."""
 
     view: Literal["partial", "full", "partial-pixels", "full-pixels"] = "partial"
-    """What image shows: the 7 x 7 cells before the agent or the whole grid; as object, colour and
-    state of each cell, or drawn."""
+    """What the entry image shows: partial, the 7 x 7 cells before the agent; full, the whole grid;
+    each cell as object, colour and state, or drawn (partial-pixels, full-pixels)."""
 
     tile_size: int = 8
-    """Pixels of a cell, where it is drawn."""
+    """Pixels of the side of a drawn cell."""
 
     mission_words: int = 0
-    """Show the mission as so many numbers of words, 0 where it has fewer; 0 leaves it out."""
+    """Words of the mission that are shown, as numbers, 0 where it has fewer; 0 leaves it out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -110,26 +110,28 @@ class PlaygroundOptions:
     """Options of the MuJoCo Playground environments."""
 
     impl: Literal["jax"] = "jax"
-    """Physics: jax (MJX, on every machine). Warp cannot be run: its worlds share arrays, so that
-    none of them can begin anew alone."""
+    """Physics: jax (MJX, on every machine), the only one. Warp cannot be used: its worlds share
+    arrays, so that none of them can be reset alone."""
 
     episode_length: int | None = None
-    """Truncate after so many steps of the environment (action repeats count); none for the
-    environment's own limit."""
+    """Steps of the environment after which an episode is truncated (action repeats count); none for
+    the environment's own limit."""
 
     action_repeat: int | None = None
-    """Steps of the environment for each decision, their rewards added; none for its own number."""
+    """Steps of the environment in each decision, their rewards added; none for the environment's
+    own number."""
 
     config_overrides: dict[str, Scalar] = dataclasses.field(default_factory=dict)
-    """Values of its configuration that differ from its own, such as sim_dt or
+    """Values of the environment's configuration that are to be others, by path, such as sim_dt or
     reward_config.scales.tracking_lin_vel."""
 
     randomize: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     """Factors on the physical model, drawn anew for each episode: a name (armature, damping,
-    friction, gear, gravity, mass, stiffness), the smallest factor, the largest."""
+    friction, gear, gravity, mass or stiffness), the smallest factor, the largest factor."""
 
     own_randomizer: bool = False
-    """Draw the model anew for each episode as Playground has it for this environment."""
+    """Use Playground's own randomizer of this environment, where it has one; drawn anew for each
+    episode."""
 
     def __post_init__(self) -> None:
         for name in ("episode_length", "action_repeat"):

@@ -322,7 +322,7 @@ class ProbeOptions:
     """Options of the probe environments."""
 
     length: int | None = None
-    """Decisions in an episode; none for the probe's own."""
+    """Decisions in an episode; none for the probe's own number."""
 
     host: bool = False
     """Run it outside JAX, as a vector of host environments: the other path through a runner."""

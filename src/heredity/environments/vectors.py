@@ -20,19 +20,19 @@ class VectorOptions:
     """sync: all in this process, best for cheap environments; async: in worker processes."""
 
     workers: int | None = None
-    """With async: how many processes share the environments; none for as many as there are cores.
-    A process that dies is started again."""
+    """With async: how many worker processes share the environments; none for as many as there are
+    cores. A worker that dies is started again."""
 
     worker_timeout: float | None = None
-    """With async: seconds that a worker may take for one step, or for one reset, of all its
-    environments; then it is ended and counts as one that died. None to wait for ever."""
+    """With async: seconds that a worker may take for one step, or one reset, of all its
+    environments, before it is ended and counts as one that died; none for no limit."""
 
     render: bool = False
-    """Make environment 0 able to draw pictures of itself. Where the library for it is missing,
-    that is told and nothing is drawn."""
+    """Make environment 0 able to draw pictures of itself. Where a library for drawing is missing,
+    a warning says so and nothing is drawn."""
 
     max_episode_steps: int | None = None
-    """Truncate episodes after so many steps; none for the limit that the environment comes with."""
+    """Steps after which an episode is truncated; none for the environment's own limit."""
 
     def __post_init__(self) -> None:
         if self.max_episode_steps is not None:

@@ -18,25 +18,28 @@ class RunSettings:
 
     Args:
         total_timesteps: Where the run ends; rounded up to a whole iteration.
-        seed: Decides every draw of the run.
-        seeds: How many seeds are trained side by side in one program, `seed` and those after it.
-            Each becomes a run folder of its own.
-        devices: Among how many devices the environments are divided, or all; default: one, and all
+        seed: Decides every random draw of the run.
+        seeds: How many seeds are trained side by side in one program, seed and those after it; at
+            most 512. Each becomes a run folder of its own.
+        devices: How many devices the environments are divided among, or all; default: one, or all
             devices of all processes where there are several.
-        schedule_timesteps: Over how many steps schedules run; default: total_timesteps at the first
-            start. Later resumes do not move it.
-        snapshot_every: Keep a snapshot (policy, evaluation, recorded rollout) this often; none if
-            not given.
-        evaluate_every: Evaluate this often; default: at every snapshot, else 20 times.
-        evaluation_episodes: Episodes of one evaluation; 0 for no evaluation.
-        checkpoint_every: Save everything that a resume needs this often; default: 20 times.
-        log_every: Write a row of metrics this often; default: 200 times.
+        schedule_timesteps: Steps that schedules run over; default: total_timesteps of the first
+            start. A resume does not change it.
+        snapshot_every: Steps between snapshots (policy, evaluation, recorded episode); no snapshots
+            if not given.
+        evaluate_every: Steps between evaluations; default: snapshot_every, or a twentieth of the
+            run.
+        evaluation_episodes: Episodes in each evaluation; 0 for no evaluations.
+        checkpoint_every: Steps between checkpoints, which hold all that a resume needs; default: a
+            twentieth of the run.
+        log_every: Steps between rows of metrics; default: a two-hundredth of the run.
         keep_last: How many of the newest checkpoints are kept; the best one is always kept.
-        keep_every: Also keep the checkpoints nearest after every so many steps.
+        keep_every: Also keep the first checkpoint at or after each multiple of this; no others if
+            not given.
         keep_snapshots: How many of the newest snapshots are kept; all if not given.
-        on_divergence: When a loss or weight is not finite: stop, or rollback to the last good
-            checkpoint and go on with fresh draws.
-        max_rollbacks: How often rollback may happen in the whole run, every resume of it included.
+        on_divergence: When a loss or a weight is not finite: stop; rollback (to the last good
+            checkpoint, and on with other random draws).
+        max_rollbacks: How many rollbacks a run may make, counted over all its resumes.
     """
 
     total_timesteps: int

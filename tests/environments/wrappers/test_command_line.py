@@ -41,6 +41,6 @@ def test_help_tells_what_they_do(capsys):
         parsed("brax/reacher", "--help")
     told = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "--env.frame-stack" in told
-    assert "Show the last so many observations at once" in told
+    assert "How many of the last observations are shown together" in told
     assert "Factors on the physical model, drawn anew for each episode" in told
     assert "--env.max-episode-steps" not in told  # brax calls its own episode_length

@@ -90,37 +90,42 @@ class PPOConfig:
         num_envs: Environments stepped side by side.
         num_steps: Decisions of each environment between two updates.
         num_epochs: Passes over the collected transitions in one update.
-        num_minibatches: Parts that each pass is split into; must divide num_envs * num_steps.
-        learning_rate: Adam's, at the start.
-        learning_rate_schedule: constant; linear (from learning_rate to learning_rate_end over the
-            schedule); adaptive_kl (times 1.5 when the policy moves less than half of desired_kl in
-            a minibatch, divided by 1.5 when it moves more than twice that).
-        learning_rate_end: Where the linear schedule ends and stays.
-        discount: Weight of the reward one decision later (gamma).
+        num_minibatches: Minibatches in each pass; must divide num_envs * num_steps.
+        learning_rate: Learning rate of Adam at the start.
+        learning_rate_schedule: constant; linear (from learning_rate to learning_rate_end over
+            schedule_timesteps); adaptive_kl (multiplied by 1.5 at a minibatch where the
+            policy has moved less than half of desired_kl, divided by 1.5 where it has moved more
+            than twice that).
+        learning_rate_end: Learning rate at the end of the linear schedule, and after it.
+        discount: Discount factor of one decision (gamma).
         gae_lambda: Lambda of generalised advantage estimation (Schulman et al. 2016).
         clip_range: How far the probability ratio may move from 1 before its gradient is cut.
-        clip_range_schedule: constant, or linear to zero over the schedule.
-        clip_range_value: How far a value may move from the old one in an update; None for no limit.
-        normalize_advantages: Scale them to mean 0 and standard deviation 1 in each minibatch.
-        entropy_coefficient: Weight of the entropy bonus.
-        value_coefficient: Weight of the squared error of the critic.
-        max_grad_norm: Global norm that gradients are scaled down to.
-        adam_epsilon: Adam's epsilon.
+        clip_range_schedule: constant; linear (to 0 over schedule_timesteps).
+        clip_range_value: How far a value may move from the old one in an update; none for no limit.
+        normalize_advantages: Scale advantages to mean 0 and standard deviation 1 in each minibatch.
+        entropy_coefficient: Weight of the entropy bonus in the loss.
+        value_coefficient: Weight of the critic's mean squared error in the loss.
+        max_grad_norm: Gradients with a larger global norm are scaled down to it.
+        adam_epsilon: Epsilon of Adam.
         target_kl: The rest of an update is skipped once the approximate divergence from the acting
-            policy is above 1.5 times this; None for never.
-        desired_kl: What adaptive_kl aims at.
-        learning_rate_min: Lowest rate of adaptive_kl.
-        learning_rate_max: Highest rate of adaptive_kl.
-        normalize_observations: Use their running mean and deviation, kept inside the policy.
-        observation_clip: Normalised observations are cut to this many deviations.
-        normalize_rewards: Divide rewards by the running deviation of the discounted return.
-        reward_scale: Factor applied to every reward first.
-        distribution: auto (by the action space), normal, or tanh_normal.
-        initial_std: Standard deviation of the normal distribution at the start.
-        sequence_length: Of networks with memory: decisions through which a gradient flows back;
+            policy exceeds 1.5 times this; none for never.
+        desired_kl: Divergence from the acting policy that adaptive_kl aims at.
+        learning_rate_min: Lowest learning rate that adaptive_kl sets.
+        learning_rate_max: Highest learning rate that adaptive_kl sets.
+        normalize_observations: Normalise observations by their running mean and standard deviation,
+            which are part of the policy.
+        observation_clip: Normalised observations are clipped to this many standard deviations.
+        normalize_rewards: Divide rewards by the running standard deviation of the discounted
+            return, and clip the result to between -10 and 10.
+        reward_scale: Factor applied to every reward, before normalize_rewards.
+        distribution: Of continuous actions: auto (which is normal), normal (clipped to the bounds)
+            or tanh_normal (squashed into the bounds).
+        initial_std: Standard deviation of the normal distribution at the start, in the units of the
+            action.
+        sequence_length: For networks with memory: decisions that a gradient flows back through;
             must divide num_steps; default: num_steps.
-        network: Which networks, see `NetworkConfig`; a mapping will do.
-        freeze: Patterns of weights that stay as they are, for example ``actor/hidden_0/**``.
+        network: Settings of the networks, a `NetworkConfig` or a mapping.
+        freeze: Patterns of weights that are not trained, for example ``actor/hidden_0/**``.
     """
 
     num_envs: int = 8

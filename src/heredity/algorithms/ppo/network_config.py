@@ -35,25 +35,28 @@ class NetworkConfig:
     """Which networks are trained.
 
     Args:
-        kind: auto (cnn where pictures are seen, else mlp), mlp, cnn, gru (memory behind what auto
-            would choose), or package.module:name of a network of your own.
-        hidden: Widths of the hidden layers, of a cnn or gru those after the convolutions or before
-            the memory; default: 64 64, of a cnn 512, with small pictures 128.
+        kind: ``auto`` (``cnn`` where pictures are seen, else ``mlp``), ``mlp``, ``cnn``, ``gru``
+            (a memory behind what ``auto`` would choose), or ``package.module:name`` for a network
+            of your own.
+        hidden: Widths of the hidden layers; in a cnn those after the convolutions, in a gru those
+            before the memory; default: 64 64; after convolutions 512, or 128 after the default
+            ones for small pictures.
         critic_hidden: The same for the critic; default: as hidden.
-        activation: elu, gelu, relu, swish or tanh; default: tanh, of a cnn relu.
-        kernel_init: orthogonal or lecun_uniform.
-        hidden_scale: Gain of the hidden layers at the start; 1 for those of brax and Flax.
+        activation: elu, gelu, relu, swish or tanh; default: tanh, in a cnn relu.
+        kernel_init: ``orthogonal`` or ``lecun_uniform``.
+        hidden_scale: Gain of the hidden layers at the start; 1 for that of brax and Flax.
         actor_output_scale: Gain of the actor's last layer at the start.
         convolutions: Each as features x kernel / stride, such as 32x8/4; default: those of Mnih et
-            al. 2015, for small pictures 16x3/1.
-        memory_size: How many numbers a gru remembers.
+            al. 2015 (32x8/4 64x4/2 64x3/1); for pictures with a side below 36, 16x3/1.
+        memory_size: Size of the memory of a gru, in numbers.
         shared: One trunk for actor and critic, with a last layer for each.
-        actor_reads: Entries of a Dict observation that the actor sees; default: those that the
-            environment says an actor has, of most all; ** for all.
-        critic_reads: Entries that the critic sees; default: all. Only those of the actor are needed
-            when the policy acts.
-        dtype: What is computed in, float32 or bfloat16; weights are float32.
-        options: Of a network of your own, by name: a number, a text, true or false, or a list.
+        actor_reads: Entries of a Dict observation that the actor sees; ``**`` for all; default:
+            those that the environment names for actors, or all where it names none.
+        critic_reads: Entries that the critic sees; default: all. When the policy acts, only those
+            of the actor are needed.
+        dtype: Precision of the computation: float32 or bfloat16. Weights are float32.
+        options: Options of a network of your own, by name: a number, a text, true or false, or a
+            list of these.
     """
 
     kind: str = "auto"

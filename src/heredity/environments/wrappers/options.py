@@ -23,8 +23,8 @@ class _TimeLimit:
     """See `heredity.environments.wrappers.time_limit`."""
 
     max_episode_steps: int | None = None
-    """Truncate episodes after so many steps of the environment (action repeats count); none for the
-    limit that the environment comes with."""
+    """Steps of the environment after which an episode is truncated (action repeats count); none for
+    the environment's own limit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class _ActionRepeat:
     """See `heredity.environments.wrappers.action_repeat`."""
 
     action_repeat: int = 1
-    """Steps of the environment for each decision; their rewards are added."""
+    """Steps of the environment in each decision; their rewards are added."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _Resize:
     """See `heredity.environments.wrappers.resize`."""
 
     resize: tuple[int, ...] = ()
-    """Height and width that pictures are brought to; none leaves them as they are."""
+    """Height and width that pictures are resized to; none to leave them as they are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +56,8 @@ class _FrameStack:
     """See `heredity.environments.wrappers.frame_stack`."""
 
     frame_stack: int = 1
-    """Show the last so many observations at once, the newest last; pictures are stacked along
-    channels, vectors put one behind the other."""
+    """How many of the last observations are shown together, the newest last: pictures stacked along
+    channels, vectors one behind the other."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +65,7 @@ class _RewardScale:
     """See `heredity.environments.wrappers.rewards`."""
 
     reward_scale: float = 1.0
-    """Multiply rewards that are trained on; returns count the environment's own."""
+    """Factor on the rewards that are learnt from; returns count the environment's own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +73,8 @@ class _RewardClip:
     """See `heredity.environments.wrappers.rewards`."""
 
     reward_clip: float | None = None
-    """Cut rewards that are trained on to between minus and plus this, after scaling; returns count
-    the environment's own."""
+    """Clip the rewards that are learnt from to between minus and plus this, after scaling; none for
+    no limit; returns count the environment's own."""
 
 
 # In the order in which they are put around an environment, the innermost first.
