@@ -1,4 +1,4 @@
-"""The tables of docs/presets.md, from the presets that the package carries.
+"""The tables of docs/presets.md, from the presets that the package carries and recorded returns.
 
 ``python docs/preset_tables.py`` writes them; a test says when that has to be done.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -16,17 +17,46 @@ from heredity.algorithms.ppo import PPOConfig
 from heredity.algorithms.ppo.presets import Preset, presets
 
 PAGE = DOCS / "presets.md"
+RECORDED = DOCS.parent / "benchmarks" / "results" / "returns"
 
 
 def rendered(text: str) -> str:
     """The text of the page with the presets between its marks as they are now."""
     known = list(presets().values())
+    seeds = recorded()
     rows = [
-        (f"[{one.environment}](#{anchor(one)})", f"{one.total_timesteps:,}", one.reached)
+        (f"[{one.environment}](#{anchor(one)})", f"{one.total_timesteps:,}", reached(one, seeds))
         for one in known
     ]
     head = table(("preset", "steps", "what it was seen to reach"), rows, right=[1])
     return filled(text, "presets", "\n\n".join((head, *map(section, known))))
+
+
+def recorded() -> dict[str, list[dict[str, Any]]]:
+    """Seeds that were trained with a preset, by environment."""
+    found = {}
+    for path in sorted(RECORDED.glob("*.json")):
+        known = json.loads(path.read_text(encoding="utf-8"))
+        if "brax" not in known["runs"]:  # beside brax both have the settings of the benchmark
+            found[known["environment"]] = known["runs"].get("ours", [])
+    return found
+
+
+def reached(preset: Preset, seeds: dict[str, list[dict[str, Any]]]) -> str:
+    """What policies of a preset were seen to reach."""
+    runs = seeds.get(preset.environment)
+    if not runs:
+        return preset.reached
+    scores = [sum(run["returns"]) / len(run["returns"]) for run in runs]
+    episodes = len(runs[0]["returns"])
+    digits = 0 if max(map(abs, scores)) >= 20 else 3
+    told = [
+        f"{score:,.{digits}f}" for score in (sum(scores) / len(scores), min(scores), max(scores))
+    ]
+    many = (
+        f"{told[0]} ({told[1]} to {told[2]}) over {len(runs)} seeds" if len(runs) > 1 else told[0]
+    )
+    return f"{many}, {episodes} episodes each: [Returns](returns.md)"
 
 
 def anchor(preset: Preset) -> str:

@@ -224,8 +224,10 @@ def test_examples_in_the_scripts_of_the_pages_are_right(
 def test_the_page_of_presets_has_them_all_as_they_are(script: Callable[[str], ModuleType]):
     module = script("preset_tables")
     text = module.PAGE.read_text(encoding="utf-8")
-    for name in presets():
+    seeds = module.recorded()
+    for name, preset in presets().items():
         assert f"\n### {name}\n" in text
+        assert module.reached(preset, seeds), f"{name} has never been trained"
     assert module.rendered(text) == text, "stale: run `python docs/preset_tables.py`"
     options = {"num_envs": 8, "normalize_rewards": False, "network": {"hidden": [64, 64]}}
     assert list(module.command_line(options)) == [

@@ -14,8 +14,8 @@ from heredity.environments import check_id
 
 
 @pytest.mark.parametrize("preset", presets().values(), ids=lambda preset: preset.environment)
-def test_each_says_where_it_comes_from_and_what_it_reached(preset):
-    assert preset.source and preset.reached
+def test_each_says_where_it_comes_from(preset):
+    assert preset.source
     assert preset.total_timesteps > 0
     check_id(preset.environment)
     config = preset_config("auto", preset.environment)

@@ -22,7 +22,6 @@ RENAMED = {
     "reward_scaling": "reward_scale",
     "unroll_length": "num_steps",
     "vf_coef": "value_coefficient",
-    "vf_loss_coefficient": "value_coefficient",
 }
 """Names in Stable-Baselines3 and brax whose meaning is that of one field of `PPOConfig`."""
 
@@ -51,6 +50,9 @@ _OTHERWISE = {
     "policy_kwargs": _NETWORKS,
     "tensorboard_log": "TensorBoard's files go to the directory that is given to learn() or run()",
     "verbose": "give progress_bar=True to learn()",
+    "vf_loss_coefficient": (
+        "value_coefficient is half of it here, because brax halves the squared error"
+    ),
 }
 
 

@@ -21,14 +21,14 @@ class Preset:
         source: Where the numbers come from.
         settings: Fields of `PPOConfig` that differ from its defaults.
         total_timesteps: How long it was meant to train.
-        reached: What it was seen to reach.
+        reached: What it was seen to reach, unless that is recorded in docs/returns.md.
     """
 
     environment: str
     source: str
     settings: dict[str, Any]
     total_timesteps: int
-    reached: str
+    reached: str = ""
 
 
 @functools.cache
