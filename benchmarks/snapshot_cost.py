@@ -28,10 +28,10 @@ writing: list[float] = []
 
 
 def timed(function, seconds):
-    def call(*arguments):
+    def call(*arguments, **keywords):
         began = time.perf_counter()
         try:
-            return function(*arguments)
+            return function(*arguments, **keywords)
         finally:
             seconds.append(time.perf_counter() - began)
 

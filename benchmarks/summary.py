@@ -41,7 +41,7 @@ def overview(found: Found) -> str:
                 f"{one['together_steps_per_second']:,.0f}/s",
                 "one after another",
                 f"{one['alone_steps_per_second']:,.0f}/s",
-                _faster(one["speed_up"], one["speed_up"], one["speed_up"], 1.0),
+                _faster(one["speed_up"], None, 1.0),
                 "",
             )
         )
@@ -110,7 +110,7 @@ def _compared(problem: Problem, record: Found) -> list[Row]:
             (
                 _short(contestants[name]["library"]),
                 speed(name),
-                _faster(times["median"], times["low"], times["high"], AIMS[name]),
+                _faster(times["median"], (times["low"], times["high"]), AIMS[name]),
                 _learnt(record, name),
             )
         )
@@ -129,9 +129,12 @@ def _short(library: str) -> str:
     return library.partition(" ")[0]
 
 
-def _faster(middle: float, low: float, high: float, aim: float) -> str:
-    """How many times as fast, between which, and the aim where it is missed."""
-    spread = " (one run)" if low == high else f" ({low:.2f}–{high:.2f})"
+def _faster(middle: float, between: tuple[float, float] | None, aim: float) -> str:
+    """How many times as fast, between which if that is known, and the aim where it is missed."""
+    spread = ""
+    if between is not None:
+        low, high = between
+        spread = " (one run)" if low == high else f" ({low:.2f}–{high:.2f})"
     missed = "" if middle >= aim else f", short of {aim:g}×"
     return f"**{middle:.2f}×**{spread}{missed}"
 

@@ -98,8 +98,8 @@ def test_a_return_that_is_no_number_is_told(
 
     real = Evaluator.evaluate
 
-    def evaluate(self, params, seed=0):
-        evaluation = real(self, params, seed)
+    def evaluate(self, params, seed=0, **given):
+        evaluation = real(self, params, seed, **given)
         return dataclasses.replace(evaluation, returns=evaluation.returns * float("nan"))
 
     monkeypatch.setattr(Evaluator, "evaluate", evaluate)

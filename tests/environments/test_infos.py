@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 
@@ -12,7 +13,7 @@ from tests.environments.counting import Telling
 from heredity.common.errors import UsageError
 from heredity.environments import make
 from heredity.environments.gymnasium_vectors import AsyncEnvironment, SyncEnvironment
-from heredity.environments.infos import InfoMeans
+from heredity.environments.infos import InfoMeans, stacked
 from heredity.environments.worker_process import MOST_INFOS
 from heredity.environments.wrappers.action_repeat import repeat_actions
 
@@ -26,6 +27,37 @@ class Chatty(Telling):
     def step(self, action):
         *rest, _ = super().step(action)
         return *rest, {f"n{number}": float(number) for number in range(MOST_INFOS + 3)}
+
+
+class Own(Telling):
+    """Tells forty numbers that the others tell as well, and thirteen of its own."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def step(self, action):
+        *rest, _ = super().step(action)
+        common = {f"n{number}": 1.0 for number in range(40)}
+        return *rest, common | {f"{self.name}{number}": 2.0 for number in range(13)}
+
+
+def test_workers_together_may_tell_more_names_than_each_of_them():
+    env = AsyncEnvironment([functools.partial(Own, name) for name in "ab"], workers=2)
+    try:
+        env.reset(SEEDS[:2], ALL[:2])
+        info = env.step(np.ones(2, int)).info
+        assert len(info) == 40 + 2 * 13 * 2
+        assert info["n39"].tolist() == [1, 1] and info["b12"].tolist() == [0, 2]
+        assert info["_b12"].tolist() == [False, True]
+    finally:
+        env.close()
+
+
+@pytest.mark.parametrize("other", [None, "7", "left", [1.0]])
+def test_what_is_no_number_in_one_environment_is_none(other):
+    info = stacked([{"time": 5.0}, {"time": other}])
+    assert plain(info) == {"time": [5, 0], "_time": [True, False]}
 
 
 @pytest.fixture

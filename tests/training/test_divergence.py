@@ -189,8 +189,8 @@ def test_a_reward_that_is_no_number_is_never_the_best(
     real = loop_module.Evaluator.evaluate
     means = iter([float("nan"), 3.0, float("inf"), 5.0])
 
-    def evaluate(self, params, seed=0):
-        evaluation = real(self, params, seed)
+    def evaluate(self, params, seed=0, **given):
+        evaluation = real(self, params, seed, **given)
         return dataclasses.replace(evaluation, returns=evaluation.returns * 0 + next(means))
 
     monkeypatch.setattr(loop_module.Evaluator, "evaluate", evaluate)

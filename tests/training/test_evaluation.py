@@ -1,5 +1,6 @@
 import dataclasses
 import logging
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +11,14 @@ from tiny_runs import CONFIG, Fault, Faulty, environment
 import heredity as hd
 from heredity.algorithms.ppo.algorithm import policy_spec
 from heredity.common.errors import MismatchError, UsageError
+from heredity.common.recording import Recording
 from heredity.environments import SeededEpisodes, make
 from heredity.environments.contract import TimeStep
 from heredity.environments.hosted import HostedEnvironment
 from heredity.environments.probes import AlwaysTerminated, ProbeState
 from heredity.policies import ActorCritic, Policy
 from heredity.training.evaluation import BATCH, Evaluation, Evaluator
+from heredity.viewer.rollouts import signals_payload
 
 
 def policy(env, seed: int = 0) -> Policy:
@@ -92,6 +95,38 @@ def test_the_first_episode_is_recorded(host: bool):
     )  # fmt: skip
     assert recording.rewards.tolist() == [1.0] * 6 and recording.columns == ("signal",)
     assert Evaluator(policy(env).spec, env, 1).evaluate(policy(env).params).recording is None
+
+
+@pytest.mark.parametrize("host", [False, True])
+def test_nothing_is_recorded_where_nobody_keeps_it(host: bool):
+    env = make("probe/always-terminated", 2, length=6, host=host)
+    evaluator = Evaluator(policy(env).spec, env, 4, record=True)
+    plain, recorded = (evaluator.evaluate(policy(env).params, record=one) for one in (False, True))
+    assert plain.recording is None and recorded.recording is not None
+    np.testing.assert_array_equal(plain.returns, recorded.returns)
+
+
+@pytest.mark.parametrize("host", [False, True])
+def test_pictures_are_not_recorded_as_numbers(host: bool, tmp_path: Path):
+    env = make("probe/catch", 2, host=host, resize=(40, 40))
+    config = dataclasses.replace(CONFIG, network={"kind": "cnn", "hidden": (8,)})
+    spec = policy_spec(config, env.observation_space, env.action_space)
+    evaluator = Evaluator(spec, env, 2, record=True)
+    recording = evaluator.evaluate(ActorCritic(spec).init(0)).recording
+    assert recording is not None and recording.columns == ()
+    assert recording.observations.shape == (recording.episode_length + 1, 0)
+    recording.save(tmp_path)
+    assert Recording.load(tmp_path).observations.shape == recording.observations.shape
+    assert signals_payload(recording)["series"] == []
+
+
+def test_the_most_likely_actions_are_the_same_in_numpy(monkeypatch: pytest.MonkeyPatch):
+    env = environment(host=True)
+    evaluator = Evaluator(policy(env).spec, env, 8)
+    quick = evaluator.evaluate(policy(env).params)
+    monkeypatch.setattr("heredity.training.host_acting.NumpyActor.outputs", lambda *_: None)
+    compiled = evaluator.evaluate(policy(env).params)
+    np.testing.assert_allclose(quick.returns, compiled.returns, rtol=1e-5)
 
 
 def test_what_is_not_finite_has_no_score():

@@ -84,11 +84,11 @@ def test_an_evaluation_that_fails_costs_no_training(
     real = Evaluator.evaluate
     calls: list[int] = []
 
-    def evaluate(self: Evaluator, params: dict, seed: int = 0) -> Evaluation:
+    def evaluate(self: Evaluator, params: dict, seed: int = 0, **given: bool) -> Evaluation:
         calls.append(len(calls) * 128)
         if calls[-1] == step:
             raise RuntimeError("the renderer is gone")
-        return real(self, params, seed)
+        return real(self, params, seed, **given)
 
     with monkeypatch.context() as patched:
         patched.setattr(Evaluator, "evaluate", evaluate)

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny_runs import CONFIG, environment, final_bytes, resume, train
 
@@ -119,6 +120,26 @@ def test_in_process(tmp_path: Path):
     resume(tmp_path / "run")
     train(tmp_path / "whole", 640)
     assert final_bytes(tmp_path / "run", 640) == final_bytes(tmp_path / "whole", 640)
+
+
+def test_what_was_logged_until_then_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = DeviceRunner.iterate
+
+    def iterate(self: DeviceRunner, iterations: int) -> dict[str, float]:
+        metrics = real(self, 1)
+        if self.step == 128:
+            signal.raise_signal(signal.SIGINT)
+        return metrics
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DeviceRunner, "iterate", iterate)
+        with pytest.raises(TrainingInterrupted):
+            train(tmp_path / "run", 256, log_every=128, evaluation_episodes=0)
+    resume(tmp_path / "run")
+    train(tmp_path / "whole", 256, log_every=128, evaluation_episodes=0)
+    rows = [RunFolder(tmp_path / name).read_metrics() for name in ("run", "whole")]
+    for name in ("time/total_timesteps", "rollout/ep_rew_mean", "train/loss"):
+        np.testing.assert_array_equal(rows[0][name], rows[1][name])
 
 
 @pytest.mark.parametrize("best", [True, False])

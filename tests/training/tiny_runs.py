@@ -175,8 +175,8 @@ def scoring(monkeypatch: pytest.MonkeyPatch, means: list[float]) -> None:
     scores: dict[str, float] = {}
     coming, real = iter(means), Evaluator.evaluate
 
-    def evaluate(self: Evaluator, params: Params, seed: int = 0) -> Evaluation:
-        measured = real(self, params, seed)
+    def evaluate(self: Evaluator, params: Params, seed: int = 0, **given: bool) -> Evaluation:
+        measured = real(self, params, seed, **given)
         policy_hash = content_hash(params)
         if policy_hash not in scores:
             scores[policy_hash] = next(coming)

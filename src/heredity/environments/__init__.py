@@ -29,7 +29,7 @@ from heredity.environments.registry import (
     options_of,
     register,
 )
-from heredity.environments.wrappers import HostWrapper, JaxWrapper, own_rewards, wrap
+from heredity.environments.wrappers import HostWrapper, JaxWrapper, wrap
 
 __all__ = [
     "Adapter",
@@ -57,7 +57,6 @@ __all__ = [
     "make_recorded",
     "not_an_environment",
     "options_of",
-    "own_rewards",
     "register",
     "wrap",
 ]

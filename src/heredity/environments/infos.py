@@ -26,11 +26,14 @@ def numbers(info: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
         {'speed': 2.0, 'done': True}
     """
     for name, value in info.items():
-        one = isinstance(value, _NUMBERS) or (
-            isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "biuf"
-        )
-        if one and isinstance(name, str):
+        if _is_number(value) and isinstance(name, str):
             yield name, value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, _NUMBERS) or (
+        isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "biuf"
+    )
 
 
 def stacked(infos: Sequence[Mapping[Any, Any]]) -> dict[str, np.ndarray]:
@@ -45,12 +48,10 @@ def stacked(infos: Sequence[Mapping[Any, Any]]) -> dict[str, np.ndarray]:
     first = infos[0]
     if all(info.keys() == first.keys() for info in infos):
         names = [name for name, _ in numbers(first)]
-        try:
-            rows = np.array([[info[name] for info in infos] for name in names], np.float64)
-        except (TypeError, ValueError):
-            pass  # a number in the first alone
-        else:
-            return dict(zip(names, rows, strict=True))
+        each = [[info[name] for info in infos] for name in names]
+        # Looked at one by one: numpy takes None for NaN, and a text of digits for a number.
+        if all(type(value) is float or _is_number(value) for row in each for value in row):
+            return dict(zip(names, np.array(each, np.float64), strict=True))
     values: dict[str, list[Any]] = {}
     places: dict[str, list[int]] = {}
     for index, info in enumerate(infos):

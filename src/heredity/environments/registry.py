@@ -212,7 +212,7 @@ def make_recorded(
 def evaluation_options(id: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Options to score a policy with, given those that it is trained with.
 
-    Rewards of its own and whole episodes are what counts: see also `own_rewards`.
+    Whole episodes are what counts.
 
     Raises:
         UnknownNameError: when there is no such adapter.

@@ -124,12 +124,17 @@ class WorkerVector:
         """What the environments told with their last step; see `heredity.environments.infos`."""
         if not self._names:
             return {}
+        alike = all(worker.names == self._names for worker in self._workers)
         heard = slice(len(self._names))
-        values, told = self._info[heard].copy(), self._told[heard].copy()
-        for worker in self._workers:
-            if worker.names != self._names:  # it came across them in another order, or not at all
+        if alike:
+            values, told = self._info[heard].copy(), self._told[heard].copy()
+        else:
+            # Some came across them in another order, or not at all. Each tells no more than there
+            # are rows for, all together may.
+            shape = len(self._names), len(self.lost)
+            values, told = np.zeros(shape), np.zeros(shape, bool)
+            for worker in self._workers:
                 own, rows = worker.environments, [*map(self._index, worker.names)]
-                values[:, own], told[:, own] = 0.0, False
                 values[rows, own] = self._info[: len(rows), own]
                 told[rows, own] = self._told[: len(rows), own]
         if told.all():

@@ -22,11 +22,10 @@ from heredity.environments import (
     check_given,
     evaluation_options,
     make,
-    own_rewards,
 )
-from heredity.networks.observations import feature_names, features
 from heredity.policies import ActorCritic, Policy, PolicySpec
 from heredity.training.host_evaluation import EVALUATION_ENVIRONMENTS, HostPlayer
+from heredity.training.legible import legible_features, legible_names
 from heredity.training.record import make_named
 from heredity.weights import Params
 
@@ -87,7 +86,7 @@ class Evaluator:
         environment: Where; for a host environment, one of its own, not the one trained in.
         episodes: How many episodes.
         deterministic: Whether to take the most likely actions.
-        record: Whether to record the first episode.
+        record: Whether the first episode can be recorded.
         max_steps: Decisions after which an episode is no longer watched; default: the
             environment's own limit, or 10,000.
     """
@@ -105,19 +104,20 @@ class Evaluator:
         if episodes < 1:
             raise UsageError(f"episodes {episodes}: a whole number >= 1 was expected")
         self._functions = ActorCritic(spec)
-        self._environment = environment = own_rewards(environment)
+        self._environment = environment
         self._episodes = episodes
         self._deterministic = deterministic
         self._record = record
         self._max_steps = max_steps or environment.max_episode_steps or UNLIMITED_EPISODE
         if isinstance(environment, JaxEnvironment):
             self._scene = environment.scene() if record else None
-            self._play = jax.jit(self._play_batch)
+            self._play = jax.jit(self._play_batch, static_argnames="record")
         else:
             self._host_player = HostPlayer(
                 environment,
                 self._functions,
-                jax.jit(self._actions),
+                jax.jit(self._actions_at),
+                deterministic=deterministic,
                 episodes=episodes,
                 max_steps=self._max_steps,
                 record=record,
@@ -129,22 +129,24 @@ class Evaluator:
         environment = self._environment
         return environment.restarts if isinstance(environment, HostEnvironment) else 0
 
-    def evaluate(self, params: Params, seed: int = 0) -> Evaluation:
+    def evaluate(self, params: Params, seed: int = 0, *, record: bool | None = None) -> Evaluation:
         """Play the episodes; equal seeds give equal episodes for equal policies.
 
         Args:
             params: Weights of the specification.
             seed: Decides first states and, if not deterministic, actions; 32 bits. A run of the
                 same seed is trained on other episodes.
+            record: Whether to record the first episode this time; default: if it can be.
 
         Raises:
             UsageError: for a seed that is no whole number of 32 bits.
         """
         if not isinstance(seed, int) or not 0 <= seed < 2**32:
             raise UsageError(f"seed {seed!r}: a whole number from 0 to 2**32 - 1 was expected")
+        record = self._record if record is None else record and self._record
         if isinstance(self._environment, JaxEnvironment):
-            return self._evaluate_jax(params, seed)
-        played = self._host_player.play(params, seed)
+            return self._evaluate_jax(params, seed, record)
+        played = self._host_player.play(params, seed, record)
         return Evaluation(
             returns=played.returns,
             lengths=played.lengths,
@@ -163,15 +165,22 @@ class Evaluator:
         raw = family.mode(parameters) if self._deterministic else family.sample(parameters, key)
         return family.to_action(raw), carry
 
-    def _evaluate_jax(self, params: Params, seed: int) -> Evaluation:
+    def _actions_at(
+        self, params: Params, observation: Any, key: jax.Array, t: jax.Array, *memory: Any
+    ) -> tuple[jax.Array, Any]:
+        return self._actions(params, observation, jax.random.fold_in(key, t), *memory)
+
+    def _evaluate_jax(self, params: Params, seed: int, record: bool) -> Evaluation:
         size = min(self._episodes, BATCH)
         returns, lengths, alive, recording = [], [], [], None
         for batch in range(-(-self._episodes // size)):
-            out = jax.device_get(self._play(params, np.uint32(seed), np.uint32(batch)))
+            first = record and batch == 0
+            played = self._play(params, np.uint32(seed), np.uint32(batch), record=first)
+            out = jax.device_get(played)
             returns.append(out["returns"])
             lengths.append(out["lengths"])
             alive.append(out["alive"])
-            if batch == 0 and self._record:
+            if first:
                 recording = self._recording(out)
         chosen = slice(self._episodes)
         return Evaluation(
@@ -185,7 +194,7 @@ class Evaluator:
     def _shown(self, state: Any, observation: Any) -> dict[str, jax.Array]:
         """What is recorded of one moment of environment 0."""
         first = jax.tree.map(lambda leaf: leaf[0], (state, observation))
-        shown = {"observations": features(self._functions.spec.acting_space, first[1])}
+        shown = {"observations": legible_features(self._functions.spec.acting_space, first[1])}
         environment = self._environment
         if isinstance(environment, JaxEnvironment) and self._scene is not None:
             pose = environment.pose(first[0])
@@ -193,7 +202,9 @@ class Evaluator:
                 shown |= {"positions": pose.position, "rotations": pose.rotation}
         return shown
 
-    def _play_batch(self, params: Params, seed: jax.Array, batch: jax.Array) -> dict[str, Any]:
+    def _play_batch(
+        self, params: Params, seed: jax.Array, batch: jax.Array, record: bool
+    ) -> dict[str, Any]:
         environment = self._environment
         assert isinstance(environment, JaxEnvironment)
         size = min(self._episodes, BATCH)
@@ -201,7 +212,7 @@ class Evaluator:
         states, observation = jax.vmap(environment.reset)(reset_keys)
         action_key = stream(seed, "evaluate/action", batch)
         records = {}
-        if self._record:
+        if record:
             shapes = jax.eval_shape(self._shown, states, observation)
             records = {
                 name: jnp.zeros((self._max_steps + 1, *leaf.shape), leaf.dtype)
@@ -224,7 +235,7 @@ class Evaluator:
             key = jax.random.fold_in(action_key, t)
             action, memory = self._actions(params, observation, key, memory, None)
             states, result = environment.step_batch(states, action)
-            reward = jnp.where(alive, result.reward.astype(jnp.float32), 0.0)
+            reward = jnp.where(alive, result.earned.astype(jnp.float32), 0.0)
             if records:
                 # The moment after the decision: the last one of the episode is how it ended, and
                 # what comes after that is cut off.
@@ -266,7 +277,7 @@ class Evaluator:
             positions=records.get("positions"),
             rotations=records.get("rotations"),
             observations=records["observations"],
-            columns=feature_names(self._functions.spec.acting_space),
+            columns=legible_names(self._functions.spec.acting_space),
             end=how_it_ended(terminated, not out["alive"][0]),
         )
 

@@ -13,7 +13,58 @@ import jax
 import numpy as np
 
 from heredity.algorithms.ppo.algorithm import PPO, PPOState
+from heredity.networks.contract import NumpyFunction
+from heredity.policies import ActorCritic
 from heredity.weights import Params, merge
+
+
+class NumpyActor:
+    """Acts in numpy, where the networks of a policy are written in it.
+
+    Args:
+        functions: Of the policy.
+    """
+
+    def __init__(self, functions: ActorCritic) -> None:
+        self._functions = functions
+        shapes = jax.eval_shape(functions.init, np.uint32(0))
+        none_yet = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        # Weights are brought home for nothing where the answer does not depend on them.
+        self._is_able = functions.outputs_in_numpy(none_yet, batched=True) is not None
+        self._outputs: NumpyFunction | None = None
+        self._no_noise = np.zeros((), np.float32)
+
+    def begin(self, params: Params) -> None:
+        """Take over weights, in copies.
+
+        Args:
+            params: All of them.
+        """
+        own = params if self._is_able else {"actor": self._free(params["actor"])}
+        # Copies: the buffers may be given to the update that follows.
+        weights = jax.tree.map(np.array, own)
+        self.free = weights["actor"]
+        if self._is_able:
+            self._outputs = self._functions.outputs_in_numpy(weights, batched=True)
+
+    def _free(self, actor: Params) -> Params:
+        """The parameters of the distribution that do not depend on what is seen."""
+        return {name: actor[name] for name in self._functions.family.init() if name in actor}
+
+    def outputs(self, observation: Any) -> np.ndarray | None:
+        """Of the actor's network for ``(B, ...)``; None where the compiled program has to tell."""
+        if self._outputs is None:
+            return None
+        with np.errstate(all="ignore"):  # what overflows on the way is left to JAX
+            return self._outputs(observation)
+
+    def act(self, observation: Any) -> np.ndarray | None:
+        """The most likely actions for ``(B, ...)``; None as `outputs`."""
+        outputs = self.outputs(observation)
+        if outputs is None:
+            return None
+        family = self._functions.family
+        return family.to_action_in_numpy(family.draw_in_numpy(self.free, outputs, self._no_noise))
 
 
 class HostActor:
@@ -25,6 +76,7 @@ class HostActor:
 
     def __init__(self, algorithm: PPO) -> None:
         self._functions = algorithm.functions
+        self._quick = NumpyActor(algorithm.functions)
         self._noise = jax.jit(algorithm.noise)
         self._outputs = jax.jit(self._compiled_outputs)
 
@@ -44,10 +96,7 @@ class HostActor:
         """
         self._parts = parts
         self._draws = np.asarray(self._noise(state))
-        # Copies: the buffers are given to the update that follows.
-        weights = jax.tree.map(np.array, merge(*parts))
-        self._free = weights["actor"]
-        self._in_numpy = self._functions.outputs_in_numpy(weights, batched=True)
+        self._quick.begin(merge(*parts))
 
     def act(
         self, t: int, observation: Any, carry: Any, is_first: Any
@@ -57,13 +106,10 @@ class HostActor:
         Returns:
             What the environments receive, what was drawn, and the new memory.
         """
-        outputs = None
-        if self._in_numpy is not None:
-            with np.errstate(all="ignore"):  # what overflows on the way is left to JAX
-                outputs = self._in_numpy(observation)
+        outputs = self._quick.outputs(observation)
         if outputs is None:
             found, carry = self._outputs(self._parts, observation, carry, is_first)
             outputs = np.asarray(found)
         family = self._functions.family
-        raw_action = family.draw_in_numpy(self._free, outputs, self._draws[t])
+        raw_action = family.draw_in_numpy(self._quick.free, outputs, self._draws[t])
         return family.to_action_in_numpy(raw_action), raw_action, carry

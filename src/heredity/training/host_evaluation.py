@@ -19,9 +19,10 @@ from heredity.environments import (
     evaluation_options,
     make,
 )
-from heredity.networks.observations import feature_names, features
 from heredity.policies import ActorCritic
 from heredity.spaces import Space
+from heredity.training.host_acting import NumpyActor
+from heredity.training.legible import legible_in_numpy, legible_names
 from heredity.training.pictures import Packer, frame_stride, last_moment
 from heredity.weights import Params
 
@@ -55,8 +56,9 @@ class HostPlayer:
     Args:
         host: The environment; nobody trains in it.
         functions: Of the policies.
-        act: From weights, observations, a key, memories, and where an episode begins, to actions
-            and memories.
+        act: From weights, observations, a key and the number of the decision, memories, and where
+            an episode begins, to actions and memories; compiled.
+        deterministic: Whether it takes the most likely actions.
         episodes: How many.
         max_steps: Decisions after which an episode is no longer watched.
         record: Whether to record the first episode.
@@ -68,6 +70,7 @@ class HostPlayer:
         functions: ActorCritic,
         act: Callable[..., tuple[Any, Any]],
         *,
+        deterministic: bool,
         episodes: int,
         max_steps: int,
         record: bool,
@@ -75,13 +78,19 @@ class HostPlayer:
         self._host = host
         self._functions = functions
         self._act = act
+        self._actor = NumpyActor(functions) if deterministic else None
         self._episodes = episodes
         self._max_steps = max_steps
         self._camera = Camera(host) if record else None
         self._is_known = False
 
-    def play(self, params: Params, seed: int) -> Played:
+    def play(self, params: Params, seed: int, record: bool) -> Played:
         """Play them; equal seeds give equal episodes for equal policies.
+
+        Args:
+            params: All weights.
+            seed: Decides first states and draws.
+            record: Whether to record the first one.
 
         Raises:
             HeredityError: when processes of the environment die again and again.
@@ -96,8 +105,10 @@ class HostPlayer:
         quota[: self._episodes % host.num_envs] += 1
         returns: list[list[float]] = [[] for _ in range(host.num_envs)]
         lengths: list[list[int]] = [[] for _ in range(host.num_envs)]
-        recorder = None if self._camera is None else self._recorder(self._camera)
+        recorder = self._recorder(self._camera) if self._camera and record else None
         key = stream(seed, "evaluate/action")
+        if self._actor:
+            self._actor.begin(params)
         params = jax.device_put(params)
         restarts = host.restarts
         observation, t, cut = episodes.start(), 0, 0
@@ -106,8 +117,9 @@ class HostPlayer:
             recorder.see(observation)
         while any(len(done) < wanted for done, wanted in zip(returns, quota, strict=True)):
             is_first = episodes.episode_lengths == 0 if carry else None
-            draw = jax.random.fold_in(key, t)
-            action, carry = self._act(params, observation, draw, carry, is_first)
+            action = self._actor.act(observation) if self._actor else None
+            if action is None:
+                action, carry = self._act(params, observation, key, np.uint32(t), carry, is_first)
             result = episodes.step(np.asarray(action))
             t += 1
             over_long = episodes.episode_lengths >= self._max_steps
@@ -122,7 +134,7 @@ class HostPlayer:
             observation = result.observation
             if recorder:
                 over = bool(ended[0])
-                recorder.after(float(result.reward[0]), observation, over)
+                recorder.after(float(result.earned[0]), observation, over)
                 if over and not lost[0]:
                     natural = bool((result.terminated | result.truncated)[0])
                     recorder.stop(how_it_ended(bool(result.terminated[0]), natural))
@@ -192,6 +204,7 @@ class HostRecorder:
 
     def __init__(self, space: Space, step_seconds: float, camera: Camera) -> None:
         self._space = space
+        self._legible = legible_in_numpy(space)
         self._step_seconds = step_seconds
         self._camera = camera
         self.is_on = True
@@ -207,7 +220,7 @@ class HostRecorder:
     def see(self, observation: Any, last: bool = False) -> None:
         """Take in the moment that is now; the last one is drawn in any case."""
         first = jax.tree.map(lambda leaf: np.asarray(leaf)[0], observation)
-        self._observations.append(np.asarray(features(self._space, first)))
+        self._observations.append(self._legible(first))
         moment = len(self._rewards)
         due = moment % self._stride == 0 or last
         if self._camera.works and due and moment <= self._last_drawn:
@@ -241,7 +254,7 @@ class HostRecorder:
             frames=tuple(self._frames),
             frame_steps=tuple(self._frame_steps),
             observations=np.stack(self._observations),
-            columns=feature_names(self._space),
+            columns=legible_names(self._space),
             end=self._end,
         )
 

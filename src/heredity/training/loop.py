@@ -188,6 +188,8 @@ class Run:
                     continue
                 due = self._boundaries.due(before, self.driver.step)
             if self._asked_to_stop(signals):
+                if due.log:
+                    self._rows.write(self._rows.taken())
                 self._save_owing(writer, due)
                 writer.flush()
                 raise TrainingInterrupted(self._interrupted(signals))
@@ -297,10 +299,12 @@ class Run:
         scores: list[Evaluation | None] = [None for _ in self.members]
         if self.evaluator is not None:
             try:
-                scores = [self._scored(self.evaluator, member) for member in self.members]
+                for index, member in enumerate(self.members):
+                    scores[index] = self._scored(self.evaluator, member, due.snapshot)
             except BaseException:
                 # Nor does one in the environment that it is played in.
                 if self._processes.count == 1:
+                    self._rows.write(rows)
                     self._save_owing(writer, due)
                 raise
             self._note_restarts()
@@ -313,9 +317,10 @@ class Run:
         self._rows.write_common(rows)
         return events
 
-    def _scored(self, evaluator: Evaluator, member: Member) -> Evaluation:
+    def _scored(self, evaluator: Evaluator, member: Member, record: bool) -> Evaluation:
         """Every process plays the same episodes, so that none has to wait; process 0's count."""
-        score = evaluator.evaluate(unflatten(member.learner.policy_leaves()), member.seed)
+        weights = unflatten(member.learner.policy_leaves())
+        score = evaluator.evaluate(weights, member.seed, record=record)
         first = self._processes.first
         returns, lengths = first(score.returns), first(score.lengths)
         return dataclasses.replace(score, returns=returns, lengths=lengths)

@@ -6,7 +6,7 @@ from foretold import Countdown, assert_it_comes_back, on_both_paths, play
 
 from heredity.algorithms.ppo.algorithm import PPO, policy_spec
 from heredity.algorithms.ppo.config import PPOConfig
-from heredity.environments import make, own_rewards, wrap
+from heredity.environments import JaxWrapper, make, wrap
 from heredity.environments.hosted import HostedEnvironment
 from heredity.environments.wrappers.action_repeat import repeat_actions
 from heredity.policies import ActorCritic
@@ -41,24 +41,28 @@ def test_negative_rewards_are_cut_too(path):
     assert [step.reward[0] for step in play(env, [0, 0, 0])[1:]] == [-1, -2, -2]
 
 
-def test_returns_are_counted_in_the_environments_own_rewards():
-    options = {"frame_stack": 2, "reward_scale": 0.1, "reward_clip": 0.05}
-    for env in on_both_paths(Countdown(9), **options):
-        inside = own_rewards(env)
-        assert inside.observation_space == env.observation_space  # everything else stays
-        assert [step.reward[0] for step in play(inside, [0, 0])[1:]] == [1, 2]
-    plain = Countdown()
-    assert own_rewards(plain) is plain
-    unscaled = wrap(plain, frame_stack=2)
-    assert own_rewards(unscaled) is unscaled
-
-
 @pytest.mark.parametrize("host", [False, True], ids=["jax", "host"])
 def test_an_evaluation_counts_them_so(host):
     env = make("probe/always-truncated", 2, host=host, length=7, reward_clip=0.25, frame_stack=2)
     spec = policy_spec(PPOConfig(network={"hidden": (8,)}), env.observation_space, env.action_space)
     evaluator = Evaluator(spec, env, 2)
     assert evaluator.evaluate(ActorCritic(spec).init(0)).returns.tolist() == [7.0, 7.0]
+
+
+class Half(JaxWrapper):
+    """Gives half of each reward to learn from."""
+
+    def step(self, state, action):
+        state, result = self.env.step(state, action)
+        return state, result._replace(reward=result.reward / 2, own_reward=result.earned)
+
+
+def test_rewards_that_somebody_elses_wrapper_changes_are_counted_as_they_were():
+    env = Half(make("probe/always-truncated", length=7))
+    spec = policy_spec(PPOConfig(network={"hidden": (8,)}), env.observation_space, env.action_space)
+    found = Evaluator(spec, env, 2, record=True).evaluate(ActorCritic(spec).init(0), record=True)
+    assert found.returns.tolist() == [7.0, 7.0]
+    assert found.recording is not None and found.recording.rewards.tolist() == [1.0] * 7
 
 
 @pytest.mark.parametrize("path", [0, 1], ids=["jax", "host"])

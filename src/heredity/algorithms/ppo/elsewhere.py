@@ -5,7 +5,6 @@ from __future__ import annotations
 RENAMED = {
     "clip_range_vf": "clip_range_value",
     "clipping_epsilon": "clip_range",
-    "clipping_epsilon_value": "clip_range_value",
     "discounting": "discount",
     "ent_coef": "entropy_coefficient",
     "entropy_cost": "entropy_coefficient",
@@ -38,6 +37,10 @@ _OTHERWISE = {
     "batch_size": (
         "give num_minibatches = num_envs * num_steps / transitions in a minibatch, which is what "
         "batch_size means in Stable-Baselines3"
+    ),
+    "clipping_epsilon_value": (
+        "clip_range_value is the same limit, with another loss: the clipped error alone, where "
+        "brax takes the larger of both"
     ),
     "device": "JAX chooses it: set the environment variable JAX_PLATFORMS",
     "episode_length": (

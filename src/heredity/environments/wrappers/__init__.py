@@ -9,14 +9,13 @@ from heredity.environments.wrappers.options import (
     options_with_wrappers,
     split_options,
 )
-from heredity.environments.wrappers.wrapping import own_rewards, wrap, wrap_with
+from heredity.environments.wrappers.wrapping import wrap, wrap_with
 
 __all__ = [
     "HostWrapper",
     "JaxWrapper",
     "Wrapping",
     "options_with_wrappers",
-    "own_rewards",
     "split_options",
     "wrap",
     "wrap_with",

@@ -1,7 +1,7 @@
 """Rewards as they are trained on: scaled, and cut to a range.
 
 What a policy reached is told in the environment's own rewards, which stay beside those
-(`TimeStep.own_reward`); see also `own_rewards`.
+(`TimeStep.own_reward`).
 """
 
 from __future__ import annotations

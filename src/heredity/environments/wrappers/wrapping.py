@@ -155,18 +155,3 @@ def _check_room(env: Environment, wrapping: Wrapping) -> None:
         f"{called(env)}: with {', '.join(given)}, the observations of {copies} environments",
         f"give a smaller {' or '.join(_LARGER)}, or make fewer environments",
     )
-
-
-def own_rewards(env: Environment) -> Environment:
-    """The environment with the rewards that it gives itself, for counting returns.
-
-    Scaled and clipped rewards are for learning; what a policy reached is told in the environment's
-    own. They are the outermost wrappers, so that everything else stays.
-    """
-    if not isinstance(env, JaxWrapper | HostWrapper):
-        return env
-    from heredity.environments.wrappers.rewards import HostRewards, JaxRewards
-
-    while isinstance(env, JaxRewards | HostRewards):
-        env = env.env
-    return env
