@@ -190,16 +190,27 @@ def _act(
             result.truncated,
             final_values,
         )
-        remembered = (is_first, now.carry) if has_memory else ((), ())
         told = {f"environment/{name}": jnp.mean(value) for name, value in result.info.items()}
-        return (following, sums), (output, remembered, told)
+        return (following, sums), (output, is_first if has_memory else (), told)
+
+    def sequence(carry: tuple, chances: Any) -> tuple[tuple, tuple]:
+        remembered = carry[0].carry
+        carry, given = jax.lax.scan(step, carry, chances)
+        return carry, (given, remembered)
 
     names = ("episodes", "episode_returns", "episode_lengths")
     start = (experience, {name: jnp.float32(0.0) for name in names})
     chances = (noise, first_states.drawn)
-    (experience, sums), (outputs, (is_first, carries), told) = jax.lax.scan(step, start, chances)
-    length = algorithm.config.sequence_length or algorithm.config.num_steps
-    carries = jax.tree.map(lambda leaf: leaf[::length], carries)
+    if has_memory:
+        # Sequence by sequence: only what is remembered before each is kept, not before each step.
+        length = algorithm.config.sequence_length or algorithm.config.num_steps
+        chances = jax.tree.map(lambda a: a.reshape((-1, length, *a.shape[1:])), chances)
+        (experience, sums), (given, carries) = jax.lax.scan(sequence, start, chances)
+        given = jax.tree.map(lambda a: a.reshape((-1, *a.shape[2:])), given)
+    else:
+        (experience, sums), given = jax.lax.scan(step, start, chances)
+        carries = ()
+    outputs, is_first, told = given
     shares = jax.tree.map(lambda share: share[None], (sums, jax.tree.map(jnp.mean, told)))
     return experience, outputs, is_first, carries, *shares
 
