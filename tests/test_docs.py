@@ -24,7 +24,7 @@ from heredity.algorithms.ppo.presets import presets
 from heredity.cli import launching
 from heredity.cli.main import COMMANDS, run_command
 from heredity.common.errors import HeredityError
-from heredity.environments.registry import adapter_names
+from heredity.environments import registry
 from heredity.training import processes, session
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,10 +58,12 @@ def python_blocks(text: str) -> list[tuple[int, str]]:
 
 
 @pytest.fixture(autouse=True)
-def unregistered() -> Iterator[None]:
-    """What a page registers with Gymnasium is gone after its test, or the next would be warned."""
+def unregistered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a page registers is gone after its test, or the next would be warned."""
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
     yield
-    gymnasium.registry.pop("Corridor-v0", None)
+    for name in ("Askew-v0", "Corridor-v0"):
+        gymnasium.registry.pop(name, None)
 
 
 RUNNABLE = [page for page in PAGES if python_blocks(page.read_text(encoding="utf-8"))]
@@ -244,7 +246,7 @@ def test_tables_of_settings_are_as_the_code_is(script: Callable[[str], ModuleTyp
         told = f"docs/{page} is stale: run `python docs/setting_tables.py`"
         assert module.rendered(text, regions) == text, told
     # Of every adapter but the probes, which are for tests.
-    assert {*module.ADAPTERS.values(), "probe"} == set(adapter_names())
+    assert {*module.ADAPTERS.values(), "probe"} == set(registry.adapter_names())
     with pytest.raises(ValueError, match=r"0 regions <!-- settings-ppo -->"):
         module.rendered("# A page without marks", {"settings-ppo": ""})
 

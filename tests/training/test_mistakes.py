@@ -149,6 +149,6 @@ def test_rows_before_the_first_checkpoint_are_taken_back(
     told = [(step, name) for step, name, _ in scalars(tmp_path) if name in ("START", "train/loss")]
     # TensorBoard drops what it was told from that step on.
     assert told == [
-        (0, "START"), (64, "train/loss"),
+        (64, "train/loss"),
         (0, "START"), (64, "train/loss"), (128, "train/loss"), (192, "train/loss"),
     ]  # fmt: skip
