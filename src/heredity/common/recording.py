@@ -102,8 +102,8 @@ class Recording:
         positions: Shape (T + 1, bodies, 3), metres; with a scene.
         rotations: Shape (T + 1, bodies, 4), unit quaternions (w, x, y, z); with a scene.
         frames: Pictures as JPEG or PNG bytes, for environments that draw themselves.
-        observations: Shape (T + 1, D), flattened; always there, for environments that show
-            nothing.
+        observations: Shape (T + 1, D), flattened, without pictures; always there, for environments
+            that show nothing.
         columns: Names of the D observation columns.
         frame_steps: The moment, 0 to T, that each picture was drawn at, ascending; empty when
             there is one picture of each moment from the first on.
