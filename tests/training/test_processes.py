@@ -113,6 +113,10 @@ def test_what_jax_says_of_a_lost_process_is_told():
     told = r"process 0 of 2 cannot go on.*socket closed\)"
     with pytest.raises(LostProcessError, match=told), Two().losses_told():
         raise jax.errors.JaxRuntimeError("socket closed\nand much more")
+    with pytest.raises(LostProcessError, match="UNKNOWN: Gloo failed"), Two().losses_told():
+        raise ValueError("UNKNOWN: Gloo failed: Connection reset by peer")
+    with pytest.raises(ValueError, match="a shape"), Two().losses_told():
+        raise ValueError("a shape: INTERNAL: of ours")
     with pytest.raises(jax.errors.JaxRuntimeError), Processes().losses_told():
         raise jax.errors.JaxRuntimeError("out of memory")
     assert LostProcessError.exit_code == 4

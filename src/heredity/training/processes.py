@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ log = logging.getLogger("heredity")
 SHUTDOWN_SECONDS = 10
 ENDING = (signal.SIGINT, signal.SIGTERM)
 HEARTBEAT_SECONDS = 30
+
+# How what JAX says of a program that failed begins.
+_STATUS = re.compile("(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|UNAVAILABLE|UNKNOWN): ")
 
 # Claims of this process, for as long as it lives.
 _held = contextlib.ExitStack()
@@ -241,8 +245,10 @@ class Processes:
         """
         try:
             yield
-        except jax.errors.JaxRuntimeError as error:
-            if self.count == 1:
+        except (jax.errors.JaxRuntimeError, ValueError) as error:
+            # A program that ends with such a status is a ValueError where it runs at once.
+            from_jax = isinstance(error, jax.errors.JaxRuntimeError) or _STATUS.match(str(error))
+            if self.count == 1 or not from_jax:
                 raise
             told = str(error).partition("\n")[0]
             raise LostProcessError(
