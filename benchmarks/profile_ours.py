@@ -27,6 +27,7 @@ from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.collect import collect
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.environments import JaxEnvironment
+from heredity.environments.infos import InfoMeans
 from heredity.training.compilation import Compilations
 from heredity.training.evaluation import Evaluator
 from heredity.training.host_runner import HostRunner
@@ -173,7 +174,7 @@ def on_host(config, environment, algorithm):
         environment.step, taken = watched, 0.0
         began = time.perf_counter()
         for _ in range(times):
-            rollout, _ = runner._collect()
+            rollout, _ = runner._collect(InfoMeans())
         rounds["acting"].append((time.perf_counter() - began) / times)
         rounds["environment"].append(taken / times)
         environment.step = step

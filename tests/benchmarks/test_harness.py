@@ -6,6 +6,7 @@ import doctest
 import importlib
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -502,3 +503,13 @@ def test_the_clock_stands_still_while_a_policy_is_evaluated(
     assert found["compile_seconds"] == 21.0 - 3.0 - 400 / 50.0
     assert found["seconds_to_return"] == 19.0
     assert found["programs"] is None
+
+
+@pytest.mark.slow
+def test_the_parts_of_an_iteration_are_measured():
+    # It calls the inner functions of the runners, which nothing else holds in place.
+    command = [sys.executable, str(FOLDER / "profile_ours.py"), "gym-cartpole", "--quick"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(ended.stdout)
+    assert 0 < found["environment"] < found["acting"] < found["iteration"]
+    assert found["learning"] > 0 and found["evaluation_steps"] > 0
