@@ -120,7 +120,9 @@ class ActsCompiled(HostActor):
 
     def begin(self, parts: Any, state: Any) -> None:
         super().begin(parts, state)
-        self._in_numpy = None
+        if self._quick._outputs is None:
+            raise SystemExit("nothing is acted in with numpy: there is nothing to switch off")
+        self._quick._outputs = None
 
 
 def acting_in_numpy(name: str) -> dict[str, Any]:
