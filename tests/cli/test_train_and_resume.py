@@ -278,3 +278,21 @@ def test_options_of_ray_are_for_ray(heredity):
     words = "train ppo --env probe/recall --total-timesteps 64 --ray.workers 2"
     done = heredity(*words.split())
     assert done == type(done)(2, "", "heredity: --ray.workers is for Ray: add --launcher ray\n")
+
+
+def test_environments_that_cannot_be_closed_cost_nothing(
+    tmp_path: Path, heredity, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(self: object) -> None:
+        raise RuntimeError("close fails")
+
+    monkeypatch.setattr("heredity.environments.gymnasium_vectors.SyncEnvironment.close", refuse)
+    words = ["--preset", "none", "--num-envs", "2", "--num-steps", "16", "--num-minibatches", "1"]
+    words += ["--evaluation-episodes", "0", "--total-timesteps", "32", "--no-progress"]
+    done = heredity(
+        *("train", "ppo", "--env", "gym/CartPole-v1", *words, "--directory", tmp_path / "run")
+    )
+    assert done.code == 0
+    assert "an environment could not be closed (RuntimeError: close fails" in done.told
+    assert (tmp_path / "run" / "checkpoints" / "last").exists()
+    assert "look heredity view" in done.told

@@ -363,3 +363,51 @@ def test_observations_out_of_bounds_are_told_once(caplog):
 @pytest.fixture(autouse=True)
 def _nothing_told_before(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("heredity.environments.checks._told", set())
+
+
+@pytest.mark.parametrize(
+    ("later", "problem"),
+    [
+        ({"shown": np.zeros(3)}, r"step gave an observation of shape \(3,\)"),
+        ({"change": lambda *right: right[:4]}, "step gave 4 values, as those of the old gym do"),
+        ({"change": lambda o, *_: (o, np.ones(2), False, False, {})}, "as its reward: one number"),
+        ({"change": lambda o, r, *_: (o, r, np.zeros(2, bool), False, {})}, "as terminated: True"),
+        ({"change": lambda o, r, *_: (o, r, False, np.ones(2, bool), {})}, "as truncated: True"),
+        ({"change": lambda *right: (*right[:4], [1])}, "as its info: a dict was expected"),
+    ],
+)
+@pytest.mark.parametrize("number", [1, 2])
+def test_what_cannot_be_used_later_is_told_as_well(later: dict, problem: str, number: int):
+    makers = [functools.partial(Liar)] * number
+    env = SyncEnvironment(makers, "gym/Liar-v0")
+    env.reset(SEEDS[:number], BOTH[:number])
+    env.step(np.zeros(number, np.int64))
+    for name, value in later.items():
+        setattr(env._stepper.envs[-1], name, value)
+    with pytest.raises(UsageError, match=f"^gym/Liar-v0, environment {number - 1}: .*{problem}"):
+        env.step(np.zeros(number, np.int64))
+
+
+def test_keys_that_go_missing_later_are_told():
+    env = SyncEnvironment([functools.partial(Liar, PARTS, {"a": RIGHT, "b": 1})], "gym/Liar-v0")
+    env.reset(SEEDS[:1], ONE)
+    env._stepper.envs[0].shown = {"a": RIGHT}
+    with pytest.raises(UsageError, match="environment 0: reset gave an observation without 'b'"):
+        env.reset(SEEDS[:1], ONE)
+
+
+def test_what_an_environment_raises_is_its_own():
+    def fail(*right: Any) -> Any:
+        raise ValueError("of its own")
+
+    env = begin()
+    env.step(np.zeros(1, np.int64))
+    env._stepper.envs[0].change = fail
+    with pytest.raises(ValueError, match=r"^of its own$"):
+        env.step(np.zeros(1, np.int64))
+
+
+def test_a_whole_number_that_no_float_holds_is_passed_over():
+    told = {"big": 10**400, "small": 3}
+    result = step(change=lambda *right: (*right[:4], told))
+    assert {name: value.tolist() for name, value in result.info.items()} == {"small": [3.0]}

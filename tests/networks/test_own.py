@@ -92,6 +92,12 @@ class Raising(nn.Module):
     def __call__(self, x):
         return dense(self, x["position"])
 
+class Leaving(nn.Module):
+    output_size: int = 2
+    @nn.compact
+    def __call__(self, x):
+        raise SystemExit(3)
+
 class Pair(nn.Module):
     output_size: int = 2
     @nn.compact
@@ -225,6 +231,7 @@ def refused(kind: str, size: int | None = 2, **options) -> UsageError:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
+        ("Leaving", r"raised SystemExit: 3 \(.*my_networks\.py:\d+\); one array"),
         ("WithoutInput", r"with float32\[1, 1\] raised TypeError: .*takes 1 positional argument"),
         ("WithMode", "missing 1 required positional argument: 'train'; one array float32"),
         ("Raising", r"raised TypeError: .*'position' \(.*my_networks\.py:\d+\); one array"),

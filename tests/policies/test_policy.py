@@ -1,4 +1,5 @@
 import itertools
+import pickle
 from pathlib import Path
 
 import jax
@@ -210,6 +211,26 @@ def test_what_is_too_large_for_a_float_is_not_nan():
     assert policy.predict([np.inf, 0, -np.inf])[0] in (5, 6, 7)
     # A sum that overflows is no NaN.
     assert policy.predict(np.full(3, 3e38, np.float32))[0] in (5, 6, 7)
+
+
+@pytest.mark.parametrize("action", ["discrete", "normal"])
+@pytest.mark.parametrize("value", [[np.inf, np.inf, np.inf], [1e300, -1e300, 0]])
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_no_action_follows_from_infinite_numbers(action: str, value: list, deterministic: bool):
+    policy = make(action=action)
+    with pytest.raises(MismatchError, match=r"no action follows from this .*inf"):
+        policy.predict(value, deterministic=deterministic)
+    with pytest.raises(MismatchError, match="no action follows from this observation"):
+        policy.predict([[0, 0, 0], value], deterministic=deterministic)
+
+
+def test_a_policy_can_be_sent_to_another_process():
+    policy = make(normalize_observations=True)
+    seen = np.float32([0.1, -0.2, 0.3])
+    policy.predict(seen)  # and what is compiled stays here
+    sent = pickle.loads(pickle.dumps(policy))
+    assert sent.policy_hash == policy.policy_hash and sent.lineage == policy.lineage
+    assert sent.spec == policy.spec and sent.predict(seen) == policy.predict(seen)
 
 
 def test_an_empty_batch_is_a_batch():

@@ -30,6 +30,7 @@ from heredity.cli.parsing import (
 from heredity.cli.places import claim_directory
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.files import LOCK
+from heredity.common.own_code import own_line
 from heredity.training.ray_launcher import RayCluster
 from heredity.training.settings import RunSettings
 
@@ -148,10 +149,19 @@ def _train(
             pass
     finally:
         if hasattr(environment, "close"):
-            environment.close()
+            _close(environment)
     if output is not None:
         conclude(directory, output.report)
     return 0
+
+
+def _close(environment: Any) -> None:
+    """Close environments; of one that cannot be closed is told, but nothing is lost by it."""
+    try:
+        environment.close()
+    except Exception as error:  # of any kind: it is a person's own code
+        told = f"{type(error).__name__}: {error}{own_line(error)}"
+        print(f"heredity: an environment could not be closed ({told})", file=sys.stderr)
 
 
 def _parse(arguments: Sequence[str]) -> Any:

@@ -112,7 +112,7 @@ class FirstLook:
         observation, info = told
         if not isinstance(info, Mapping):
             raise self._refused(f"reset gave {described(info)} as its info", expected)
-        self._check_observation("reset", observation)
+        self.check_observation("reset", observation)
         return told
 
     def step(self, action: Any) -> Any:
@@ -122,13 +122,22 @@ class FirstLook:
             UsageError: when it gives something else than its space, or Gymnasium, says.
         """
         told = self._env.step(action)
+        self.check_step(told)
+        return told
+
+    def check_step(self, told: Any) -> None:
+        """Look at what a step gave.
+
+        Raises:
+            UsageError: when it is something else than the space, or Gymnasium, says.
+        """
         if not isinstance(told, tuple | list) or len(told) != 5:
             problem, remedy = f"step gave {described(told)}", f"({_FIVE}) was expected"
             if isinstance(told, tuple | list) and len(told) == 4:
                 problem, remedy = f"{problem}, as those of the old gym do", f"{remedy}; {_OLD}"
             raise self._refused(problem, remedy)
         observation, reward, terminated, truncated, info = told
-        self._check_observation("step", observation)
+        self.check_observation("step", observation)
         self._check_reward(reward)
         for name, value in (("terminated", terminated), ("truncated", truncated)):
             array = np.asarray(value)
@@ -142,7 +151,6 @@ class FirstLook:
             raise self._refused(
                 f"step gave {described(info)} as its info", f"a dict was expected: ({_FIVE})"
             )
-        return told
 
     def _check_reward(self, reward: Any) -> None:
         array = np.asarray(reward)
@@ -154,7 +162,12 @@ class FirstLook:
         if not np.isfinite(array):
             raise self._refused(f"step gave the reward {reward}", "a finite number was expected")
 
-    def _check_observation(self, moment: str, observation: Any) -> None:
+    def check_observation(self, moment: str, observation: Any) -> None:
+        """Look at an observation that ``reset`` or ``step`` gave.
+
+        Raises:
+            UsageError: when it is something else than the space says.
+        """
         problem, remedy = _difference(self._env.observation_space, observation, ""), WHICHEVER
         if not problem:
             problem, remedy = not_finite(observation), FINITE

@@ -24,7 +24,7 @@ from heredity.environments.exits import exits_told
 from heredity.environments.gymnasium_checks import check_alike, check_declared, declared
 from heredity.environments.infos import stacked
 from heredity.environments.room import bytes_of, check_room
-from heredity.environments.stepping import Stepper
+from heredity.environments.stepping import MISFITS, Stepper
 from heredity.environments.vectors import VectorOptions
 from heredity.environments.worker_process import Maker
 from heredity.environments.workers import WorkerVector
@@ -176,13 +176,22 @@ class SyncEnvironment(GymEnvironment):
         batch = self._batch
         batch.begin()
         rewards, ended, cut, infos = self._stepper.step(np.asarray(actions, self._action_dtype))
-        truncated = self._cut_off(np.array(cut, bool) if any(cut) else self._nobody.copy())
-        terminated = self._nobody.copy()
-        if any(ended):
-            terminated = np.array(ended, bool)
+        try:
+            terminated, truncated = self._nobody.copy(), self._nobody.copy()
+            if any(cut):
+                truncated[:] = cut
+            if has_ended := any(ended):
+                terminated[:] = ended
+            info = stacked(infos) if any(infos) else {}
+            rewarded = np.empty(self.num_envs, np.float32)
+            rewarded[:] = rewards
+        except MISFITS:
+            self._stepper.explain()
+            raise
+        truncated = self._cut_off(truncated)
+        if has_ended:
             truncated &= ~terminated
-        info = stacked(infos) if any(infos) else {}
-        return TimeStep(batch.value, np.array(rewards, np.float32), terminated, truncated, info)
+        return TimeStep(batch.value, rewarded, terminated, truncated, info)
 
     def render(self) -> np.ndarray | None:
         return self._stepper.render() if self._draws else None

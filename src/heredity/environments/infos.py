@@ -13,13 +13,15 @@ import numpy as np
 
 from heredity.common.errors import UsageError
 
+_MOST_BITS = 1023  # of whole numbers that a float can hold
 _NUMBERS = (int, float, np.integer, np.floating, np.bool_)
 
 
 def numbers(info: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     """What in the info of one Gymnasium environment is one number, yes and no among them.
 
-    Arrays, texts and dicts (as the ``episode`` of ``RecordEpisodeStatistics``) are passed over.
+    Arrays, texts, dicts (as the ``episode`` of ``RecordEpisodeStatistics``) and whole numbers that
+    no float can hold are passed over.
 
     Example:
         >>> dict(numbers({"speed": 2.0, "done": True, "episode": {"r": 1.0}, "way": "left"}))
@@ -31,6 +33,8 @@ def numbers(info: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _is_number(value: Any) -> bool:
+    if type(value) is int:
+        return value.bit_length() <= _MOST_BITS
     return isinstance(value, _NUMBERS) or (
         isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "biuf"
     )

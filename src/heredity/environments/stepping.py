@@ -13,6 +13,9 @@ from heredity.environments.batching import Batch
 from heredity.environments.exits import exit_error, exits_told
 from heredity.environments.gymnasium_checks import FirstLook
 
+# What numpy and Python raise about something that is not what it should be.
+MISFITS = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+
 
 class Stepper:
     """Some neighbours of a vector, stepped in this process.
@@ -45,8 +48,11 @@ class Stepper:
         self._id = id
         self._resets: list[Callable[..., Any]] = [env.reset for env in self.envs]
         self._steps: list[Callable[..., Any]] = [env.step for env in self.envs]
+        self._looks: list[FirstLook] = []
+        self._told: list[Any] = []  # what the last step gave
         for place, env in enumerate(self.envs):
             look = FirstLook(env, f"{id}, environment {first + place}")
+            self._looks.append(look)
             _once(self._resets, place, look.reset)
             _once(self._steps, place, look.step)
         self._one_number = isinstance(envs[0].action_space, gym.spaces.Discrete)
@@ -60,7 +66,11 @@ class Stepper:
         """
         with exits_told(self._id, "reset"):
             observation, _ = self._resets[index - self._first](seed=seed)
-        self._batch.put(index, observation)
+        try:
+            self._batch.put(index, observation)
+        except MISFITS:
+            self._looks[index - self._first].check_observation("reset", observation)
+            raise
 
     def step(self, actions: np.ndarray) -> tuple[Sequence[Any], ...]:
         """One decision in each; observations go to the batch.
@@ -77,16 +87,35 @@ class Stepper:
             told = [step(action) for step, action in zip(self._steps, each, strict=True)]
         except SystemExit as error:  # `exits_told` would cost time at each step
             raise exit_error(error, self._id, "step") from error
-        observations, rewards, terminated, truncated, infos = zip(*told, strict=True)
-        self._batch.fill(observations, self._first)
+        self._told = told
+        try:
+            observations, rewards, terminated, truncated, infos = zip(*told, strict=True)
+            self._batch.fill(observations, self._first)
+        except MISFITS:
+            self.explain()
+            raise
         return rewards, terminated, truncated, infos
+
+    def explain(self) -> None:
+        """Look again at what the last step gave, of which something could not be used.
+
+        Raises:
+            UsageError: naming the environment, and what it gave instead of what it says.
+        """
+        for look, told in zip(self._looks, self._told, strict=True):
+            look.check_step(told)
 
     def step_one(self, index: int, action: np.ndarray) -> tuple[Any, Any, Any, Any]:
         """One decision in the one with this index in the vector; as `step` otherwise."""
         given = action.item() if self._one_number else action
         with exits_told(self._id, "step"):
-            observation, reward, ended, cut, info = self._steps[index - self._first](given)
-        self._batch.put(index, observation)
+            told = self._steps[index - self._first](given)
+        try:
+            observation, reward, ended, cut, info = told
+            self._batch.put(index, observation)
+        except MISFITS:
+            self._looks[index - self._first].check_step(told)
+            raise
         return reward, ended, cut, info
 
     def render(self) -> np.ndarray:

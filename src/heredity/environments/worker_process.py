@@ -22,7 +22,7 @@ from heredity.environments.exits import exits_told
 from heredity.environments.gymnasium_checks import check_alike
 from heredity.environments.infos import numbers
 from heredity.environments.shared_arrays import SharedArrays
-from heredity.environments.stepping import Stepper
+from heredity.environments.stepping import MISFITS, Stepper
 
 Maker = Callable[[], gym.Env[Any, Any]]
 
@@ -181,8 +181,12 @@ class _Worker:
     def _step(self, stepper: Stepper) -> list[str] | None:
         # A copy: an environment may keep its action, and the next ones are written over these.
         *told, infos = stepper.step(self._actions.copy())
-        self._rewards[:], self._terminated[:], self._truncated[:] = told
-        return self._tell(infos)
+        try:
+            self._rewards[:], self._terminated[:], self._truncated[:] = told
+            return self._tell(infos)
+        except MISFITS:
+            stepper.explain()
+            raise
 
     def _step_some(self, stepper: Stepper) -> list[str] | None:
         infos: list[Mapping[str, Any]] = [{}] * len(self._indices)

@@ -66,7 +66,7 @@ def asking(kind: str, call: str, expected: str) -> Iterator[None]:
         yield
     except HeredityError:
         raise
-    except Exception as error:  # of any kind: it is not our code
+    except (Exception, SystemExit) as error:  # of any kind: it is not our code
         told = f"network {kind!r}: {call} raised {raised_in_words(error)}; {expected} was expected"
         raise UsageError(told) from error
 

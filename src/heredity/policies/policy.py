@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from heredity.common.errors import MismatchError, RefusedError, UntrustedError, UsageError
@@ -137,14 +138,21 @@ class Policy:
 
     def _mode_actions(
         self, params: Params, observation: Any, carry: Carry, is_first: Any
-    ) -> tuple[jax.Array, Carry]:
-        return self.act(params, observation, carry, is_first=is_first, deterministic=True)
+    ) -> tuple[jax.Array, Carry, jax.Array]:
+        """Actions, memory, and whether all that led to them was finite."""
+        parameters, carry = self.distribution(params, observation, carry, is_first=is_first)
+        family = self.functions.family
+        action = family.to_action(family.mode(parameters))
+        return action, carry, jnp.isfinite(parameters).all()
 
     def _drawn_actions(
         self, params: Params, observation: Any, carry: Carry, is_first: Any, draw: Any
-    ) -> tuple[jax.Array, Carry]:
+    ) -> tuple[jax.Array, Carry, jax.Array]:
         key = stream(0, "predict", draw)
-        return self.act(params, observation, carry, key, is_first=is_first)
+        parameters, carry = self.distribution(params, observation, carry, is_first=is_first)
+        family = self.functions.family
+        action = family.to_action(family.sample(parameters, key))
+        return action, carry, jnp.isfinite(parameters).all()
 
     def predict(
         self,
@@ -171,8 +179,9 @@ class Policy:
             none).
 
         Raises:
-            MismatchError: when the observation is not of the policy's space, or has NaN; when the
-                memory is not this policy's, or of another batch.
+            MismatchError: when the observation is not of the policy's space, has NaN, or numbers
+                that make the outputs infinite; when the memory is not this policy's, or of another
+                batch.
             UsageError: when `key` is not a whole number of 32 bits.
         """
         observation, batched = self._checked(observation)
@@ -186,11 +195,18 @@ class Policy:
             params = self._on_device = jax.device_put(self.params)
         carry, is_first = self._remembered(observation, batched, state, episode_start)
         if deterministic:
-            action, carry = self._mode(params, observation, carry, is_first)
+            action, carry, finite = self._mode(params, observation, carry, is_first)
         else:
             draw = self._draws if key is None else _checked_key(key)
             self._draws += key is None
-            action, carry = self._drawn(params, observation, carry, is_first, np.uint32(draw))
+            draws = np.uint32(draw)
+            action, carry, finite = self._drawn(params, observation, carry, is_first, draws)
+        if not finite:
+            raise MismatchError(
+                f"no action follows from this observation: its numbers, {_range(observation)}, "
+                "make the outputs of the networks NaN or infinite",
+                "Give observations such as the policy was trained on",
+            )
         if carry:
             state = jax.tree.map(np.asarray, carry)
         if isinstance(self.spec.action_space, Discrete) and not batched:
@@ -250,6 +266,10 @@ class Policy:
 
     # --- files ------------------------------------------------------------------------------------
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # For worker processes: compiled functions stay here, and are made again there.
+        return type(self), (self.spec, self.params, self.lineage)
+
     @classmethod
     def from_pretrained(
         cls, path: str | Path, *, revision: str | None = None, trust: Sequence[str] = ()
@@ -303,6 +323,13 @@ class Policy:
     # The names people know from Stable-Baselines3.
     save = save_pretrained
     load = from_pretrained
+
+
+def _range(observation: Any) -> str:
+    """From which number to which an observation goes."""
+    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(observation)]
+    lowest, highest = min(leaf.min() for leaf in leaves), max(leaf.max() for leaf in leaves)
+    return f"{lowest:.3g} to {highest:.3g}"
 
 
 def _checked_key(key: Any) -> int:

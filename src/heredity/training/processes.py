@@ -253,5 +253,6 @@ class Processes:
             told = str(error).partition("\n")[0]
             raise LostProcessError(
                 f"process {self.index} of {self.count} cannot go on: another one was lost, or a "
-                f"program failed ({told}). Resume in all of them, from the last checkpoint"
+                f"program failed ({told}). Resume in all of them, from the last checkpoint; a run "
+                "that has none yet begins anew"
             ) from error

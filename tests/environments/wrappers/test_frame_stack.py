@@ -72,3 +72,10 @@ def test_it_comes_back():
     for env in (Countdown(3), Camera(3)):
         hosted = wrap(HostedEnvironment(env, 4), frame_stack=3)
         assert_it_comes_back(hosted)
+
+
+def test_what_has_no_room_is_refused_before_it_is_made():
+    with pytest.raises(UsageError, match=r"frame_stack=1000000000: .* GB of memory here: stack"):
+        make("gymnax/CartPole-v1", frame_stack=10**9)
+    many = make("gymnax/CartPole-v1", frame_stack=10**5)
+    assert many.observation_space.shape == (4 * 10**5,)

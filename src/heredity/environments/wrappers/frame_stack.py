@@ -15,6 +15,7 @@ from heredity.environments.contract import (
     JaxEnvironment,
     TimeStep,
 )
+from heredity.environments.room import bytes_of, check_room
 from heredity.environments.wrappers.base import HostWrapper, JaxWrapper, check_whole, choose
 from heredity.environments.wrappers.observations import (
     is_picture,
@@ -23,6 +24,8 @@ from heredity.environments.wrappers.observations import (
     with_channels,
 )
 from heredity.spaces import Box, Space
+
+_MOST_NAMES = 10_000  # of columns
 
 
 class _Stack:
@@ -47,16 +50,24 @@ class _Stack:
     def _box(self, space: Box) -> Box:
         box = with_channels(space) if is_picture(space) else space
         shape = box.concrete_shape
+        bounds = sum(isinstance(bound, tuple) for bound in (box.low, box.high))
+        check_room(
+            (1 + bounds) * bytes_of(box) * self._frames,
+            f"frame_stack={self._frames}: the frames of one environment",
+            "stack fewer",
+        )
         low, high = (
-            np.concatenate([np.asarray(bound)] * self._frames, -1)
+            np.tile(np.asarray(bound), self._frames)  # along the last axis
             if isinstance(bound, tuple)
             else bound
             for bound in (box.low, box.high)
         )
+        # Nobody reads so many names, and they take more memory than the numbers.
+        named = box.names if len(box.names) * self._frames <= _MOST_NAMES else ()
         names = [
             f"{name}[t-{age}]" if age else name  # what is seen now keeps its name
             for age in reversed(range(self._frames))
-            for name in box.names
+            for name in named
         ]
         shape = (*shape[:-1], shape[-1] * self._frames)
         return dataclasses.replace(box, shape=shape, low=low, high=high, names=tuple(names))
