@@ -32,6 +32,7 @@ $(STAMP): pyproject.toml requirements.lock
 	  echo "Name another one: make PYTHON=/path/to/python3.11 $(or $(MAKECMDGOALS),setup)" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "Installing every extra into $(VENV): about 3 GB, a few minutes."
 	$(BIN)/python -m pip install --quiet -c requirements.lock -e '.[all,dev]'
 	@touch $@
 

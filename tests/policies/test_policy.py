@@ -233,6 +233,13 @@ def test_a_policy_can_be_sent_to_another_process():
     assert sent.spec == policy.spec and sent.predict(seen) == policy.predict(seen)
 
 
+def test_a_policy_says_what_it_is():
+    policy = make(environment={"id": "gym/Ant-v5", "options": {}})
+    told = f"<Policy for gym/Ant-v5: {policy.parameter_count} numbers, sha256:"
+    assert repr(policy) == f"{told}{policy.policy_hash[:12]}>"
+    assert repr(make()).startswith("<Policy for no named environment: ")
+
+
 def test_an_empty_batch_is_a_batch():
     assert make(action="normal").predict(np.zeros((0, 3)))[0].shape == (0, 2)
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import tyro
 from rich.markup import escape
 
-from heredity.cli.output import SHORT_HASH, console, only_json, print_json
+from heredity.cli.output import ANY_WIDTH, SHORT_HASH, console, only_json, print_json
 from heredity.cli.parsing import parse
 from heredity.cli.places import kind_of
 from heredity.cli.words import environment_in_words, in_words, seconds_in_words, space_in_words
@@ -178,6 +178,8 @@ def _show(found: dict[str, Any]) -> None:
     from rich.table import Table
 
     out = console()
+    if not sys.stdout.isatty():
+        out.width = ANY_WIDTH
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     table.add_column()
     table.add_column(overflow="fold")  # a path or a hash that is cut short is of no use

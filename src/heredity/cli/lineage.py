@@ -12,7 +12,7 @@ import tyro
 from rich.markup import escape
 from rich.tree import Tree
 
-from heredity.cli.output import SHORT_HASH, console, only_json, print_json
+from heredity.cli.output import ANY_WIDTH, SHORT_HASH, console, only_json, print_json
 from heredity.cli.parsing import parse
 from heredity.cli.places import choice_told, policy_folder
 from heredity.common.errors import HeredityError, RefusedError
@@ -195,7 +195,7 @@ def _show(found: dict[str, Any], told: str) -> None:
     short = sys.stdout.isatty()
     out = console()
     if not short:
-        out.width = _ANY_WIDTH
+        out.width = ANY_WIDTH
     if told:
         out.print(escape(told))
     out.print(_drawn(found, short))
@@ -236,7 +236,5 @@ def _drawn(found: dict[str, Any], short: bool) -> Tree:
     return tree
 
 
-# More columns than any line has.
-_ANY_WIDTH = 100_000
 _COLOR = {"verified": "green", "not kept": "dim", "altered": "red"}
 _MARK = {"verified": "✓", "not kept": "–", "altered": "altered"}

@@ -13,6 +13,8 @@ from rich.console import Console
 
 # So many characters of a hash are shown to people.
 SHORT_HASH = 12
+# More columns than any line has: where nobody looks, a line can be searched and cut.
+ANY_WIDTH = 100_000
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -55,7 +56,8 @@ class _Resume:
 def _changes() -> type:
     """The settings of a run that a resume may change, each optional: None is as it was."""
     kind = arguments_like(RunSettings, "default: as it was", without=FIXED, each_optional=True)
-    told = kind.__doc__ or ""
+    # What a new run does without a setting is not what a resume does.
+    told = re.sub(r"[;,]?\s*[Dd]efault: [^.]*", "", kind.__doc__ or "")
     kind.__doc__ = (
         "What is not given stays as it was; schedules keep their length. "
         f"{FREQUENCIES}\n\n{told[told.index('Args:') :]}"

@@ -264,6 +264,14 @@ class Policy:
                     "Choose the environment it was trained in, or one with the same spaces",
                 )
 
+    def __repr__(self) -> str:
+        where = self.spec.environment["id"] if self.spec.environment else "no named environment"
+        step = f", step {self.lineage.entries[-1].step:,}" if self.lineage.entries else ""
+        return (
+            f"<Policy for {where}{step}: {self.parameter_count:,} numbers, "
+            f"sha256:{self.policy_hash[:12]}>"
+        )
+
     # --- files ------------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -166,8 +166,11 @@ class Compilations:
         }
 
     def __str__(self) -> str:
-        found = f", {self.from_cache} more came from the cache" if self.from_cache else ""
-        return f"{self.compiled} programs compiled in {self.seconds:.1f} s{found}"
+        kept = f"{self.from_cache} taken from the cache"
+        if not self.compiled and self.from_cache:
+            return f"no programs compiled, {kept}, in {self.seconds:.1f} s"
+        also = f", {kept}," if self.from_cache else ""
+        return f"{self.compiled} programs compiled{also} in {self.seconds:.1f} s"
 
 
 _total = {"programs": 0.0, "cached": 0.0, "seconds": 0.0}

@@ -93,7 +93,10 @@ class ProgressBarCallback(Callback):
         event = events[0]
         means = [one.evaluation.mean for one in events if one.measured is not None]
         if means and event.seeds == 1:
-            parts.append(f"return {event.evaluation.mean:,.1f} ± {event.evaluation.std:,.1f}")
+            mean, std = event.evaluation.mean, event.evaluation.std
+            # Of returns around 1 the first decimal tells nothing.
+            digits = 1 if max(abs(mean), std) >= 10 else 3
+            parts.append(f"return {mean:,.{digits}f} ± {std:,.{digits}f}")
         elif means:
             parts.append(return_over_seeds(mean_interval(means)))
         if any(one.snapshot for one in events):
