@@ -10,14 +10,19 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from heredity.common.errors import UnknownNameError, UsageError
+from heredity.common.errors import MismatchError, UnknownNameError, UsageError
 from heredity.weights import (
     content_hash,
     count,
+    find,
     flatten,
+    folders,
+    get,
     merge,
     partition,
+    put,
     select,
+    subtree,
     to_host,
     unflatten,
 )
@@ -217,3 +222,50 @@ def test_host_copies_outlive_donated_buffers():
 def test_count():
     assert count(PARAMS) == 12 + 4 + 16 + 4 + 8 + 2 + 2 + 3 + 2
     assert count({}) == 0 and count({"a": np.float32(1)}) == 1
+
+
+# --- one leaf, one folder -------------------------------------------------------------------------
+
+
+def test_find_gives_what_the_patterns_choose():
+    found = find(PARAMS, "actor/**", "!**/bias")
+    assert list(found) == [
+        "actor/hidden_0/kernel",
+        "actor/hidden_10/kernel",
+        "actor/log_std",
+        "actor/output/kernel",
+    ]
+    assert found["actor/log_std"] is PARAMS["actor"]["log_std"]
+    with pytest.raises(UnknownNameError, match="did you mean"):
+        find(PARAMS, "actor/hiden_0/kernel")
+
+
+def test_get_makes_what_is_absent_and_put_keeps_it():
+    assert get(PARAMS, "actor/log_std") is PARAMS["actor"]["log_std"]
+    made = get(PARAMS, "actor/scale", lambda: np.ones(2))
+    longer = put(PARAMS, "actor/scale", made)
+    assert get(longer, "actor/scale") is made
+    assert set(flatten(longer)) - set(PATHS) == {"actor/scale"} and list(flatten(PARAMS)) == PATHS
+    with pytest.raises(UnknownNameError, match="did you mean 'actor/log_std'"):
+        get(PARAMS, "actor/logstd")
+
+
+def test_put_replaces_only_by_the_same_shape_and_dtype():
+    changed = put(PARAMS, "actor/log_std", np.ones(2, np.float32))
+    assert changed["actor"]["log_std"].sum() == 2 and PARAMS["actor"]["log_std"].sum() == 0
+    for value in (np.ones(3, np.float32), np.ones(2, np.float64), 1.0):
+        with pytest.raises(MismatchError, match=r"actor/log_std is float32\[2\]"):
+            put(PARAMS, "actor/log_std", value)
+    with pytest.raises(UsageError, match="'actor/output' is a folder"):
+        put(PARAMS, "actor/output", np.ones(1))
+    with pytest.raises(UsageError, match="passes through a leaf"):
+        put(PARAMS, "actor/log_std/deeper", np.ones(1))
+
+
+def test_subtree_gives_a_folder():
+    assert subtree(PARAMS, "critic/output") == PARAMS["critic"]["output"]
+    assert subtree(PARAMS, "") == PARAMS
+    for wrong in ("actor/log_std", "actr", "actor/", "/"):
+        with pytest.raises(UnknownNameError, match="unknown folder of weights"):
+            subtree(PARAMS, wrong)
+    assert folders(PARAMS)[:3] == ("actor", "actor/hidden_0", "actor/hidden_10")

@@ -1,26 +1,48 @@
 """The dict of arrays that everything here is about."""
 
+from heredity.weights.difference import Difference, diff
+from heredity.weights.inject import inject
 from heredity.weights.pytree import tree_from_host, tree_to_host
+from heredity.weights.report import Guarantee, Measurement, WeightReport, WeightRow
+from heredity.weights.rules import Rule
 from heredity.weights.tree import (
     Params,
     content_hash,
     count,
+    find,
     flatten,
+    folders,
+    get,
     merge,
     partition,
+    put,
     select,
+    subtree,
     to_host,
     unflatten,
 )
 
 __all__ = [
+    "Difference",
+    "Guarantee",
+    "Measurement",
     "Params",
+    "Rule",
+    "WeightReport",
+    "WeightRow",
     "content_hash",
     "count",
+    "diff",
+    "find",
     "flatten",
+    "folders",
+    "get",
+    "inject",
     "merge",
     "partition",
+    "put",
     "select",
+    "subtree",
     "to_host",
     "tree_from_host",
     "tree_to_host",

@@ -8,12 +8,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from heredity.common.errors import UnknownNameError, UsageError
+from heredity.common.errors import MismatchError, UnknownNameError, UsageError
 
 Params: TypeAlias = dict[str, Any]
 
@@ -98,6 +98,101 @@ def select(paths: Iterable[str], patterns: Sequence[str]) -> frozenset[str]:
             raise UnknownNameError("weights pattern", pattern, known)
         chosen = chosen - matched if pattern.startswith("!") else chosen | matched
     return frozenset(chosen)
+
+
+def find(params: Mapping[str, Any], *patterns: str) -> dict[str, Any]:
+    """Leaves that the patterns choose, by path (see `select`).
+
+    Raises:
+        UnknownNameError: when a pattern matches nothing, with the nearest paths.
+
+    Example:
+        >>> find({"actor": {"kernel": 1, "bias": 2}, "critic": {"kernel": 3}}, "**/kernel")
+        {'actor/kernel': 1, 'critic/kernel': 3}
+    """
+    leaves = flatten(params)
+    chosen = select(leaves, patterns)
+    return {path: leaf for path, leaf in leaves.items() if path in chosen}
+
+
+def get(params: Mapping[str, Any], path: str, init: Callable[[], Any] | None = None) -> Any:
+    """The leaf at a path; where there is none, what `init` makes.
+
+    `params` stays as it is; `put` keeps what was made.
+
+    Raises:
+        UnknownNameError: when there is no such leaf and no `init`, with the nearest paths.
+
+    Example:
+        >>> params = {"actor": {"bias": np.zeros(2)}}
+        >>> get(params, "actor/scale", lambda: np.ones(2))
+        array([1., 1.])
+    """
+    leaves = flatten(params)
+    if path in leaves:
+        return leaves[path]
+    if init is None:
+        raise UnknownNameError("weights path", path, leaves)
+    return init()
+
+
+def put(params: Mapping[str, Any], path: str, value: Any) -> Params:
+    """The same weights with another leaf at a path; a new path is added.
+
+    Raises:
+        MismatchError: when the leaf there has another shape or dtype.
+        UsageError: when the path is a folder, or passes through a leaf.
+
+    Example:
+        >>> put({"actor": {"bias": np.zeros(2)}}, "actor/bias", np.ones(2))
+        {'actor': {'bias': array([1., 1.])}}
+    """
+    leaves = flatten(params)
+    array = value if hasattr(value, "dtype") else np.asarray(value)
+    if path in leaves:
+        there = leaves[path]
+        expected = (np.shape(there), np.dtype(getattr(there, "dtype", type(there))))
+        if (tuple(array.shape), np.dtype(array.dtype)) != expected:
+            raise MismatchError(
+                f"{path} is {expected[1]}{list(expected[0])}, "
+                f"{array.dtype}{list(array.shape)} was given",
+                "Give an array of the same shape and dtype",
+            )
+    elif any(name.startswith(f"{path}/") for name in leaves):
+        raise UsageError(f"weights path {path!r} is a folder: name one leaf in it")
+    # In the order of the paths, so that the result does not depend on what was put first.
+    return unflatten(dict(sorted({**leaves, path: array}.items())))
+
+
+def subtree(params: Mapping[str, Any], path: str) -> Params:
+    """The folder of weights at a path; ``""`` is the whole.
+
+    Raises:
+        UnknownNameError: when there is no such folder, with the nearest ones.
+
+    Example:
+        >>> subtree({"actor": {"output": {"bias": 1}}}, "actor/output")
+        {'bias': 1}
+    """
+    found: Any = params
+    for part in path.split("/") if path else ():
+        found = found.get(part) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping):
+        raise UnknownNameError("folder of weights", path, folders(params))
+    return dict(found)
+
+
+def folders(params: Mapping[str, Any]) -> tuple[str, ...]:
+    """The paths of all folders, outer ones first.
+
+    Example:
+        >>> folders({"actor": {"output": {"bias": 1}}})
+        ('actor', 'actor/output')
+    """
+    found = {
+        path.rsplit("/", n)[0] for path in flatten(params) for n in range(1, path.count("/") + 1)
+    }
+    return tuple(sorted(found))
 
 
 def partition(params: Params, patterns: Sequence[str]) -> tuple[Params, Params]:

@@ -1,0 +1,231 @@
+"""Putting weights from elsewhere into a dict of weights, strictly, with a report of every leaf."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from heredity.common.errors import MismatchError, UnknownNameError
+from heredity.weights.report import (
+    EXACT,
+    ROUNDING,
+    Guarantee,
+    WeightReport,
+    WeightRow,
+    row_of,
+    weakest,
+)
+from heredity.weights.rules import AS_IS, Move, Rule, resolve
+from heredity.weights.tree import Params, flatten, select, subtree, unflatten
+
+_SAME_NAMES = (Rule("{*path}", "{*path}"),)
+
+
+def inject(
+    params: Mapping[str, Any],
+    source: Mapping[str, Any],
+    rules: Sequence[Rule] = (),
+    *,
+    into: str = "",
+    allow: Sequence[str] = (),
+) -> tuple[Params, WeightReport]:
+    """Weights with leaves taken from a source; nothing is left over or left out silently.
+
+    Every leaf below `into` has to be filled, and every array of the source has to be used: what may
+    stay as it is, or may be left out, is named by `allow` or by a rule without a target.
+
+    Args:
+        params: The weights to inject into; they stay as they are.
+        source: Arrays by name, flat or nested, as a file holds them.
+        rules: From the source's names to ours; () where they are the same.
+        into: The folder that the rules' paths are relative to; ``""`` for the whole.
+        allow: Patterns of paths below `into` that may keep what they have, and of names of the
+            source that may be left out. A pattern that matches neither is an error.
+
+    Returns:
+        The new weights and the report. Dtypes are those of `params`; it is exact unless a cast
+        rounded.
+
+    Raises:
+        MismatchError: naming what is missing, left over, of another shape, not a number, or not to
+            be cast; or when nothing of the source was used.
+        UnknownNameError: for an `into` or `allow` that matches nothing.
+        UsageError: for rules that contradict each other.
+
+    Example:
+        >>> from heredity.weights.rules import linear
+        >>> fresh = {"head": {"kernel": np.zeros((2, 3)), "bias": np.zeros(3)}}
+        >>> file = {"fc.weight": np.ones((3, 2)), "fc.bias": np.ones(3)}
+        >>> params, report = inject(fresh, file, linear("fc", "head"))
+        >>> report.summary()
+        'inject: 1 copied, 1 transposed; 100.0% of 9 numbers from the source; exact'
+    """
+    leaves, arrays = flatten(params), _flat(source)
+    scope = flatten(subtree(params, into))
+    moves = resolve(rules or _SAME_NAMES, arrays)
+    allowed = _allowed(allow, scope, arrays)
+    problems: list[str] = []
+    filled: dict[str, np.ndarray] = {}
+    rows: dict[str, WeightRow] = {}
+    guarantees: list[Guarantee] = [EXACT]
+    left_out = {name: "left out by a rule" for name in moves.left_out}
+    left_out |= {name: "allowed" for name in moves.unmatched if name in allowed}
+    problems += [
+        f"{name} of the source matches no rule" for name in moves.unmatched if name not in allowed
+    ]
+    prefix = f"{into}/" if into else ""
+    for move in moves.moves:
+        made = _made(move, arrays, problems)
+        told = " + ".join(move.names)
+        for path, array in zip(move.paths, made, strict=False):
+            if path not in scope:
+                if not allowed >= set(move.names):
+                    problems.append(f"{told} would become {prefix}{path}, which there is not")
+                left_out |= {name: f"there is no {prefix}{path}" for name in move.names}
+                continue
+            fitted = _fitted(scope[path], array)
+            if isinstance(fitted, str):
+                if path in allowed:
+                    left_out |= {name: fitted for name in move.names}
+                else:
+                    problems.append(f"{told} to {prefix}{path}: {fitted}")
+                continue
+            value, guarantee = fitted
+            guarantees.append(guarantee)
+            filled[prefix + path] = value
+            rows[prefix + path] = _row(move, prefix + path, value, arrays, guarantee)
+    missing = [path for path in scope if prefix + path not in filled and path not in allowed]
+    # One absence explains the other: what did not fit is told already.
+    explained = {path for move in moves.moves for path in move.paths}
+    problems += [f"{prefix}{path} gets nothing" for path in missing if path not in explained]
+    if problems:
+        raise MismatchError(
+            f"these weights do not fit: {_first(problems)}",
+            "Add or change rules, or name in allow what may keep its value or be left out",
+        )
+    if not filled:
+        raise MismatchError(
+            f"nothing of the source was used: it has {_first(sorted(arrays))}; "
+            f"weights here are {_first(sorted(scope))}",
+            "Add rules that say which becomes which",
+        )
+    for path, leaf in leaves.items():
+        rows.setdefault(path, row_of(path, "kept", leaf, note=_why_kept(path, prefix, scope)))
+    dropped = [
+        WeightRow(name, "dropped", source=name, note=why, **_of_source(arrays[name]))
+        for name, why in sorted(left_out.items())
+    ]
+    report = WeightReport(
+        "inject", (*(rows[path] for path in leaves), *dropped), weakest(guarantees)
+    )
+    return unflatten({path: filled.get(path, leaf) for path, leaf in leaves.items()}), report
+
+
+def _flat(source: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Arrays by name; names may have dots, and slashes where they were folders."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in source.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}/{inner}": array for inner, array in _flat(value).items()}
+        else:
+            found[str(name)] = np.asarray(value)
+    return found
+
+
+def _allowed(
+    patterns: Sequence[str], scope: Mapping[str, Any], arrays: Mapping[str, Any]
+) -> frozenset[str]:
+    known = {*scope, *arrays}
+    if isinstance(patterns, str):
+        raise UnknownNameError("allow", patterns, (), "give a list of patterns", brief=True)
+    return select(known, patterns)
+
+
+def _made(move: Move, arrays: Mapping[str, np.ndarray], problems: list[str]) -> list[np.ndarray]:
+    """The arrays of a move in our layout, one for each of its paths."""
+    rule, parts = move.rule, [arrays[name] for name in move.names]
+    told = " + ".join(move.names)
+    ranks = rule.layout.ranks
+    if ranks and any(part.ndim not in ranks for part in parts):
+        shapes = ", ".join(str(list(part.shape)) for part in parts)
+        problems.append(f"{told} of shape {shapes} cannot go from {rule.layout.name}")
+        return []
+    try:
+        whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=rule.axis)
+        pieces = [whole]
+        if len(move.paths) > 1:
+            pieces = np.split(whole, len(move.paths), axis=rule.axis)
+    except ValueError as error:
+        problems.append(f"{told} cannot be joined or split along axis {rule.axis} ({error})")
+        return []
+    return [rule.layout.apply(piece) for piece in pieces]
+
+
+def _fitted(leaf: Any, array: np.ndarray) -> tuple[np.ndarray, Guarantee] | str:
+    """The array as a leaf, and whether that rounded it; or why it cannot be one."""
+    shape, dtype = tuple(np.shape(leaf)), np.dtype(leaf.dtype)
+    if array.shape != shape:
+        return f"shape {list(array.shape)}, {list(shape)} was expected"
+    is_number = _is_float(array.dtype) or array.dtype.kind in "iub"
+    if not is_number or (_is_float(array.dtype) != _is_float(dtype)):
+        return f"{array.dtype} cannot become {dtype}"
+    if _is_float(array.dtype) and not np.isfinite(array).all():
+        return "it has NaN or infinite numbers"
+    # A copy of its own, in our order of axes.
+    if array.dtype == dtype:
+        return np.array(array, order="C"), EXACT
+    with np.errstate(over="ignore"):
+        value = array.astype(dtype, order="C")
+    exact = bool((value.astype(array.dtype) == array).all())
+    if not _is_float(dtype):
+        return (value, EXACT) if exact else f"numbers of {array.dtype} do not fit {dtype}"
+    if not np.isfinite(value).all():
+        return f"numbers of {array.dtype} are too large for {dtype}"
+    return value, EXACT if exact else ROUNDING
+
+
+def _is_float(dtype: np.dtype) -> bool:
+    return dtype.kind == "f" or dtype in _SMALL_FLOATS
+
+
+_SMALL_FLOATS = frozenset(np.dtype(kind) for kind in (ml_dtypes.bfloat16,))
+
+
+def _row(
+    move: Move,
+    path: str,
+    value: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+    guarantee: Guarantee,
+) -> WeightRow:
+    layout = move.rule.layout
+    first = arrays[move.names[0]]
+    is_cast = first.dtype != value.dtype
+    action = "cast" if is_cast and layout is AS_IS else layout.action
+    notes = [layout.name] if layout.name else []
+    if len(move.names) > 1:
+        notes.append(f"{len(move.names)} joined")
+    if len(move.paths) > 1:
+        notes.append(f"one of {len(move.paths)} parts")
+    if is_cast:
+        notes.append(f"{first.dtype} to {value.dtype}")
+    row = row_of(path, action, value, source=" + ".join(move.names), note="; ".join(notes))
+    return dataclasses.replace(row, guarantee=guarantee, **_of_source(first))
+
+
+def _of_source(array: np.ndarray) -> dict[str, Any]:
+    return {"source_shape": tuple(array.shape), "source_dtype": str(array.dtype)}
+
+
+def _why_kept(path: str, prefix: str, scope: Mapping[str, Any]) -> str:
+    inside = path.startswith(prefix) and path.removeprefix(prefix) in scope
+    return "allowed" if inside else ""
+
+
+def _first(problems: Sequence[str], limit: int = 5) -> str:
+    more = f" and {len(problems) - limit} more" if len(problems) > limit else ""
+    return "; ".join(problems[:limit]) + more

@@ -1,0 +1,345 @@
+"""What an operation did to weights: leaf by leaf, with what it guarantees and what was measured."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+
+from heredity.common.errors import HeredityError, MismatchError, RefusedError
+
+Action: TypeAlias = Literal[
+    "kept",
+    "copied",
+    "cast",
+    "transposed",
+    "permuted",
+    "resized",
+    "grown",
+    "shrunk",
+    "initialised",
+    "dropped",
+    "frozen",
+    "trained",
+]
+ACTIONS: tuple[Action, ...] = get_args(Action)
+# Numbers in leaves of these actions are not those of the source.
+_NOT_FROM_SOURCE = frozenset(("kept", "initialised", "dropped", "frozen", "trained"))
+_KINDS = ("exact", "rounding", "bounded", "approximate", "none")
+
+
+class GuaranteeError(HeredityError):
+    """Measured, an operation on weights did not keep what it guarantees."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Guarantee:
+    """How much of what weights computed before they compute afterwards.
+
+    Args:
+        kind: ``exact`` (bit for bit), ``rounding`` (but for the order of sums), ``bounded`` (no
+            further off than `bound`), ``approximate`` (close, without a bound) or ``none``.
+        bound: The largest difference, for ``bounded``.
+
+    Example:
+        >>> str(ROUNDING), str(bounded(0.25))
+        ('exact up to rounding', 'bounded(0.25)')
+    """
+
+    kind: Literal["exact", "rounding", "bounded", "approximate", "none"]
+    bound: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS or (self.kind == "bounded") != (self.bound is not None):
+            raise ValueError(f"no guarantee: {self.kind!r} with bound {self.bound!r}")
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "rounding":
+                return "exact up to rounding"
+            case "bounded":
+                return f"bounded({self.bound:.3g})"
+        return self.kind
+
+    def to_json(self) -> dict[str, Any]:
+        """The guarantee as a JSON object; an infinite bound as None, which JSON can say."""
+        if self.bound is None:
+            return {"kind": self.kind}
+        return {"kind": self.kind, "bound": self.bound if math.isfinite(self.bound) else None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Guarantee:
+        """The guarantee that `to_json` wrote."""
+        if value["kind"] != "bounded":
+            return cls(value["kind"])
+        return cls("bounded", math.inf if value["bound"] is None else float(value["bound"]))
+
+
+EXACT = Guarantee("exact")
+ROUNDING = Guarantee("rounding")
+APPROXIMATE = Guarantee("approximate")
+NONE = Guarantee("none")
+
+
+def bounded(bound: float) -> Guarantee:
+    """The guarantee of being no further off than `bound`."""
+    return Guarantee("bounded", float(bound))
+
+
+def weakest(guarantees: Iterable[Guarantee]) -> Guarantee:
+    """What holds where all of them were needed; bounds are added.
+
+    Example:
+        >>> str(weakest([EXACT, bounded(0.1), bounded(0.2)]))
+        'bounded(0.3)'
+    """
+    found = list(guarantees)
+    worst = max(found, key=lambda guarantee: _KINDS.index(guarantee.kind), default=EXACT)
+    if worst.kind == "bounded":
+        return bounded(sum(g.bound for g in found if g.bound is not None))
+    return worst
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightRow:
+    """What happened to one leaf.
+
+    Args:
+        path: Of the leaf in the result; of the source where it was dropped.
+        action: What was done.
+        shape: In the result; None where it was dropped.
+        dtype: In the result; empty where it was dropped.
+        source: Path in what the numbers were taken from; several are joined by `` + ``.
+        source_shape: There.
+        source_dtype: There.
+        note: Anything a reader has to know.
+        guarantee: What is said of this leaf alone, where something is.
+    """
+
+    path: str
+    action: Action
+    shape: tuple[int, ...] | None = None
+    dtype: str = ""
+    source: str | None = None
+    source_shape: tuple[int, ...] | None = None
+    source_dtype: str = ""
+    note: str = ""
+    guarantee: Guarantee | None = None
+
+    @property
+    def size(self) -> int:
+        """How many numbers of the result it is about."""
+        return 0 if self.shape is None else math.prod(self.shape)
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as a JSON object, without what it does not say."""
+        value = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        value["guarantee"] = self.guarantee.to_json() if self.guarantee else None
+        for name in ("shape", "source_shape"):
+            value[name] = None if value[name] is None else list(value[name])
+        return {name: part for name, part in value.items() if part not in (None, "")}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> WeightRow:
+        """The row that `to_json` wrote."""
+        if value["action"] not in ACTIONS:
+            raise ValueError(f"action {value['action']!r}")
+        read = dict(value)
+        for name in ("shape", "source_shape"):
+            if name in read:
+                read[name] = tuple(int(size) for size in read[name])
+        if "guarantee" in read:
+            read["guarantee"] = Guarantee.from_json(read["guarantee"])
+        return cls(**read)
+
+
+def row_of(path: str, action: Action, leaf: Any, **told: Any) -> WeightRow:
+    """A row about an array of the result."""
+    return WeightRow(path, action, tuple(np.shape(leaf)), str(np.asarray(leaf).dtype), **told)
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """A number that was measured after an operation.
+
+    Args:
+        what: For example ``largest difference of action means``.
+        value: What came out.
+        on: On which inputs, and how many.
+        allowed: The largest value that keeps the guarantee; None where nothing was promised.
+    """
+
+    what: str
+    value: float
+    on: str
+    allowed: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is within what is allowed. NaN never is."""
+        return self.allowed is None or self.value <= self.allowed
+
+    def __str__(self) -> str:
+        if self.allowed is None:
+            return f"{self.what}: {self.value:.3g} on {self.on}"
+        verdict = "holds" if self.holds else "DOES NOT HOLD"
+        return f"{self.what}: {self.value:.3g} on {self.on} (allowed {self.allowed:.3g}: {verdict})"
+
+    def to_json(self) -> dict[str, Any]:
+        """The measurement as a JSON object; what is not finite as text."""
+        value = dataclasses.asdict(self)
+        for name in ("value", "allowed"):
+            if value[name] is not None and not math.isfinite(value[name]):
+                value[name] = str(value[name])
+        return value
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Measurement:
+        """The measurement that `to_json` wrote."""
+        allowed = value["allowed"]
+        return cls(
+            str(value["what"]),
+            float(value["value"]),
+            str(value["on"]),
+            None if allowed is None else float(allowed),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightReport:
+    """What an operation did to weights. Every operation that changes weights gives one.
+
+    Args:
+        operation: ``inject``, ``transfer``, ``import``, …
+        rows: One for each leaf of the result, and one for each dropped leaf of the source.
+        guarantee: What holds of the whole.
+        measurements: What was measured.
+        notes: What concerns no leaf in particular.
+
+    Example:
+        >>> report = WeightReport(
+        ...     "inject",
+        ...     (row_of("a/kernel", "copied", np.ones((3, 1))), row_of("b", "kept", np.ones(1))),
+        ...     EXACT,
+        ... )
+        >>> report.coverage, report.counts()
+        (0.75, {'kept': 1, 'copied': 1})
+    """
+
+    operation: str
+    rows: tuple[WeightRow, ...]
+    guarantee: Guarantee
+    measurements: tuple[Measurement, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def coverage(self) -> float:
+        """Share of the result's numbers that came from the source, 0 to 1."""
+        total = sum(row.size for row in self.rows)
+        used = sum(row.size for row in self.rows if row.action not in _NOT_FROM_SOURCE)
+        return used / total if total else 0.0
+
+    def counts(self) -> dict[str, int]:
+        """How many leaves each action was done to."""
+        found = collections.Counter(row.action for row in self.rows)
+        return {action: found[action] for action in ACTIONS if found[action]}
+
+    def measured(self, *measurements: Measurement) -> WeightReport:
+        """The same report with what was measured."""
+        return dataclasses.replace(self, measurements=(*self.measurements, *measurements))
+
+    def require(self, coverage: float) -> WeightReport:
+        """This report, if as large a share of the numbers came from the source.
+
+        Raises:
+            MismatchError: naming leaves that did not.
+        """
+        if self.coverage < coverage:
+            others = [f"{row.path} ({row.action})" for row in self.rows if _left(row)]
+            raise MismatchError(
+                f"{self.operation}: {self.coverage:.1%} of the numbers came from the source, "
+                f"{coverage:.1%} were required; not {_some(others)}"
+            )
+        return self
+
+    def verify(self) -> WeightReport:
+        """This report, if everything that was measured is within what is allowed.
+
+        Raises:
+            GuaranteeError: naming what is not.
+        """
+        broken = [str(measurement) for measurement in self.measurements if not measurement.holds]
+        if broken:
+            raise GuaranteeError(
+                f"{self.operation} guarantees '{self.guarantee}', but measured: "
+                f"{'; '.join(broken)}. The result is not to be used"
+            )
+        return self
+
+    def summary(self) -> str:
+        """One line: what was done to how many leaves.
+
+        Example:
+            >>> WeightReport("inject", (row_of("a", "copied", np.ones(1)),), EXACT).summary()
+            'inject: 1 copied; 100.0% of 1 number from the source; exact'
+        """
+        done = ", ".join(f"{number} {action}" for action, number in self.counts().items())
+        total = sum(row.size for row in self.rows)
+        numbers = f"{total:,} number{'' if total == 1 else 's'}"
+        return (
+            f"{self.operation}: {done}; {self.coverage:.1%} of {numbers} from the source; "
+            f"{self.guarantee}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as a JSON object."""
+        return {
+            "operation": self.operation,
+            "guarantee": self.guarantee.to_json(),
+            "coverage": self.coverage,
+            "counts": self.counts(),
+            "rows": [row.to_json() for row in self.rows],
+            "measurements": [measurement.to_json() for measurement in self.measurements],
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any], path: str = "report") -> WeightReport:
+        """The report that `to_json` wrote.
+
+        Raises:
+            RefusedError: when it does not describe a report.
+        """
+        try:
+            return cls(
+                str(value["operation"]),
+                tuple(WeightRow.from_json(row) for row in value["rows"]),
+                Guarantee.from_json(value["guarantee"]),
+                tuple(Measurement.from_json(each) for each in value["measurements"]),
+                tuple(str(note) for note in value["notes"]),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RefusedError(path, f"does not describe a weight report ({error!r})") from None
+
+    def __str__(self) -> str:
+        from heredity.weights.report_table import as_text
+
+        return as_text(self)
+
+    def __rich__(self) -> Any:
+        from heredity.weights.report_table import as_table
+
+        return as_table(self)
+
+
+def _left(row: WeightRow) -> bool:
+    return row.action in _NOT_FROM_SOURCE and row.size > 0
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
