@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,19 @@ from heredity.networks.contract import Carry
 from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.files import CONFIG, load_policy, save_policy
 from heredity.policies.given import checked_observation, without_unneeded, without_unread
-from heredity.policies.lineage import Lineage
+from heredity.policies.lineage import Lineage, LineageEntry
 from heredity.policies.specification import PolicySpec
 from heredity.spaces import Discrete, Space, space_difference
-from heredity.weights import Params, content_hash, count, flatten, unflatten
+from heredity.weights import (
+    Params,
+    Rule,
+    WeightReport,
+    content_hash,
+    count,
+    flatten,
+    inject,
+    unflatten,
+)
 
 
 class Policy:
@@ -240,6 +249,67 @@ class Policy:
     def _checked(self, observation: Any) -> tuple[Any, bool]:
         whole, needed = self.spec.observation_space, self._acting_space
         return checked_observation(needed, without_unread(whole, needed, observation))
+
+    def descendant(
+        self,
+        operation: str,
+        params: Params,
+        report: WeightReport,
+        *,
+        spec: PolicySpec | None = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> Policy:
+        """A policy made of this one by an operation on weights, which its lineage records.
+
+        Args:
+            operation: A verb, such as ``inject``.
+            params: The new weights.
+            report: What was done to them; verified, and kept in the lineage whole.
+            spec: Of the new policy, where it is another one.
+            arguments: What the operation was told.
+
+        Raises:
+            GuaranteeError: when something measured is not within what is allowed.
+            MismatchError: when the weights do not fit the specification.
+        """
+        told = {**(arguments or {}), "report": report.verify().to_json()}
+        lineage = self.lineage.up_to(self.policy_hash)
+        last = lineage.entries[-1] if lineage.entries else None
+        entry = LineageEntry(
+            operation,
+            content_hash(params),
+            self.policy_hash,
+            last.step if last else 0,
+            last.run if last else "",
+            told,
+        )
+        return Policy(spec or self.spec, params, lineage.then(entry))
+
+    def inject(
+        self,
+        source: Mapping[str, Any],
+        rules: Sequence[Rule] = (),
+        *,
+        into: str = "",
+        allow: Sequence[str] = (),
+    ) -> tuple[Policy, WeightReport]:
+        """A policy with weights from elsewhere in it, and the report; see `weights.inject`.
+
+        Example:
+            >>> from heredity.networks import DistributionSpec, MlpOptions
+            >>> from heredity.spaces import Box
+            >>> spec = PolicySpec(
+            ...     Box((4,)), Discrete(2), MlpOptions().spec(), DistributionSpec("categorical")
+            ... )
+            >>> policies = [Policy(spec, ActorCritic(spec).init(seed)) for seed in (0, 1)]
+            >>> layer = policies[1].params["actor"]["hidden_0"]
+            >>> policy, report = policies[0].inject(layer, into="actor/hidden_0")
+            >>> report.counts(), policy.lineage.entries[-1].operation
+            ({'kept': 4, 'copied': 2}, 'inject')
+        """
+        params, report = inject(self.params, source, rules, into=into, allow=allow)
+        told = {"into": into, "rules": [str(rule) for rule in rules], "allow": list(allow)}
+        return self.descendant("inject", params, report, arguments=told), report
 
     def check_spaces(self, observation_space: Space, action_space: Space) -> None:
         """See that an environment shows what the policy sees and takes what it does.

@@ -15,6 +15,7 @@ from heredity.common.run_folder import RunFolder
 from heredity.environments import Environment, HostEnvironment
 from heredity.networks.observations import chosen_entries, leaf_spaces
 from heredity.policies import Lineage, LineageEntry, PolicySpec
+from heredity.training.beginning import FRESH, Beginning
 from heredity.training.callbacks import Callback, with_children
 from heredity.training.checkpoints import Checkpoint
 from heredity.training.compilation import Compilations
@@ -58,6 +59,7 @@ class Plan:
         processes: That train together.
         after_loss: Whether one of them was lost, so that all begin again from here.
         resume_command: What a person types to go on after an interruption; None to derive it.
+        beginning: What the first weights are, where they are not fresh.
     """
 
     driver: Driver
@@ -72,6 +74,7 @@ class Plan:
     processes: Processes
     after_loss: bool = False
     resume_command: str | None = None
+    beginning: Beginning = FRESH
 
     @property
     def place(self) -> tuple[int, int]:
@@ -116,7 +119,11 @@ def driver_of(
 
 
 def fresh_run(plan: Plan) -> Run:
-    """A run from fresh weights."""
+    """A run from its beginning.
+
+    Raises:
+        MismatchError: when the first weights it is given are not those of its networks.
+    """
     if isinstance(plan.environment, HostEnvironment) and plan.environment.spec is None:
         log.warning(
             "the environment has no id, so another process can resume this run only when it is "
@@ -127,18 +134,27 @@ def fresh_run(plan: Plan) -> Run:
     unseeded = environment.unseeded if isinstance(environment, HostEnvironment) else ""
     if unseeded:
         log.warning("this run cannot be resumed exactly: %s", unseeded)
-    members = []
+    lineages, weights = [], []
     for seat, learner in zip(plan.seats, plan.driver.learners, strict=True):
-        policy_hash = content_hash(unflatten(learner.policy_leaves()))
+        fresh = learner.policy_leaves()
         arguments = {
             "algorithm": "ppo",
             "environment": plan.record["environment"],
             "seed": seat.seed,
             "settings": plan.record["settings"],
         }
-        born = LineageEntry("train", policy_hash, None, 0, seat.run_id, arguments)
+        fresh_hash = content_hash(unflatten(fresh))
+        born = LineageEntry("train", fresh_hash, None, 0, seat.run_id, arguments)
+        spec = plan.driver.algorithm.spec
+        leaves, lineage = plan.beginning.first_weights(spec, fresh, born)
+        weights.append(leaves)
+        lineages.append(lineage)
+    if not plan.beginning.is_fresh:
+        plan.driver.load(weights, [learner.save() for learner in plan.driver.learners])
+    members = []
+    for seat, learner, lineage in zip(plan.seats, plan.driver.learners, lineages, strict=True):
         memory = Memory(
-            parent=policy_hash,
+            parent=lineage.head,
             frozen=FrozenProof.of(learner.constants).hashes,
             together=len(plan.seats),
             devices=plan.place[0],
@@ -146,7 +162,7 @@ def fresh_run(plan: Plan) -> Run:
         )
         if unseeded:
             memory.note_exactness([unseeded])
-        members.append(_member(plan, seat, learner, Lineage().then(born), memory))
+        members.append(_member(plan, seat, learner, lineage, memory))
     return _run(plan, evaluator, members, None)
 
 
@@ -256,6 +272,7 @@ def _run(
         processes=plan.processes,
         kept=plan.folder is not None,
         resume_command=plan.resume_command,
+        saves_first=resume_at is None and not plan.beginning.is_fresh,
     )
 
 

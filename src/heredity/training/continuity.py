@@ -13,7 +13,7 @@ from heredity.spaces import space_difference
 from heredity.training.settings import RunSettings
 
 
-def check_policy(saved: PolicySpec, now: PolicySpec, place: Path) -> None:
+def check_policy(saved: PolicySpec, now: PolicySpec, place: Path | str) -> None:
     """See that the policy of a checkpoint is the one that the run would make now.
 
     Args:

@@ -65,6 +65,8 @@ class Run:
         kept: Whether some process has a folder; default: whether this one has.
         resume_command: What a person types to go on after an interruption; default: ``heredity
             resume`` with the folder.
+        saves_first: Whether there is a checkpoint before anything is learnt, for weights that
+            cannot be made again from the settings.
 
     Attributes:
         reached: The step of the newest iteration that was done.
@@ -85,6 +87,7 @@ class Run:
         processes: Processes | None = None,
         kept: bool | None = None,
         resume_command: str | None = None,
+        saves_first: bool = False,
     ) -> None:
         self.driver = driver
         self.members = members
@@ -106,6 +109,7 @@ class Run:
         self._stretch = 1
         self._compiled = False
         self._saved_at = saved_at
+        self._saves_first = saves_first or settings.on_divergence == "rollback"
         self._diverged: list[Member] = []
         self.reached = driver.step
         self._restarts = self._count_restarts()
@@ -169,7 +173,7 @@ class Run:
             self._checkpoint(writer, events)
             if not (yield from self._told(writer, signals, events)):
                 return
-        if self.settings.on_divergence == "rollback":
+        if self._saves_first:
             self._checkpoint(writer)
         while self.driver.step < total or self._owed is not None:
             settling = self._owed is not None

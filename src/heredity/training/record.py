@@ -17,9 +17,21 @@ from heredity.training.settings import RunSettings
 
 
 def config_record(
-    run_id: str, config: PPOConfig, environment: Environment, settings: RunSettings
+    run_id: str,
+    config: PPOConfig,
+    environment: Environment,
+    settings: RunSettings,
+    beginning: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """What a run is started with, as its ``config.json`` holds it (sealed)."""
+    """What a run is started with, as its ``config.json`` holds it (sealed).
+
+    Args:
+        run_id: Of the run.
+        config: Of the algorithm.
+        environment: Where it is trained.
+        settings: How it is kept.
+        beginning: What its first weights are; None for fresh ones.
+    """
     several = {} if settings.seeds == 1 else {"seeds": settings.all_seeds}
     return {
         "schema_version": RUN.newest,
@@ -31,6 +43,7 @@ def config_record(
         "environment": environment.spec.to_json() if environment.spec else None,
         "seed": settings.seed,
         **several,
+        **({"beginning": beginning} if beginning else {}),
         "total_timesteps": settings.total_timesteps,
         "versions": versions(),
         "numerics": numerics(),

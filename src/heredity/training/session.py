@@ -29,6 +29,7 @@ from heredity.environments import (
     HostEnvironment,
 )
 from heredity.training.assembly import Plan, driver_of, fresh_run, resumed_run
+from heredity.training.beginning import FRESH, Beginning
 from heredity.training.callbacks import CallbackLike, as_callbacks, with_children
 from heredity.training.checkpoints import point_links
 from heredity.training.compilation import Compilations
@@ -58,8 +59,9 @@ def begin_run(
     callback: CallbackLike = None,
     *,
     resume_command: str | None = None,
+    beginning: Beginning = FRESH,
 ) -> Generator[Event]:
-    """Train a policy from fresh weights, or one for each seed; yields an event at each evaluation.
+    """Train a policy, or one for each seed; yields an event at each evaluation.
 
     Args:
         config: Of the algorithm.
@@ -69,8 +71,10 @@ def begin_run(
         callback: One or several callbacks.
         resume_command: What a person types to go on, told when the run is interrupted; default:
             ``heredity resume`` with the directory.
+        beginning: What the first weights are, where they are not fresh.
 
     Raises:
+        MismatchError: when the first weights it is given are not those of its networks.
         UsageError: when the directory holds a run already, or somebody else is using it; for
             several seeds in an environment that is no JAX program.
     """
@@ -90,13 +94,14 @@ def begin_run(
     driver, settings = driver_of(config, environment, settings, processes)
     check_all_used(config, driver.algorithm.functions)
     run_id = processes.first_json(uuid.uuid4().hex[:12])
-    record = config_record(run_id, config, environment, settings)
+    record = config_record(run_id, config, environment, settings, beginning.to_json())
     seats = seats_of(record, settings, folder)
     made = contextlib.ExitStack()
     plan = Plan(
         *(driver, environment, settings, seats, folder, callbacks, record, made, compiled),
         processes=processes,
         resume_command=resume_command,
+        beginning=beginning,
     )
     try:
         with processes.losses_told():
@@ -281,6 +286,12 @@ def _resume(
         raise RefusedError(folder.root, "shows this process another checkpoint than process 0")
     if checkpoints:
         run = resumed_run(plan, checkpoints, changed_settings(before, record, recorded, settings))
+    elif record.get("beginning") is not None:
+        raise RefusedError(
+            folder.root,
+            "has no whole checkpoint, and did not begin with fresh weights",
+            "Start it again in another directory, from what it began with",
+        )
     else:
         log.warning("%s: no whole checkpoint, starting again from config.json", folder.root)
         run = fresh_run(plan)

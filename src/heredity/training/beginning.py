@@ -1,0 +1,199 @@
+"""What a run's first weights are, where they are not fresh: a policy's, or changed by a hook."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from heredity.common.errors import MismatchError, UsageError
+from heredity.policies import Lineage, LineageEntry, Policy, PolicySpec
+from heredity.training.continuity import check_policy
+from heredity.weights import (
+    Params,
+    WeightReport,
+    WeightRow,
+    content_hash,
+    flatten,
+    unflatten,
+)
+from heredity.weights.report import EXACT, NONE, row_of
+
+PostInit: TypeAlias = Callable[[Params], Params | tuple[Params, WeightReport]]
+"""Receives fresh weights, numpy copies of its own; gives them back changed, with or without a
+report of what it did."""
+
+_MADE_NEW = ("critic/", "normalizer/reward/")
+"""What a policy that only acts may lack; training then begins with fresh ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One thing that made the first weights what they are.
+
+    Args:
+        operation: For the lineage.
+        report: What it did.
+        arguments: What it was told.
+    """
+
+    operation: str
+    report: WeightReport
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Beginning:
+    """What a run's first weights are made of: those of a policy, or fresh ones, then the hook's.
+
+    Args:
+        start: The policy whose weights training begins with; None for fresh ones.
+        post_init: Changes the first weights.
+    """
+
+    start: Policy | None = None
+    post_init: PostInit | None = None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it changes nothing."""
+        return self.start is None and self.post_init is None
+
+    def to_json(self) -> dict[str, Any] | None:
+        """What ``config.json`` says of it; None for fresh weights."""
+        if self.is_fresh:
+            return None
+        start = None if self.start is None else {"hash": self.start.policy_hash}
+        return {"start": start, "post_init": _name(self.post_init)}
+
+    def first_weights(
+        self, spec: PolicySpec, fresh: Mapping[str, np.ndarray], born: LineageEntry
+    ) -> tuple[dict[str, np.ndarray], Lineage]:
+        """The first weights of a run, and their lineage.
+
+        Args:
+            spec: Of the policy that is trained.
+            fresh: Fresh weights by path.
+            born: What the lineage says of a run from fresh weights.
+
+        Raises:
+            MismatchError: when the policy is another one, or the hook gives back something else
+                than it got.
+            UsageError: when the hook changes nothing.
+        """
+        leaves = dict(fresh)
+        lineage = Lineage().then(born)
+        if self.start is not None:
+            leaves, report = _taken(self.start, spec, fresh)
+            arguments = {**born.arguments, "report": report.to_json()}
+            begun = dataclasses.replace(
+                born,
+                hash=content_hash(unflatten(leaves)),
+                parent=self.start.policy_hash,
+                arguments=arguments,
+            )
+            lineage = self.start.lineage.up_to(self.start.policy_hash).then(begun)
+        if self.post_init is not None:
+            before, (leaves, report) = leaves, _hooked(self.post_init, leaves)
+            entry = LineageEntry(
+                "inject",
+                content_hash(unflatten(leaves)),
+                content_hash(unflatten(before)),
+                0,
+                born.run,
+                {"post_init": _name(self.post_init), "report": report.to_json()},
+            )
+            lineage = lineage.then(entry)
+        return leaves, lineage
+
+
+FRESH = Beginning()
+
+
+def _taken(
+    policy: Policy, spec: PolicySpec, fresh: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], WeightReport]:
+    """The weights of a policy where it has them, and what of the fresh ones it lacks."""
+    given = policy.spec
+    # What only training needs, a policy that acts may lack; and it may have learnt anywhere.
+    comparable = dataclasses.replace(
+        given,
+        critic=given.critic or spec.critic,
+        normalize_rewards=spec.normalize_rewards,
+        algorithm=spec.algorithm,
+        observation_space=spec.observation_space
+        if given.acting_space == spec.acting_space
+        else given.observation_space,
+    )
+    check_policy(comparable, spec, "the policy to start from")
+    found = flatten(policy.params)
+    leaves: dict[str, np.ndarray] = {}
+    rows: list[WeightRow] = []
+    for path, leaf in fresh.items():
+        if path in found:
+            leaves[path] = np.array(found[path])
+            rows.append(row_of(path, "copied", leaf, source=path))
+        elif path.startswith(_MADE_NEW):
+            leaves[path] = leaf
+            rows.append(row_of(path, "initialised", leaf, note="the policy has none"))
+        else:
+            raise MismatchError(f"the policy to start from has no {path}")
+    left = [path for path in found if path not in fresh]
+    rows += [WeightRow(path, "dropped", source=path, note="not trained here") for path in left]
+    return leaves, WeightReport("train", tuple(rows), EXACT)
+
+
+def _hooked(
+    hook: PostInit, leaves: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], WeightReport]:
+    """What a hook makes of weights; checked, and reported leaf by leaf if it does not itself."""
+    name = _name(hook)
+    given = hook(unflatten({path: np.array(leaf) for path, leaf in leaves.items()}))
+    params, report = given if isinstance(given, tuple) else (given, None)
+    if not isinstance(params, Mapping):
+        raise MismatchError(
+            f"post_init {name} gave {type(params).__name__}, a nested dict of weights was expected",
+            "Return the parameters, changed",
+        )
+    found = {path: np.array(leaf) for path, leaf in flatten(params).items()}
+    problems = [f"{path} is missing" for path in leaves if path not in found]
+    problems += [f"{path} is new" for path in found if path not in leaves]
+    for path, leaf in found.items():
+        before = leaves.get(path)
+        if before is None:
+            continue
+        if (leaf.shape, leaf.dtype) != (before.shape, before.dtype):
+            problems.append(
+                f"{path} is {leaf.dtype}{list(leaf.shape)}, "
+                f"{before.dtype}{list(before.shape)} was expected"
+            )
+        elif not np.isfinite(leaf).all():
+            problems.append(f"{path} has NaN or infinite numbers")
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise MismatchError(
+            f"post_init {name} gave other weights than it got: {'; '.join(problems[:5])}{more}",
+            "Change values alone: paths, shapes and dtypes are those of the networks",
+        )
+    if all(leaves[path].tobytes() == leaf.tobytes() for path, leaf in found.items()):
+        raise UsageError(f"post_init {name} changed no weight: return the changed parameters")
+    found = {path: found[path] for path in leaves}
+    if report is None:
+        rows = (
+            row_of(path, "kept", leaf)
+            if leaves[path].tobytes() == leaf.tobytes()
+            else row_of(path, "copied", leaf, source="post_init")
+            for path, leaf in found.items()
+        )
+        report = WeightReport("inject", tuple(rows), NONE, notes=(f"by post_init {name}",))
+    return found, report
+
+
+def _name(hook: PostInit | None) -> str | None:
+    """How a hook is told apart from others."""
+    if hook is None:
+        return None
+    module = getattr(hook, "__module__", "")
+    return f"{module}:{getattr(hook, '__qualname__', type(hook).__qualname__)}"
