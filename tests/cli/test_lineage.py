@@ -1,6 +1,7 @@
 """``heredity lineage``."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -167,7 +168,7 @@ def test_a_history_of_other_weights_is_refused(policy: Path, heredity, tmp_path:
 
 def test_parents_are_checked_against_the_entries_before(tmp_path: Path):
     def entry(operation: str, step: int, own: str, parent: str | None) -> dict:
-        return {"operation": operation, "step": step, "hash": own, "parent": parent}
+        return {"operation": operation, "step": step, "hash": own, "parent": parent, "run": "r"}
 
     born, later = entry("train", 0, "a", None), entry("checkpoint", 8, "c", "b")
     _check_parents(tmp_path, [born, later])
@@ -175,10 +176,13 @@ def test_parents_are_checked_against_the_entries_before(tmp_path: Path):
     middle = entry("snapshot", 4, "b", "a")
     _check_parents(tmp_path, [born, middle, later])
     assert (middle["parent_verified"], later["parent_verified"]) == ("recorded", "recorded")
+    # What a run began with may have been a policy without a lineage.
+    given = entry("train", 0, "a", "z")
+    _check_parents(tmp_path, [given, later])
+    assert given["parent_verified"] == "not kept"
     for entries in (
         [born, entry("snapshot", 4, "b", "c"), later],
         [born, entry("snapshot", 4, "b", None), later],
-        [entry("train", 0, "a", "z"), later],
     ):
         with pytest.raises(RefusedError, match=r"has (the )?parent"):
             _check_parents(tmp_path, entries)
@@ -223,3 +227,41 @@ def test_a_forged_lineage_has_no_power_over_the_terminal(policy: Path, heredity)
     path.write_text(seal_json(record))
     done = heredity("lineage", policy)
     assert done.code == 0 and "[/bold][link=http://x]train" in done.told
+
+
+def test_operations_tell_what_they_did_and_the_scores_before_and_after(
+    trained: Path, heredity, tmp_path: Path
+):
+    parent = Policy.from_pretrained(trained / "checkpoints" / "last" / "policy")
+    bias = parent.params["actor"]["hidden_0"]["bias"] + 1
+    child, _ = parent.inject({"bias": bias}, into="actor/hidden_0", allow=["kernel"])
+    score = {"mean_return": 9.0, "std_return": 1.0, "episodes": 2}
+    last = child.lineage.entries[-1]
+    measured = dataclasses.replace(last, operation="evaluate", parent=last.hash, score=score)
+    lineage = child.lineage.then(dataclasses.replace(measured, arguments={}))
+    Policy(child.spec, child.params, lineage).save_pretrained(tmp_path / "child")
+    found = heredity("lineage", tmp_path / "child", "--json", "--verify").json["entries"]
+    injected = next(entry for entry in found if entry["operation"] == "inject")
+    assert injected["parent"] == parent.policy_hash and injected["verified"] == "verified"
+    assert injected["score_before"] == parent.lineage.score_of(parent.policy_hash)
+    assert injected["score_after"] == score
+    # Its ancestors lie in a run elsewhere, which a person may name.
+    assert {entry["verified"] for entry in found} == {"verified", "not kept"}
+    searched = heredity("lineage", tmp_path / "child", "--verify", "--json", "--search", trained)
+    assert {entry["verified"] for entry in searched.json["entries"]} == {"verified"}
+    assert len(searched.json["entries"]) == len(found) + 5  # its snapshots
+    shown = heredity("lineage", tmp_path / "child").out
+    assert "inject: " in shown and " before, 9.0 ± 1.0 after" in shown
+
+
+def test_a_run_that_begins_with_a_policy_of_another_counts_its_steps_anew(tmp_path: Path):
+    def entry(operation: str, step: int, own: str, parent: str | None, run: str) -> dict:
+        return {"operation": operation, "step": step, "hash": own, "parent": parent, "run": run}
+
+    entries = [
+        entry("train", 0, "a", None, "one"),
+        entry("checkpoint", 8, "b", "a", "one"),
+        entry("train", 0, "b", "b", "two"),
+    ]
+    _check_parents(tmp_path, entries)
+    assert [e["parent_verified"] for e in entries] == [None, "recorded", "recorded"]

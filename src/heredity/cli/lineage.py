@@ -27,11 +27,13 @@ class LineageArguments:
         policy: Folder of a policy, checkpoint, snapshot or run; of a run, the best checkpoint is
             taken.
         verify: Also find each ancestor in the run folder and check its weights.
+        search: Further folders of policies or runs in which ancestors are looked for.
         json: Print one JSON object.
     """
 
     policy: Annotated[Path, tyro.conf.Positional]
     verify: bool = False
+    search: tuple[Path, ...] = ()
     json: bool = False
 
 
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run ``heredity lineage``."""
     given = parse(LineageArguments, arguments, "heredity lineage")
     with only_json(given.json):
-        found = describe(given.policy, given.verify)
+        found = describe(given.policy, given.verify, given.search)
     if given.json:
         print_json(found)
     else:
@@ -49,10 +51,15 @@ def main(arguments: Sequence[str]) -> int:
     return 3 if any(entry.get("verified") == "altered" for entry in found["entries"]) else 0
 
 
-def describe(path: Path, verify: bool) -> dict[str, Any]:
+def describe(path: Path, verify: bool, search: Sequence[Path] = ()) -> dict[str, Any]:
     """The lineage as a JSON object, snapshots of the same run among its entries.
 
     A policy names the snapshot before it by hash; they are followed back as far as they are kept.
+
+    Args:
+        path: Of a policy, checkpoint, snapshot or run.
+        verify: Whether to check the weights of every ancestor that is found.
+        search: Where else ancestors may lie.
 
     Raises:
         RefusedError: when the policy itself is torn or altered.
@@ -63,7 +70,10 @@ def describe(path: Path, verify: bool) -> dict[str, Any]:
     _, _, lineage, policy_hash = load_policy(place)
     entries = [entry.to_json() for entry in lineage.entries]
     kept = _kept_policies(place)
+    for other in search:
+        kept = {**_kept_policies(policy_folder(other)), **kept}
     entries = _with_snapshots(entries, kept)
+    _add_scores(entries)
     if verify:
         for entry in entries:
             entry["verified"] = _verified(entry["hash"], policy_hash, kept)
@@ -72,10 +82,11 @@ def describe(path: Path, verify: bool) -> dict[str, Any]:
 
 
 def _kept_policies(place: Path) -> dict[str, Path]:
-    """Policies of the same run that are still there, by the hash their lineage gives them."""
+    """This policy and those of the same run that are there, by the hash their lineage gives."""
     from heredity.policies.files import read_lineage
 
     kept: dict[str, Path] = {}
+    _add(kept, place, read_lineage)
     root = place.resolve().parent.parent.parent
     if not (root / "config.json").exists():
         return kept
@@ -98,28 +109,39 @@ def _add(kept: dict[str, Path], place: Path, read: Any) -> None:
 
 
 def _with_snapshots(entries: list[dict[str, Any]], kept: dict[str, Path]) -> list[dict[str, Any]]:
+    """The entries, and before each of them the snapshots that lead to it and are still there."""
     from heredity.policies.files import read_lineage
 
     # A snapshot and what came after it can be the same weights: known is not yet followed.
     followed: set[str] = set()
-    found = list(entries)
     known = {_identity(entry) for entry in entries}
-    wanted = [entry["parent"] for entry in entries]
-    while wanted:
-        parent = wanted.pop()
-        if parent in followed or parent not in kept:
-            continue
-        followed.add(parent)
-        lineage, _ = read_lineage(kept[parent])
-        if not lineage.entries:
-            continue
-        last = lineage.entries[-1].to_json()
-        if _identity(last) not in known:
-            known.add(_identity(last))
-            found.append(last)
-        wanted.append(last["parent"])
-    order = {"train": 0, "snapshot": 1, "checkpoint": 2, "rollback": 3, "resume": 4}
-    return sorted(found, key=lambda e: (e["step"], order.get(e["operation"], 9)))
+    ordered: list[dict[str, Any]] = []
+    for entry in entries:
+        before: list[dict[str, Any]] = []
+        parent = entry["parent"]
+        while parent in kept and parent not in followed:
+            followed.add(parent)
+            lineage, _ = read_lineage(kept[parent])
+            if not lineage.entries:
+                break
+            last = lineage.entries[-1].to_json()
+            if _identity(last) not in known:
+                known.add(_identity(last))
+                before.append(last)
+            parent = last["parent"]
+        ordered += [*reversed(before), entry]
+    return ordered
+
+
+def _add_scores(entries: list[dict[str, Any]]) -> None:
+    """Adds what the weights scored before and after each entry, as far as anybody measured."""
+    scores: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        if entry["score"] is not None:
+            scores[entry["hash"]] = entry["score"]
+    for entry in entries:
+        entry["score_before"] = scores.get(entry["parent"])
+        entry["score_after"] = scores.get(entry["hash"])
 
 
 def _identity(entry: dict[str, Any]) -> tuple[str, int, str]:
@@ -142,17 +164,20 @@ def _verified(policy_hash: str, own: str, kept: dict[str, Path]) -> str:
 
 
 def _check_parents(place: Path, entries: list[dict[str, Any]]) -> None:
-    """Every entry but the first names a parent, and none names its own future.
+    """Every entry but the first names a parent, and none names the future of its own run.
 
     Adds ``parent_verified``: ``recorded`` when an entry with that hash is not after it, and
     ``not kept`` when no entry has it.
     """
-    first: dict[str, int] = {}  # the earliest step at which there were weights of that hash
+    # The earliest step at which a run had weights of that hash; another run counts anew.
+    first: dict[tuple[str, str], int] = {}
     for entry in entries:
-        first[entry["hash"]] = min(entry["step"], first.get(entry["hash"], entry["step"]))
+        weights = entry["run"], entry["hash"]
+        first[weights] = min(entry["step"], first.get(weights, entry["step"]))
+    known = {entry["hash"] for entry in entries}
     for index, entry in enumerate(entries):
         parent = entry["parent"]
-        if (parent is None) != (index == 0):
+        if parent is None and index > 0:
             raise RefusedError(
                 place / "lineage.json",
                 f"entry {index} ({entry['operation']}) has parent {parent!r}",
@@ -161,14 +186,15 @@ def _check_parents(place: Path, entries: list[dict[str, Any]]) -> None:
         if parent is None:
             entry["parent_verified"] = None
             continue
-        if first.get(parent, 0) > entry["step"]:
+        step = first.get((entry["run"], parent), 0)
+        if step > entry["step"]:
             raise RefusedError(
                 place / "lineage.json",
                 f"entry {index} ({entry['operation']}, step {entry['step']:,}) has the parent "
-                f"{parent[:12]}…, weights of step {first[parent]:,}",
+                f"{parent[:12]}…, weights of step {step:,}",
                 "The lineage was not written by heredity",
             )
-        entry["parent_verified"] = "recorded" if parent in first else "not kept"
+        entry["parent_verified"] = "recorded" if parent in known else "not kept"
 
 
 def _verdict(entries: list[dict[str, Any]]) -> str:
@@ -213,9 +239,7 @@ def _drawn(found: dict[str, Any], short: bool) -> Tree:
             escape(entry["hash"][:SHORT_HASH] if short else entry["hash"]),
         ]
         if score := entry.get("score"):
-            mean, deviation = score["mean_return"], score["std_return"]
-            digits = 0 if short and abs(mean) >= 1000 else 1
-            words.append(f"return {mean:,.{digits}f} ± {deviation:,.{digits}f}")
+            words.append(f"return {_told(score, short)}")
         if not short:
             words.append(f"[dim]{escape(entry['time'])}[/]")
         elif begins:
@@ -229,11 +253,35 @@ def _drawn(found: dict[str, Any], short: bool) -> Tree:
             parent = entry["parent"][:SHORT_HASH] if short else entry["parent"]
             told = f"parent {escape(parent)} not kept"
             line += f"\n{'':10} [dim]{told}[/]" if short else f"  [dim]{told}[/]"
+        for told in _operation(entry, short):
+            line += f"\n{'':10} [dim]{escape(told)}[/]"
         if begins:
             branch = tree.add(line)
         else:
             branch.add(line)
     return tree
+
+
+def _told(score: dict[str, Any], short: bool) -> str:
+    mean, deviation = score["mean_return"], score["std_return"]
+    digits = 0 if short and abs(mean) >= 1000 else 1
+    return f"{mean:,.{digits}f} ± {deviation:,.{digits}f}"
+
+
+def _operation(entry: dict[str, Any], short: bool) -> list[str]:
+    """What an operation did to the weights, and what they scored before and after it."""
+    from heredity.weights import WeightReport
+
+    report = entry.get("arguments", {}).get("report")
+    if not report:
+        return []
+    lines = [WeightReport.from_json(report, "lineage.json").summary()]
+    scores = [
+        f"{_told(score, short)} {when}"
+        for when in ("before", "after")
+        if (score := entry.get(f"score_{when}"))
+    ]
+    return [*lines, f"return {', '.join(scores)}"] if scores else lines
 
 
 _COLOR = {"verified": "green", "not kept": "dim", "altered": "red"}
