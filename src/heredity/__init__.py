@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from heredity import weights as weights
     from heredity.algorithms.ppo.config import PPOConfig as PPOConfig
     from heredity.api import PPO as PPO
     from heredity.api import evaluate_policy as evaluate_policy
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from heredity.environments import make as make
     from heredity.environments import register as register_environment
     from heredity.policies import Policy as Policy
+    from heredity.policies.behaviour import compare as compare_policies
     from heredity.training import callbacks as callbacks
     from heredity.viewer import view as view
     from heredity.viewer import write_report as write_report
@@ -30,12 +32,14 @@ _NAMES = {
     "PPOConfig": "heredity.algorithms.ppo.config:PPOConfig",
     "Policy": "heredity.policies:Policy",
     "callbacks": "heredity.training.callbacks",
+    "compare_policies": "heredity.policies.behaviour:compare",
     "evaluate_policy": "heredity.api:evaluate_policy",
     "list_environments": "heredity.environments:list_environments",
     "make": "heredity.environments:make",
     "register_environment": "heredity.environments:register",
     "resume": "heredity.api:resume",
     "view": "heredity.viewer:view",
+    "weights": "heredity.weights",
     "write_report": "heredity.viewer:write_report",
     "write_rollout": "heredity.viewer:write_rollout",
 }
@@ -45,12 +49,14 @@ __all__ = [
     "PPOConfig",
     "Policy",
     "callbacks",
+    "compare_policies",
     "evaluate_policy",
     "list_environments",
     "make",
     "register_environment",
     "resume",
     "view",
+    "weights",
     "write_report",
     "write_rollout",
 ]

@@ -26,12 +26,13 @@ COMMANDS = {
     "evaluate": ("heredity.cli.evaluate", "play episodes with a policy and print the return"),
     "inspect": ("heredity.cli.inspect", "what a policy, checkpoint or run is; runs nothing"),
     "lineage": ("heredity.cli.lineage", "where a policy's weights come from"),
+    "diff": ("heredity.cli.diff", "what two policies have in common, in weights and in actions"),
     "view": ("heredity.cli.view", "watch how a policy grew: live, or as one HTML file"),
     "envs": ("heredity.cli.envs", "which environments are available, and what others need"),
 }
 
 # Commands that compile programs, and keep them for the next time.
-COMPILING = ("train", "resume", "evaluate")
+COMPILING = ("train", "resume", "evaluate", "diff")
 
 NARROWEST = 40  # columns that help and tables are laid out for, at least
 
