@@ -2,15 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
-import pytest
 from viewer_runs import write_metrics
 
-from heredity.common.formats import WEIGHTS
-from heredity.common.tensors import tensor_bytes
-from heredity.viewer.charts import learning_charts, marks, norm_chart
+from heredity.viewer.charts import learning_charts, marks
 from heredity.viewer.reading import read_run
 from heredity.viewer.sections import figures
-from heredity.viewer.weight_norms import WeightNorms, layer_norms, weight_norms
 
 
 def _resolved(value):
@@ -77,48 +73,6 @@ def test_a_long_log_is_thinned(empty_run: Path):
     trace = learning_charts(read_run(empty_run), 1.0)[0].figure["data"][0]
     assert len(trace["x"]) == 1500
     assert trace["x"][-1] == 1_000_000
-
-
-def test_norms_count_kernel_and_bias_and_leave_statistics_out(scene_run: Path):
-    run = read_run(scene_run)
-    model = run.snapshots[-1].folder / "policy" / "model.safetensors"
-    from heredity.common.tensors import read_tensors
-
-    tensors, _ = read_tensors(model)
-    norms = layer_norms(model)
-    assert sorted(norms) == [f"{p}/hidden_{i}" for p in ("actor", "critic") for i in range(3)]
-    both = np.concatenate(
-        [tensors["actor/hidden_1/kernel"].ravel(), tensors["actor/hidden_1/bias"]]
-    )
-    assert norms["actor/hidden_1"] == pytest.approx(np.linalg.norm(both), rel=1e-6)
-
-
-def test_weights_that_cannot_be_read_are_a_note(scene_run: Path):
-    run = read_run(scene_run)
-    (run.snapshots[3].folder / "policy" / "model.safetensors").write_bytes(b"torn")
-    notes: list[str] = []
-    norms = weight_norms(run.snapshots, notes)
-    assert len(norms.steps) == 9
-    assert f"{run.snapshots[3].step:,}" in notes[0]
-
-
-def test_many_layers_are_cut_to_the_largest():
-    layers = {f"layer_{i}": np.array([float(i), np.nan]) for i in range(30)}
-    chart = norm_chart(WeightNorms([0, 1], layers), 1.0)
-    assert chart is not None
-    assert [t["name"] for t in chart.figure["data"]] == [f"layer_{i}" for i in range(14, 30)]
-    assert "16 largest of 30" in chart.detail
-    assert norm_chart(WeightNorms([], {}), 1.0) is None
-
-
-def test_weights_of_another_format_are_a_note_as_policies_refuse_them(scene_run: Path):
-    run = read_run(scene_run)
-    for at, header in ((2, {"format": "pt"}), (4, WEIGHTS.header | {"schema_version": "9"})):
-        model = run.snapshots[at].folder / "policy" / "model.safetensors"
-        model.write_bytes(tensor_bytes({"actor/out/bias": np.ones(2, np.float32)}, header))
-    notes: list[str] = []
-    assert len(weight_norms(run.snapshots, notes).steps) == 8
-    assert "format 'pt'" in notes[0] and "schema_version 9 of the weights" in notes[1]
 
 
 def test_where_training_was_resumed_there_is_a_line(scene_run: Path, signals_run: Path):

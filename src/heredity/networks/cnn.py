@@ -190,6 +190,10 @@ class Cnn(Network):
         self._largest = {path: largest_value(box) for path, box in pictures.items()}
         self._module = _Module(options, output_size)
 
+    @property
+    def hidden_layers(self) -> tuple[str, ...]:
+        return tuple(f"hidden_{index}" for index in range(len(self.spec.options["hidden"])))
+
     def _inputs(self, observation: Any) -> tuple[dict[str, jax.Array], jax.Array | None]:
         values = leaf_observations(self._space, observation)
         pictures = {

@@ -66,6 +66,11 @@ class Network(abc.ABC):
         """Whether what it puts out depends on moments before."""
         return bool(jax.tree.leaves(jax.eval_shape(lambda: self.initial_carry(()))))
 
+    @property
+    def hidden_layers(self) -> tuple[str, ...]:
+        """The taps that are layers of units, ``(..., units)``, in which some may be dead."""
+        return ()
+
     @abc.abstractmethod
     def init(self, key: jax.Array) -> Params:
         """Fresh weights as a nested dict."""

@@ -116,6 +116,11 @@ class Gru(Network):
         self._has_output = output_size is not None
         self.output_size = widths[-1] if output_size is None else output_size
 
+    @property
+    def hidden_layers(self) -> tuple[str, ...]:
+        encoded = (f"encoder/{name}" for name in self._encoder.hidden_layers)
+        return (*encoded, "memory", *(f"hidden_{i}" for i in range(len(self._options.hidden))))
+
     def init(self, key: jax.Array) -> Params:
         keys = jax.random.split(key, 4)
         seen = jnp.zeros((1, self._encoder.output_size), jnp.float32)

@@ -84,6 +84,10 @@ class Mlp(Network):
         self.output_size = list(self._sizes.values())[-1] if self._sizes else self._input_size
         self._module = HiddenLayers(options, output_size)
 
+    @property
+    def hidden_layers(self) -> tuple[str, ...]:
+        return tuple(name for name in self._sizes if name != "output")
+
     def init(self, key: jax.Array) -> Params:
         example = jax.numpy.zeros((1, self._input_size), jax.numpy.float32)
         variables: Any = self._module.init(key, example)

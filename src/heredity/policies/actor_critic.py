@@ -157,6 +157,33 @@ class ActorCritic:
             _, carry = self._apply("critic", params, read, carry, is_first)
         return outputs, carry
 
+    def hidden_outputs(
+        self, params: Params, observation: Any, carry: Carry = (), is_first: Any = None
+    ) -> dict[str, jax.Array]:
+        """What the hidden layers that acting goes through put out, ``(..., units)``, by path.
+
+        Args:
+            params: All weights.
+            observation: Of the space that is acted on.
+            carry: Memory from the moment before.
+            is_first: Where episodes begin, ``(...,)``.
+        """
+        read = self.preprocess(params, observation, self.spec.acting_space)
+        found: dict[str, jax.Array] = {}
+        for name in ("trunk", "actor"):
+            network = self._networks.get(name)
+            if network is None:
+                continue
+            read, _, tapped = network.apply(
+                params.get(name, {}),
+                read,
+                _of(carry, name),
+                is_first=is_first,
+                taps=network.hidden_layers,
+            )
+            found |= {f"{name}/{layer}": output for layer, output in tapped.items()}
+        return found
+
     def value(
         self,
         params: Params,

@@ -24,6 +24,7 @@ from heredity.environments import (
     make,
 )
 from heredity.policies import ActorCritic, Policy, PolicySpec
+from heredity.training import dead_units
 from heredity.training.host_evaluation import EVALUATION_ENVIRONMENTS, HostPlayer
 from heredity.training.legible import legible_features, legible_names
 from heredity.training.record import make_named
@@ -43,6 +44,8 @@ class Evaluation:
         deterministic: Whether the most likely actions were taken.
         cut: How many episodes had not ended when they were no longer watched.
         recording: The first episode, if it was recorded.
+        units: Dead units, and all units, of each hidden layer of the actor, over all moments; {} if
+            nothing was recorded.
     """
 
     returns: np.ndarray
@@ -50,6 +53,7 @@ class Evaluation:
     deterministic: bool
     cut: int = 0
     recording: Recording | None = None
+    units: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -153,6 +157,7 @@ class Evaluator:
             deterministic=self._deterministic,
             cut=played.cut,
             recording=played.recording,
+            units=played.units,
         )
 
     def _actions(
@@ -172,7 +177,7 @@ class Evaluator:
 
     def _evaluate_jax(self, params: Params, seed: int, record: bool) -> Evaluation:
         size = min(self._episodes, BATCH)
-        returns, lengths, alive, recording = [], [], [], None
+        returns, lengths, alive, recording, units = [], [], [], None, {}
         for batch in range(-(-self._episodes // size)):
             first = record and batch == 0
             played = self._play(params, np.uint32(seed), np.uint32(batch), record=first)
@@ -181,7 +186,7 @@ class Evaluator:
             lengths.append(out["lengths"])
             alive.append(out["alive"])
             if first:
-                recording = self._recording(out)
+                recording, units = self._recording(out), dead_units.counted(out["ranges"])
         chosen = slice(self._episodes)
         return Evaluation(
             returns=np.concatenate(returns)[chosen].astype(np.float64),
@@ -189,6 +194,7 @@ class Evaluator:
             deterministic=self._deterministic,
             cut=int(np.concatenate(alive)[chosen].sum()),
             recording=recording,
+            units=units,
         )
 
     def _shown(self, state: Any, observation: Any) -> dict[str, jax.Array]:
@@ -225,12 +231,19 @@ class Evaluator:
                 "terminated": jnp.zeros((), bool),
             }
 
+        functions = self._functions
+        memory = functions.initial_carry((size,), acting=True)
+        ranges = dead_units.no_ranges(functions, params, observation, memory) if record else {}
+
         def go_on(carry: tuple) -> jax.Array:
             t, _, _, alive, *_ = carry
             return (t < self._max_steps) & alive.any()
 
         def step(carry: tuple) -> tuple:
-            t, states, observation, alive, returns, lengths, records, memory = carry
+            t, states, observation, alive, returns, lengths, records, ranges, memory = carry
+            if record:
+                outputs = functions.hidden_outputs(params, observation, memory)
+                ranges = dead_units.widened(ranges, outputs, alive)
             # An episode is played from its start to its end: there is nothing to forget.
             key = jax.random.fold_in(action_key, t)
             action, memory = self._actions(params, observation, key, memory, None)
@@ -250,7 +263,8 @@ class Evaluator:
                 )
             returns, lengths = returns + reward, lengths + alive
             alive = alive & ~(result.terminated | result.truncated)
-            return t + 1, states, result.observation, alive, returns, lengths, records, memory
+            moved = t + 1, states, result.observation, alive
+            return *moved, returns, lengths, records, ranges, memory
 
         start = (
             jnp.int32(0),
@@ -260,10 +274,12 @@ class Evaluator:
             jnp.zeros(size, jnp.float32),
             jnp.zeros(size, jnp.int32),
             records,
-            self._functions.initial_carry((size,), acting=True),
+            ranges,
+            memory,
         )
-        *_, alive, returns, lengths, records, _ = jax.lax.while_loop(go_on, step, start)
-        return {"returns": returns, "lengths": lengths, "alive": alive, "records": records}
+        *_, alive, returns, lengths, records, ranges, _ = jax.lax.while_loop(go_on, step, start)
+        found = {"returns": returns, "lengths": lengths, "alive": alive}
+        return {**found, "records": records, "ranges": ranges}
 
     def _recording(self, out: dict[str, Any]) -> Recording:
         length = int(out["lengths"][0])

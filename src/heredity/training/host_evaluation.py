@@ -21,6 +21,7 @@ from heredity.environments import (
 )
 from heredity.policies import ActorCritic
 from heredity.spaces import Space
+from heredity.training import dead_units
 from heredity.training.host_acting import NumpyActor
 from heredity.training.legible import legible_in_numpy, legible_names
 from heredity.training.pictures import Packer, frame_stride, last_moment
@@ -42,12 +43,14 @@ class Played(NamedTuple):
         lengths: Decisions of each, (E,).
         cut: How many had not ended when they were no longer watched.
         recording: The first one, if it was recorded.
+        units: Dead units, and all units, of each hidden layer, if it was recorded.
     """
 
     returns: np.ndarray
     lengths: np.ndarray
     cut: int
     recording: Recording | None
+    units: dict[str, tuple[int, int]]
 
 
 class HostPlayer:
@@ -83,6 +86,19 @@ class HostPlayer:
         self._max_steps = max_steps
         self._camera = Camera(host) if record else None
         self._is_known = False
+        self._widen = jax.jit(self._widened)
+
+    def _widened(
+        self,
+        ranges: dead_units.Ranges,
+        params: Params,
+        observation: Any,
+        carry: Any,
+        is_first: Any,
+        counts: Any,
+    ) -> dead_units.Ranges:
+        outputs = self._functions.hidden_outputs(params, observation, carry, is_first)
+        return dead_units.widened(ranges, outputs, counts)
 
     def play(self, params: Params, seed: int, record: bool) -> Played:
         """Play them; equal seeds give equal episodes for equal policies.
@@ -113,10 +129,15 @@ class HostPlayer:
         restarts = host.restarts
         observation, t, cut = episodes.start(), 0, 0
         carry = self._functions.initial_carry((host.num_envs,), acting=True)
+        ranges: dead_units.Ranges = {}
         if recorder:
             recorder.see(observation)
+            ranges = dead_units.no_ranges(self._functions, params, observation, carry)
         while any(len(done) < wanted for done, wanted in zip(returns, quota, strict=True)):
             is_first = episodes.episode_lengths == 0 if carry else None
+            if recorder:
+                counts = np.array([len(n) < q for n, q in zip(returns, quota, strict=True)])
+                ranges = self._widen(ranges, params, observation, carry, is_first, counts)
             action = self._actor.act(observation) if self._actor else None
             if action is None:
                 action, carry = self._act(params, observation, key, np.uint32(t), carry, is_first)
@@ -154,6 +175,7 @@ class HostPlayer:
             lengths=np.array([value for done in lengths for value in done], np.int64),
             cut=cut,
             recording=recorder.recording() if recorder else None,
+            units=dead_units.counted(ranges),
         )
 
     def _recorder(self, camera: Camera) -> HostRecorder:

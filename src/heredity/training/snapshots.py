@@ -28,6 +28,10 @@ def evaluation_json(evaluation: Evaluation, step: int, policy_hash: str) -> dict
         "lengths": evaluation.lengths.tolist(),
         "deterministic": evaluation.deterministic,
         "cut": evaluation.cut,
+        "units": {
+            layer: {"dead": dead, "units": units}
+            for layer, (dead, units) in evaluation.units.items()
+        },
     }
 
 

@@ -10,12 +10,10 @@ import numpy as np
 
 from heredity.viewer.reading import Run, evenly, number
 from heredity.viewer.rollouts import plain_numbers
-from heredity.viewer.weight_norms import WeightNorms
 
 STEPS = "time/total_timesteps"
 # More points than a wide screen has pixels are not seen.
 MOST_POINTS = 1500
-MOST_LAYERS = 16
 SERIES_COLORS = 8
 SMALL = 0.01
 # Progress of the clock and of counters: straight lines that teach nothing.
@@ -66,6 +64,7 @@ class Chart:
         figure: A plotly figure; colours written ``@name`` are the page's.
         wide: Whether it takes the whole width.
         half: Whether it takes half of it, so that nothing is left alone in the last row.
+        height: Of the figure in pixels; None for that of all others.
     """
 
     title: str
@@ -73,6 +72,7 @@ class Chart:
     figure: dict[str, Any]
     wide: bool = False
     half: bool = False
+    height: int | None = None
 
 
 def base_layout(**more: Any) -> dict[str, Any]:
@@ -290,25 +290,3 @@ def steps_layout(run: Run, most: float, wide: bool) -> dict[str, Any]:
             | {"showarrow": False, "font": {"size": 11, "color": "@muted"}, "borderpad": 3}
         )
     return {"xaxis": steps_axis(most), "shapes": drawn, "annotations": labels}
-
-
-def norm_chart(norms: WeightNorms, most: float) -> Chart | None:
-    """The norms of the layers over snapshots; the largest if there are many."""
-    if not norms.layers:
-        return None
-    largest = sorted(norms.layers, key=lambda name: -float(np.nanmax(norms.layers[name])))
-    shown = [name for name in norms.layers if name in set(largest[:MOST_LAYERS])]
-    traces = []
-    for index, name in enumerate(shown):
-        color = f"@c{index % SERIES_COLORS}"
-        dash = "solid" if index < SERIES_COLORS else "dot"
-        values = plain_numbers(norms.layers[name])
-        trace = line(list(norms.steps), values, name, color, mode="lines+markers")
-        trace["line"]["dash"] = dash
-        traces.append(trace | {"marker": {"size": 5}})
-    layout = base_layout(showlegend=True, xaxis=steps_axis(most))
-    layout["yaxis"] = layout["yaxis"] | {"rangemode": "tozero"}
-    detail = "L2 norm of each layer's kernel and bias, without normaliser statistics"
-    if len(shown) < len(norms.layers):
-        detail += f"; the {len(shown)} largest of {len(norms.layers)} layers"
-    return Chart("Weight norms", detail, {"data": traces, "layout": layout}, wide=True)

@@ -28,6 +28,7 @@ from heredity.viewer.charts import (
     varies,
 )
 from heredity.viewer.formatting import score_text, steps_text, time_text, value_text
+from heredity.viewer.markup import escape
 from heredity.viewer.reading import Run, Score, evenly, number, read_run
 from heredity.viewer.rollouts import plain_numbers
 
@@ -88,13 +89,13 @@ def group_lead(group: Group) -> str:
     environment = group.config.get("environment")
     named = environment.get("id") if isinstance(environment, dict) else None
     seeds = list(group.runs)
-    parts = [f"<b>{sections.escape(named)}</b>"] if named else []
+    parts = [f"<b>{escape(named)}</b>"] if named else []
     if algorithm := group.config.get("algorithm"):
-        parts.append(f"<b>{sections.escape(str(algorithm).upper())}</b>")
+        parts.append(f"<b>{escape(str(algorithm).upper())}</b>")
     if seeds:
         parts.append(f"<b>{len(seeds)} seeds</b>, {seeds[0]} to {seeds[-1]}, in one program")
     if created := group.config.get("created"):
-        parts.append(f"started {sections.escape(time_text(created).split(',')[0])}")
+        parts.append(f"started {escape(time_text(created).split(',')[0])}")
     return " &nbsp;·&nbsp; ".join(parts)
 
 
@@ -153,8 +154,7 @@ def group_figures(group: Group) -> str:
             span = f"{value_text(interval.low)} to {value_text(interval.high)}"
             items.append(("95 % interval", span, "t interval of that mean"))
     cells = [
-        f"<div><dt>{sections.escape(t)}</dt><dd>{sections.escape(v)}"
-        f"<small>{sections.escape(s)}</small></dd></div>"
+        f"<div><dt>{escape(t)}</dt><dd>{escape(v)}<small>{escape(s)}</small></dd></div>"
         for t, v, s in items
     ]
     return "".join(cells)
@@ -269,10 +269,10 @@ def seeds_html(group: Group, links: Mapping[int, str]) -> str:
         )
         rows.append(
             f"<tr><td>seed {seed}</td><td class=n>{sections.steps_done(run):,}</td>"
-            f"<td class=n>{sections.escape(score_text(last))}</td><td>{bar}</td>"
-            f"<td class=n>{sections.escape(reached)}</td>"
+            f"<td class=n>{escape(score_text(last))}</td><td>{bar}</td>"
+            f"<td class=n>{escape(reached)}</td>"
             f"<td class=n>{len(run.snapshots):,}</td>"
-            f'<td><a href="{sections.escape(links[seed])}">Report of this seed</a></td></tr>'
+            f'<td><a href="{escape(links[seed])}">Report of this seed</a></td></tr>'
         )
     if not rows:
         return ""

@@ -12,9 +12,9 @@ from heredity.common.errors import HeredityError
 from heredity.common.group_folder import GroupFolder
 from heredity.viewer.extras import require
 from heredity.viewer.group import read_group
+from heredity.viewer.markup import escape
 from heredity.viewer.reading import read_run
 from heredity.viewer.report import render, render_group
-from heredity.viewer.sections import escape
 
 _SEED = re.compile(r"/seed-(\d{1,10})/report\.html")
 MORE_PORTS = 100  # that are tried when one is taken

@@ -11,8 +11,8 @@ import numpy as np
 from heredity.common.recording import Recording
 from heredity.viewer.endings import end_text, episode_text
 from heredity.viewer.formatting import counted, mean_text, spread_text
+from heredity.viewer.markup import escape
 from heredity.viewer.reading import Snapshot, short_hash
-from heredity.viewer.sections import escape
 
 if TYPE_CHECKING:
     import viser

@@ -82,6 +82,7 @@ class Snapshot:
         policy_hash: Content hash of its policy; empty if it is not told.
         lineage: Entries of its policy's lineage.
         has_rollout: Whether a rollout was recorded.
+        units: Dead units and all units of each hidden layer; {} if nobody counted them.
     """
 
     step: int
@@ -90,6 +91,7 @@ class Snapshot:
     policy_hash: str
     lineage: tuple[dict[str, Any], ...]
     has_rollout: bool
+    units: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     def recording(self) -> Recording:
         """The recorded rollout.
@@ -230,10 +232,21 @@ def read_snapshot(folder: RunFolder, step: int) -> Snapshot:
         step=step,
         folder=place,
         score=score,
+        units=_units(evaluation.get("units")),
         policy_hash=str(evaluation.get("policy_hash") or head),
         lineage=lineage,
         has_rollout=(place / "rollout").is_dir(),
     )
+
+
+def _units(told: Any) -> dict[str, tuple[int, int]]:
+    """Dead units and all units of each hidden layer, as far as a file says it."""
+    found: dict[str, tuple[int, int]] = {}
+    for name, value in told.items() if isinstance(told, dict) else ():
+        dead, total = (number(value.get(key)) for key in ("dead", "units"))
+        if dead is not None and total and 0 <= dead <= total:
+            found[str(name)] = int(dead), int(total)
+    return found
 
 
 def read_lineage(policy: Path) -> tuple[str, tuple[dict[str, Any], ...]]:

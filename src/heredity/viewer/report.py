@@ -16,7 +16,7 @@ from heredity.common.files import write_atomically
 from heredity.common.group_folder import is_group
 from heredity.common.provenance import now
 from heredity.viewer import sections
-from heredity.viewer.charts import Chart, base_layout, learning_charts, norm_chart, steps_layout
+from heredity.viewer.charts import Chart, base_layout, learning_charts, steps_layout
 from heredity.viewer.extras import plotly_javascript, require
 from heredity.viewer.formatting import (
     counted,
@@ -35,10 +35,13 @@ from heredity.viewer.group import (
     read_group,
     seeds_html,
 )
+from heredity.viewer.markup import escape
 from heredity.viewer.reading import Run, Snapshot, evenly, read_run, short_hash
 from heredity.viewer.rollouts import MOST_PICTURE_BYTES, SceneExporter, rollout_payload
 from heredity.viewer.templates import fill, page_file
+from heredity.viewer.weight_charts import dead_chart, drift_chart, norm_chart
 from heredity.viewer.weight_norms import weight_norms
+from heredity.viewer.weight_reports import weight_reports_html
 
 MAX_SNAPSHOTS = 24
 
@@ -126,17 +129,24 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
     shown, payloads, page = _rollouts(chosen, notes)
     most = max(1, sections.steps_done(run))
     learning = learning_charts(run, most)
-    norms = norm_chart(weight_norms(chosen, notes), most)
-    if norms is not None:
-        norms.figure["layout"] |= steps_layout(run, most, wide=True)
-    charts = learning + ([norms] if norms is not None else [])
+    norms = weight_norms(chosen, notes)
+    found = [norm_chart(norms, most), drift_chart(norms, most), dead_chart(chosen, most)]
+    weights = [chart for chart in found if chart is not None]
+    for chart in weights:
+        chart.figure["layout"] |= steps_layout(run, most, wide=True)
+    charts = learning + weights
     scripts = [_json_script(f"rollout-{i}", payload) for i, payload in enumerate(payloads)]
     if page is not None:
         scripts.append(_json_script("viser-page", page))
     positions = {snapshot.step: index for index, snapshot in enumerate(shown)}
     parts = [
         sections.part("Learning", "", sections.charts_html(learning, 0)),
-        sections.part("Weights", "", sections.charts_html([norms] if norms else [], len(learning))),
+        sections.part("Weights", "", sections.charts_html(weights, len(learning))),
+        sections.part(
+            "Operations on weights",
+            "what each did, leaf by leaf",
+            weight_reports_html([*(s.lineage for s in shown), run.checkpoint_lineage]),
+        ),
         sections.part("Snapshots", "", sections.snapshots_html(run, positions)),
         sections.part("Lineage", "who comes from whom", sections.lineage_html(run, shown)),
         sections.part("Configuration", "", sections.settings_html(run.config)),
@@ -183,17 +193,17 @@ def _page(
     return fill(
         page_file("report.html"),
         {
-            "title": sections.escape(f"{name} – heredity"),
+            "title": escape(f"{name} – heredity"),
             "css": page_file("report.css"),
             "kind": kind,
-            "name": sections.escape(name),
+            "name": escape(name),
             "lead": lead,
             "figures": figures,
             "notes": sections.notes_html(notes),
             "timeline": timeline,
             "sections": "\n".join(parts),
-            "version": sections.escape(sections.version()),
-            "written": sections.escape(time_text(now())),
+            "version": escape(sections.version()),
+            "written": escape(time_text(now())),
             "payloads": "\n".join(payloads),
             "script": page_file("report.js"),
         },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import importlib.metadata
 import json
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from heredity.viewer.formatting import (
     time_text,
 )
 from heredity.viewer.lineage import NOTED, Node, Row, family, rows_of
+from heredity.viewer.markup import escape, hash_html
 from heredity.viewer.reading import Run, Score, Snapshot, number, short_hash
 from heredity.viewer.templates import fill, page_file
 
@@ -28,18 +28,6 @@ LANE_WIDTH = 22
 LANE_COLORS = 8
 # Deeper nesting than a person reads, and than a page should recurse into.
 DEEPEST_SETTINGS = 6
-
-
-def escape(value: Any) -> str:
-    """Text for HTML, for content and for quoted attributes alike."""
-    return html.escape(str(value), quote=True)
-
-
-def hash_html(value: str) -> str:
-    """A short hash that shows the whole of itself when pointed at."""
-    if not value:
-        return "—"
-    return f'<span class="hash" title="{escape(value)}">{escape(short_hash(value))}</span>'
 
 
 def best_snapshot(run: Run) -> Snapshot | None:
@@ -160,10 +148,14 @@ def charts_html(charts: Sequence[Chart], first: int) -> str:
     frames = [
         f'<article class="card chart{_breadth(chart)}"><h3>{escape(chart.title)}</h3>'
         f"<p>{escape(chart.detail)}</p>"
-        f'<div class="plot" id="chart-{first + index}"></div></article>'
+        f'<div class="plot" id="chart-{first + index}"{_height(chart)}></div></article>'
         for index, chart in enumerate(charts)
     ]
     return f'<div class="charts">{"".join(frames)}</div>' if frames else ""
+
+
+def _height(chart: Chart) -> str:
+    return f' style="height:{chart.height}px"' if chart.height else ""
 
 
 def _breadth(chart: Chart) -> str:
@@ -222,7 +214,9 @@ def lineage_html(run: Run, shown: Sequence[Snapshot]) -> str:
             else ""
         )
         score = escape(score_text(node.score)) if node.score else ""
-        told = f"run {node.run}" + "".join(f", {k}={v}" for k, v in node.arguments.items())
+        told = f"run {node.run}" + "".join(
+            f", {k}={v}" for k, v in node.arguments.items() if k != "report"
+        )
         items.append(
             f'<li style="padding-left:{indent}px" title="{escape(told)}">'
             f'<span class="what">{escape(node.operation)}</span>'
