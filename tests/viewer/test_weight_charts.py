@@ -97,9 +97,8 @@ def test_drift_is_the_change_since_the_snapshot_before(scene_run: Path):
     (trace,) = chart.figure["data"]
     # The cells lie between snapshots.
     assert trace["x"] == norms.steps and len(trace["z"][0]) == len(norms.steps) - 1
-    assert trace["z"][trace["y"].index("actor/hidden_1")][3] == pytest.approx(
-        moved / norm, rel=1e-3
-    )
+    power = trace["z"][trace["y"].index("actor/hidden_1")][3]
+    assert 10**power == pytest.approx(moved / norm, rel=1e-3)
     go.Figure(_resolved(chart.figure))
 
 
@@ -112,6 +111,9 @@ def test_a_frozen_layer_has_not_moved_and_a_reshaped_one_cannot_be_compared(scen
     norms = weight_norms(run.snapshots[:3], [])
     np.testing.assert_array_equal(norms.moved["frozen"], [np.nan, 0.0, 0.0])
     np.testing.assert_array_equal(norms.moved["grown"], [np.nan, 0.0, np.nan])
+    chart = drift_chart(norms, 1.0)
+    assert chart is not None and chart.figure["data"][0]["z"] == [[None, None], [None, None]]
+    go.Figure(_resolved(chart.figure))
 
 
 def test_without_two_snapshots_there_is_no_drift(scene_run: Path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -44,15 +43,37 @@ def norm_chart(norms: WeightNorms, most: float) -> Chart | None:
 
 
 def drift_chart(norms: WeightNorms, most: float) -> Chart | None:
-    """How far each layer moved between snapshots, as a map; frozen layers stay empty."""
+    """How far each layer moved between snapshots, as a map; what did not move stays empty."""
     if len(norms.steps) < 2 or not norms.moved:
         return None
     names = _rows(norms.moved)
     moved = np.stack([norms.moved[name][1:] for name in names])
-    detail = "how far each layer moved since the snapshot before, beside its norm there"
+    detail = (
+        "how far each layer moved since the snapshot before, beside its norm there; "
+        "empty where no bit moved"
+    )
     if len(names) < len(norms.moved):
         detail += f"; the {len(names)} that moved most of {len(norms.moved)} layers"
-    return _map("Drift of the weights", detail, names, norms.steps, moved, most, SCALE, "%{z:.2%}")
+    # In powers of ten: a fresh last layer moves by many times its norm, which is not told apart
+    # from once, a trained one by hundredths.
+    powers = np.log10(np.where(moved > 0, moved, np.nan))
+    chart = _map("Drift of the weights", detail, names, norms.steps, powers, most)
+    (trace,) = chart.figure["data"]
+    finite = powers[np.isfinite(powers)]
+    low = min(float(np.floor(finite.min())), -1.0) if finite.size else -2.0
+    ticks = np.arange(low, 1.0)
+    trace["colorscale"], trace["zmin"], trace["zmax"] = SCALE, float(ticks[0]), float(ticks[-1])
+    trace["colorbar"] |= {
+        "tickvals": ticks.tolist(),
+        "ticktext": [f"{100 * 10**power:g}%" for power in ticks],
+    }
+    trace["text"] = [[_percent(cell) for cell in row] for row in moved]
+    trace["hovertemplate"] = "%{y}<br>%{text} at %{x:.3s} steps<extra></extra>"
+    return chart
+
+
+def _percent(value: float) -> str:
+    return f"{value:.2%}" if np.isfinite(value) else "not comparable"
 
 
 def dead_chart(snapshots: Sequence[Snapshot], most: float) -> Chart | None:
@@ -66,7 +87,12 @@ def dead_chart(snapshots: Sequence[Snapshot], most: float) -> Chart | None:
     )
     steps = [known[0].step - _spacing(known), *(snapshot.step for snapshot in known)]
     detail = "share of each hidden layer's units whose output is the same whatever is seen"
-    return _map("Dead units", detail, names, steps, shares, most, UNIT_SCALE, "%{z:.1%}", 1.0)
+    chart = _map("Dead units", detail, names, steps, shares, most)
+    (trace,) = chart.figure["data"]
+    trace["colorscale"], trace["zmin"], trace["zmax"] = UNIT_SCALE, 0, 1
+    trace["colorbar"]["tickformat"] = ".0%"
+    trace["hovertemplate"] = "%{y}<br>%{z:.1%} at %{x:.3s} steps<extra></extra>"
+    return chart
 
 
 def _spacing(known: Sequence[Snapshot]) -> int:
@@ -91,9 +117,6 @@ def _map(
     edges: Sequence[int],
     values: np.ndarray,
     most: float,
-    scale: list[Any],
-    told: str,
-    highest: float | None = None,
 ) -> Chart:
     """A row for each layer and a cell for each stretch between two edges."""
     trace = {
@@ -101,13 +124,10 @@ def _map(
         "x": list(edges),
         "y": [html.escape(name) for name in names],
         "z": [plain_numbers(row) for row in values],
-        "colorscale": scale,
-        "zmin": 0,
-        "zmax": highest or max(float(np.nanmax(np.append(values, 0.0))), 1e-9),
         "xgap": 1,
         "ygap": 1,
-        "hovertemplate": f"%{{y}}<br>{told} at %{{x:.3s}} steps<extra></extra>",
-        "colorbar": {"thickness": 10, "tickformat": ".3~%", "outlinewidth": 0, "len": 1},
+        "hoverongaps": False,
+        "colorbar": {"thickness": 10, "outlinewidth": 0, "len": 1},
     }
     layout = base_layout(xaxis=steps_axis(most), hovermode="closest")
     layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "nticks": len(names)}
