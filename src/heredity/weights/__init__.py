@@ -1,6 +1,7 @@
 """The dict of arrays that everything here is about."""
 
 from heredity.weights.difference import Difference, diff
+from heredity.weights.export import export, write_safetensors
 from heredity.weights.inject import inject
 from heredity.weights.pytree import tree_from_host, tree_to_host
 from heredity.weights.report import Guarantee, Measurement, WeightReport, WeightRow
@@ -33,6 +34,7 @@ __all__ = [
     "content_hash",
     "count",
     "diff",
+    "export",
     "find",
     "flatten",
     "folders",
@@ -47,4 +49,5 @@ __all__ = [
     "tree_from_host",
     "tree_to_host",
     "unflatten",
+    "write_safetensors",
 ]

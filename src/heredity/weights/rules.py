@@ -28,23 +28,28 @@ class Layout:
         action: What a report calls it.
         apply: The function on arrays; it moves numbers and computes none.
         ranks: How many axes the source's array may have; () for any.
+        undo: The way back; None where what was dropped is not known any more.
     """
 
     name: str
     action: Action
     apply: Callable[[np.ndarray], np.ndarray]
     ranks: tuple[int, ...] = ()
+    undo: Callable[[np.ndarray], np.ndarray] | None = None
 
 
-AS_IS = Layout("", "copied", lambda array: array)
+AS_IS = Layout("", "copied", lambda array: array, undo=lambda array: array)
 # A dense layer: torch keeps (out, in).
-LINEAR = Layout("(out, in) to (in, out)", "transposed", lambda array: array.T, (2,))
+LINEAR = Layout(
+    "(out, in) to (in, out)", "transposed", lambda array: array.T, (2,), undo=lambda array: array.T
+)
 # A convolution: torch keeps (out, in, height, width).
 CONV = Layout(
     "(out, in, height, width) to (height, width, in, out)",
     "permuted",
     lambda array: array.transpose(2, 3, 1, 0),
     (4,),
+    undo=lambda array: array.transpose(3, 2, 0, 1),
 )
 # Axes of length 1 that one library has and the other has not, as around class tokens.
 SQUEEZED = Layout("without axes of length 1", "permuted", np.squeeze)
@@ -216,6 +221,17 @@ def _matcher(pattern: str) -> re.Pattern[str]:
         seen.add(name)
         end = found.end()
     return re.compile("".join(parts) + re.escape(pattern[end:]))
+
+
+def captured_path(pattern: str, path: str) -> dict[str, str] | None:
+    """What a pattern of our paths captures of one; None where it does not match.
+
+    Example:
+        >>> captured_path("block_{i}/scale", "block_3/scale")
+        {'i': '3'}
+    """
+    found = _matcher(pattern).fullmatch(path)
+    return None if found is None else found.groupdict()
 
 
 def _filled(pattern: str, captured: Mapping[str, str]) -> str:
