@@ -1,5 +1,6 @@
 """The dict of arrays that everything here is about."""
 
+from heredity.weights import rules
 from heredity.weights.difference import Difference, diff
 from heredity.weights.export import export, write_safetensors
 from heredity.weights.inject import inject
@@ -43,6 +44,7 @@ __all__ = [
     "merge",
     "partition",
     "put",
+    "rules",
     "select",
     "subtree",
     "to_host",
