@@ -18,6 +18,7 @@ from heredity.networks.gru import Gru, GruOptions
 from heredity.networks.mlp import Mlp, MlpOptions
 from heredity.networks.observations import chosen_entries
 from heredity.networks.own import LinenNetwork, trust_network
+from heredity.networks.vit import Vit, VitOptions
 
 __all__ = [
     "Cnn",
@@ -31,6 +32,8 @@ __all__ = [
     "MlpOptions",
     "Network",
     "NetworkSpec",
+    "Vit",
+    "VitOptions",
     "build_distribution",
     "build_network",
     "chosen_entries",

@@ -178,9 +178,11 @@ class Cnn(Network):
             options = dataclasses.replace(options, convolutions=SMALL if small else NATURE)
         self.spec = options.spec()
         self._space = observation_space
-        self._names = {path: _name(path) for path in pictures}
+        self._names = {path: picture_name(path) for path in pictures}
         others = leaf_spaces(observation_space).items()
-        self._others = Dict({_flat(path): leaf for path, leaf in others if path not in pictures})
+        self._others = Dict(
+            {flat_path(path): leaf for path, leaf in others if path not in pictures}
+        )
         joined = feature_size(self._others) if self._others.entries else 0
         for path, box in pictures.items():
             joined += _size_after(options, box, path)
@@ -202,7 +204,7 @@ class Cnn(Network):
         }
         if not self._others.entries:
             return pictures, None
-        others = {_flat(path): v for path, v in values.items() if path not in self._names}
+        others = {flat_path(path): v for path, v in values.items() if path not in self._names}
         return pictures, features(self._others, others)
 
     def init(self, key: jax.Array) -> Params:
@@ -247,11 +249,12 @@ class Cnn(Network):
         return axes
 
 
-def _flat(path: str) -> str:
+def flat_path(path: str) -> str:
+    """A path as the name of an entry."""
     return path.replace("/", ".")
 
 
-def _name(path: str) -> str:
+def picture_name(path: str) -> str:
     """A module's name for a picture: ``image``, or ``image_<entry>``."""
     return "_".join(["image", *path.split("/")[1:]]).replace(".", "_")
 

@@ -1,0 +1,328 @@
+"""A Vision Transformer over pictures, joined with whatever else is seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from heredity.common.errors import UsageError
+from heredity.common.fields import check_fields
+from heredity.networks.cnn import flat_path, largest_value, picture_name, picture_spaces
+from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
+from heredity.networks.layers import LayerOptions, read_options
+from heredity.networks.mlp import HiddenLayers, chosen_taps
+from heredity.networks.observations import (
+    feature_size,
+    features,
+    leaf_observations,
+    leaf_spaces,
+)
+from heredity.networks.vit_blocks import Encoder, EncoderShape
+from heredity.spaces import Box, Dict, Space
+from heredity.weights import Params
+
+_METHODS = {"bilinear": "linear", "bicubic": "cubic"}
+
+
+@dataclasses.dataclass(frozen=True)
+class VitOptions(LayerOptions):
+    """Options of the kind ``vit``; those of the encoder at first are a ViT-Tiny's.
+
+    Args:
+        hidden: Widths of the layers after the pooled features.
+        activation: After each of them.
+        patch: Side of a patch, in pixels.
+        width: Of a token.
+        depth: How many blocks.
+        heads: Of attention; divides the width.
+        mlp_width: Of the hidden layer of each block; 0 for four times the width.
+        layer_scale: What each block's contributions are multiplied by at the start (weights of
+            DINOv2); 0 for blocks without these weights.
+        norm_epsilon: Added to the variances of the norms.
+        pooling: What is made of the tokens: ``class`` (the class token), or ``mean`` (of patches).
+        size: Height and width that every picture is resized to; () for those of the first picture,
+            up to whole patches.
+        channels: Of the pictures that the encoder reads; 0 for those of the first picture.
+        resize: How pictures are resized: ``bilinear`` or ``bicubic``, both with antialiasing.
+        mean: Subtracted from pixels between 0 and 1; one number, or one for each channel.
+        std: What they are divided by after that.
+    """
+
+    hidden: tuple[int, ...] = (512,)
+    activation: str = "relu"
+    patch: int = 16
+    width: int = 192
+    depth: int = 12
+    heads: int = 3
+    mlp_width: int = 0
+    layer_scale: float = 0.0
+    norm_epsilon: float = 1e-6
+    pooling: Literal["class", "mean"] = "class"
+    size: tuple[int, ...] = ()
+    channels: int = 0
+    resize: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_fields(self)
+        for name in ("patch", "width", "depth", "heads"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"vit {name} {getattr(self, name)!r}: a whole number >= 1 needed")
+        for name in ("mlp_width", "channels", "layer_scale"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"vit {name} {getattr(self, name)!r}: a number >= 0 was expected")
+        if self.width % self.heads:
+            raise UsageError(f"vit heads {self.heads} do not divide the width {self.width}")
+        if not 0 < self.norm_epsilon < 1:
+            raise UsageError(f"vit norm_epsilon {self.norm_epsilon!r}: a small number was expected")
+        if self.size and (len(self.size) != 2 or any(s < 1 or s % self.patch for s in self.size)):
+            raise UsageError(
+                f"vit size {self.size}: height and width were expected, multiples of the patch "
+                f"{self.patch}"
+            )
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if not values or not all(math.isfinite(v) for v in values):
+                raise UsageError(f"vit {name} {values}: a number, or one for each channel, needed")
+            if self.channels and len(values) not in (1, self.channels):
+                raise UsageError(
+                    f"vit {name} {values}: one number, or {self.channels}, one for each channel "
+                    "that the encoder reads, were expected"
+                )
+        if any(value <= 0 for value in self.std):
+            raise UsageError(f"vit std {self.std}: numbers > 0 were expected")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches, once the size is known."""
+        height, width = self.size
+        return height // self.patch, width // self.patch
+
+    def encoder(self) -> EncoderShape:
+        """The sizes of the encoder, once those of pictures are known."""
+        return EncoderShape(
+            grid=self.grid,
+            channels=self.channels,
+            patch=self.patch,
+            width=self.width,
+            depth=self.depth,
+            heads=self.heads,
+            mlp_width=self.mlp_width,
+            layer_scale=self.layer_scale,
+            norm_epsilon=self.norm_epsilon,
+            pooling=self.pooling,
+            dtype=self.dtype,
+        )
+
+    def reading(self, space: Space) -> VitOptions:
+        """The same with what follows from the pictures that are seen written down.
+
+        Raises:
+            UsageError: when nothing is a picture.
+        """
+        pictures = picture_spaces(space)
+        if not pictures:
+            raise UsageError(
+                f"a vit reads pictures, boxes of shape (height, width, channels): {space} has "
+                "none; choose the network kind mlp"
+            )
+        height, width, channels = next(iter(pictures.values())).concrete_shape
+        up = [-(-side // self.patch) * self.patch for side in (height, width)]
+        return dataclasses.replace(
+            self,
+            mlp_width=self.mlp_width or 4 * self.width,
+            size=self.size or tuple(up),
+            channels=self.channels or channels,
+        )
+
+    def spec(self) -> NetworkSpec:
+        """These options as a specification."""
+        return NetworkSpec("vit", self.to_json())
+
+
+class Vit(Network):
+    """``encoder/…``, see `Encoder`, then ``joined/hidden_0``, …, ``joined/output``.
+
+    One encoder reads every picture. Whole numbers are divided by the largest that the space allows,
+    255 for pixels; then pictures are resized, and normalised by `VitOptions.mean` and ``std``. What
+    has more channels than the encoder reads is read as so many pictures, such as stacked frames; one
+    channel is repeated. Entries that are no pictures are joined after the encoder.
+
+    Args:
+        options: Sizes, functions and preprocessing.
+        observation_space: What it reads; at least one entry of three axes.
+        output_size: How many numbers it puts out; None for as many as its last hidden layer.
+
+    Raises:
+        UsageError: when nothing is a picture, or channels do not fit.
+    """
+
+    def __init__(
+        self, options: VitOptions, observation_space: Space, output_size: int | None
+    ) -> None:
+        options = options.reading(observation_space)
+        pictures = picture_spaces(observation_space)
+        self.spec = options.spec()
+        self.shape = options.encoder()
+        self._options = options
+        self._space = observation_space
+        self._names = {path: picture_name(path) for path in pictures}
+        self._largest = {path: largest_value(box) for path, box in pictures.items()}
+        self._seen = {path: _times_read(options, box, path) for path, box in pictures.items()}
+        others = leaf_spaces(observation_space).items()
+        self._others = Dict(
+            {flat_path(path): leaf for path, leaf in others if path not in pictures}
+        )
+        self._joined = sum(self._seen.values()) * options.width
+        self._joined += feature_size(self._others) if self._others.entries else 0
+        widths = [self._joined, *options.hidden]
+        self._has_output = output_size is not None
+        self.output_size = widths[-1] if output_size is None else output_size
+        self._encoder = Encoder(self.shape)
+        self._layers = HiddenLayers(options, output_size)
+
+    def preprocessed(self, picture: jax.Array, largest: float = 255.0) -> jax.Array:
+        """A picture as the encoder reads it.
+
+        Args:
+            picture: Shape ``(..., height, width, channels)``; as many channels as the encoder
+                reads, a multiple of them, or one.
+            largest: The value of a white pixel.
+
+        Returns:
+            Shape ``(..., times, *size, channels)``: it is read so many times.
+        """
+        options, channels = self._options, self._options.channels
+        x = jnp.asarray(picture).astype(jnp.float32) / largest
+        if x.shape[-1] == 1:
+            x = jnp.broadcast_to(x, (*x.shape[:-1], channels))
+        x = x.reshape((*x.shape[:-1], x.shape[-1] // channels, channels))
+        x = jnp.moveaxis(x, -2, -4)
+        size = (*x.shape[:-3], *options.size, channels)
+        if x.shape != size:
+            x = jax.image.resize(x, size, _METHODS[options.resize])
+        return (x - jnp.array(options.mean)) / jnp.array(options.std)
+
+    def init(self, key: jax.Array) -> Params:
+        encoder, layers = jax.random.split(key)
+        picture = jnp.zeros((1, *self._options.size, self._options.channels))
+        joined = jnp.zeros((1, self._joined))
+        found: Any = {
+            "encoder": self._encoder.init(encoder, picture)["params"],
+            "joined": self._layers.init(layers, joined).get("params", {}),
+        }
+        return {name: part for name, part in found.items() if part}
+
+    def encoded(self, params: Params, observation: Any) -> tuple[jax.Array, Taps]:
+        """What the hidden layers read, ``(..., F)``, and the features and tokens of each picture.
+
+        Only the weights below ``encoder`` are needed.
+        """
+        values = leaf_observations(self._space, observation)
+        batch: tuple[int, ...] = ()
+        parts = []
+        for path in self._names:
+            batch = values[path].shape[:-3]
+            picture = jnp.asarray(values[path])
+            # Not -1, which cannot be inferred for an empty batch.
+            picture = picture.reshape((math.prod(batch), *picture.shape[-3:]))
+            x = self.preprocessed(picture, self._largest[path])
+            parts.append(x.reshape((-1 if x.size else 0, *x.shape[2:])))
+        together = parts[0] if len(parts) == 1 else jnp.concatenate(parts)
+        applied: Any = self._encoder.apply({"params": params["encoder"]}, together)
+        pooled, tokens = applied
+        found, taps, start = [], {}, 0
+        for path, name in self._names.items():
+            times = self._seen[path]
+            end = start + math.prod(batch) * times
+            taps[name] = pooled[start:end].reshape((*batch, times * self.shape.width))
+            taps[f"{name}/tokens"] = tokens[start:end].reshape(
+                (*batch, times * self.shape.tokens, self.shape.width)
+            )
+            found.append(taps[name])
+            start = end
+        if self._others.entries:
+            others = {flat_path(path): v for path, v in values.items() if path not in self._names}
+            found.append(features(self._others, others))
+        return found[0] if len(found) == 1 else jnp.concatenate(found, axis=-1), taps
+
+    def apply(
+        self,
+        params: Params,
+        observation: Any,
+        carry: Carry = (),
+        *,
+        is_first: jax.Array | None = None,
+        key: jax.Array | None = None,
+        taps: Sequence[str] = (),
+    ) -> tuple[jax.Array, Carry, Taps]:
+        del is_first, key
+        joined, encoded = self.encoded(params, observation)
+        applied: Any = self._layers.apply({"params": params.get("joined", {})}, joined)
+        output, tapped = applied
+        return output, carry, chosen_taps({**encoded, **tapped}, taps)
+
+    def axes(self) -> Mapping[str, tuple[str, ...]]:
+        width, axes = "encoder/width", {}
+        channels = f"{next(iter(self._names))}/channels"
+        axes["encoder/patches/kernel"] = ("patch/height", "patch/width", channels, width)
+        axes["encoder/patches/bias"] = (width,)
+        axes["encoder/class_token"] = ("one", "one", width)
+        axes["encoder/positions"] = ("one", "encoder/tokens", width)
+        for index in range(self.shape.depth):
+            block = f"encoder/block_{index}"
+            between = {"attention": f"{block}/heads", "mlp": f"{block}/mlp/hidden"}
+            layers = {
+                "attention/query": (width, between["attention"]),
+                "attention/key": (width, between["attention"]),
+                "attention/value": (width, between["attention"]),
+                "attention/output": (between["attention"], width),
+                "mlp/hidden": (width, between["mlp"]),
+                "mlp/output": (between["mlp"], width),
+            }
+            for layer, (source, target) in layers.items():
+                axes[f"{block}/{layer}/kernel"] = (source, target)
+                axes[f"{block}/{layer}/bias"] = (target,)
+            for part in ("attention", "mlp"):
+                axes[f"{block}/{part}_norm/scale"] = (width,)
+                axes[f"{block}/{part}_norm/bias"] = (width,)
+                if self.shape.layer_scale:
+                    axes[f"{block}/{part}_scale"] = (width,)
+        axes["encoder/norm/scale"] = axes["encoder/norm/bias"] = (width,)
+        source = "joined"
+        layers = [f"hidden_{index}" for index in range(len(self._options.hidden))]
+        if self._has_output:
+            layers.append("output")
+        for layer in layers:
+            axes[f"joined/{layer}/kernel"] = (source, f"joined/{layer}")
+            axes[f"joined/{layer}/bias"] = (f"joined/{layer}",)
+            source = f"joined/{layer}"
+        return axes
+
+
+def _times_read(options: VitOptions, box: Box, path: str) -> int:
+    """How many pictures of the encoder's channels a picture is."""
+    channels = box.concrete_shape[-1]
+    if channels == 1:
+        return 1
+    if channels % options.channels:
+        raise UsageError(
+            f"{path} of shape {box.shape} has {channels} channels, the encoder reads "
+            f"{options.channels}: a multiple of these, or one channel (which is repeated), was "
+            "expected; leave grayscale out where frames are stacked"
+        )
+    return channels // options.channels
+
+
+def _build(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Vit:
+    return Vit(read_options(VitOptions, spec), observation_space, output_size)
+
+
+register_network("vit", _build)
