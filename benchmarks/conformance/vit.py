@@ -20,8 +20,8 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-# PyPI's torchvision brings operators for a torch with CUDA: beside one without they are missing, and
-# it refuses to be imported. No transformer uses them. To be kept: they live as long as this does.
+# PyPI's torchvision brings operators for a torch with CUDA: beside one without they are missing,
+# and it refuses to be imported. No transformer uses them. They live as long as this object does.
 OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
 for _operator in ("nms", "qnms"):
     OPERATORS.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

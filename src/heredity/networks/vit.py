@@ -152,8 +152,8 @@ class Vit(Network):
 
     One encoder reads every picture. Whole numbers are divided by the largest that the space allows,
     255 for pixels; then pictures are resized, and normalised by `VitOptions.mean` and ``std``. What
-    has more channels than the encoder reads is read as so many pictures, such as stacked frames; one
-    channel is repeated. Entries that are no pictures are joined after the encoder.
+    has more channels than the encoder reads is read as so many pictures, such as stacked frames;
+    one channel is repeated. Entries that are no pictures are joined after the encoder.
 
     Args:
         options: Sizes, functions and preprocessing.
