@@ -94,7 +94,8 @@ def inject(
                 else:
                     problems.append(f"{told} to {prefix}{path}: {fitted}")
                 continue
-            value, guarantee = fitted
+            value, rounded = fitted
+            guarantee = weakest((rounded, move.rule.layout.guarantee))
             guarantees.append(guarantee)
             filled[prefix + path] = value
             rows[prefix + path] = _row(move, prefix + path, value, arrays, guarantee)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 
 from heredity.common.errors import UsageError
-from heredity.weights.report import Action
+from heredity.weights.report import EXACT, Action, Guarantee
 
 _CAPTURE = re.compile(r"\{(\*?)([a-z_][a-z0-9_]*)\}")
 
@@ -26,8 +26,10 @@ class Layout:
     Args:
         name: For reports, for example ``(out, in) to (in, out)``; empty where nothing changes.
         action: What a report calls it.
-        apply: The function on arrays; it moves numbers and computes none.
+        apply: The function on arrays; unless `guarantee` says so, it moves numbers and computes
+            none.
         ranks: How many axes the source's array may have; () for any.
+        guarantee: What is kept by it.
         undo: The way back; None where what was dropped is not known any more.
     """
 
@@ -35,6 +37,7 @@ class Layout:
     action: Action
     apply: Callable[[np.ndarray], np.ndarray]
     ranks: tuple[int, ...] = ()
+    guarantee: Guarantee = EXACT
     undo: Callable[[np.ndarray], np.ndarray] | None = None
 
 

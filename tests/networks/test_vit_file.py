@@ -1,0 +1,196 @@
+"""Files of the original libraries; made by benchmarks/conformance/vit.py."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from heredity.common.errors import MismatchError, RefusedError, UsageError
+from heredity.networks import Vit, VitOptions
+from heredity.networks.positions import resized_positions
+from heredity.networks.vit_file import read_vit
+from heredity.spaces import Box
+from heredity.weights import flatten
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "vit"
+KINDS = ("vit", "dinov2", "torchvision")
+CASES = [(kind, "same") for kind in KINDS]
+CASES += [(kind, case) for kind in KINDS[:2] for case in ("wider", "resized")]
+
+
+def expected(kind: str) -> dict[str, np.ndarray]:
+    return load_file(FIXTURES / kind / "expected.safetensors")
+
+
+def blank(network: Vit):
+    """Weights that show which were filled, without compiling what draws them."""
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    return jax.tree.map(lambda leaf: np.full(leaf.shape, np.nan, leaf.dtype), shapes)
+
+
+def network_for(file, pictures: np.ndarray, **changed) -> Vit:
+    options = VitOptions(hidden=(), **{**file.options, **changed})
+    return Vit(options, Box(pictures.shape[1:], 0, 255, "uint8"), None)
+
+
+@pytest.mark.parametrize(("kind", "case"), CASES)
+def test_outputs_are_those_of_the_original(kind: str, case: str):
+    file = read_vit(FIXTURES / kind, heads=4)
+    pictures, tokens = (expected(kind)[f"{case}/{name}"] for name in ("pictures", "tokens"))
+    # As the original does it, the wider pictures are read as they are, not resized.
+    wider = {"size": pictures.shape[1:3]} if case == "wider" else {}
+    network = network_for(file, pictures, **wider)
+    params, report = file.inject(blank(network), grid=network.shape.grid)
+    apply = jax.jit(lambda params, seen: network.apply(params, seen, taps=["image/tokens"]))
+    features, _, taps = apply(params, pictures)
+    scale = np.abs(tokens).max()
+    np.testing.assert_allclose(taps["image/tokens"], tokens, rtol=1e-4, atol=1e-5 * scale)
+    np.testing.assert_allclose(features, tokens[:, 0], rtol=1e-4, atol=1e-5 * scale)
+    assert report.coverage == 1.0
+    actions = {row.path: row.action for row in report.rows}
+    assert actions["encoder/positions"] == ("resized" if case == "wider" else "copied")
+    assert actions["encoder/patches/kernel"] == "permuted"
+    assert actions["encoder/block_1/attention/value/kernel"] == "transposed"
+    assert str(report.guarantee) == ("approximate" if case == "wider" else "exact")
+    assert file.sha256 in report.notes[0]
+
+
+@pytest.mark.parametrize("kind", KINDS[:2])
+def test_positions_for_other_grids_are_those_of_the_original(kind: str):
+    positions = load_file(FIXTURES / kind / "model.safetensors")["embeddings.position_embeddings"]
+    found = {n: value for n, value in expected(kind).items() if n.startswith("positions/")}
+    assert len(found) == 3
+    for name, value in found.items():
+        height, width = map(int, name.removeprefix("positions/").split("x"))
+        ours = resized_positions(positions, (4, 4), (height // 8, width // 8))
+        np.testing.assert_allclose(ours, value, rtol=1e-4, atol=1e-6)
+
+
+def test_sizes_and_preprocessing_are_read_from_the_files():
+    vit, dinov2, torchvision = (read_vit(FIXTURES / kind, heads=4) for kind in KINDS)
+    sizes = {"patch": 8, "width": 32, "depth": 2, "mlp_width": 64, "heads": 4, "size": (32, 32)}
+    for file in (vit, dinov2, torchvision):
+        assert {name: file.options[name] for name in sizes} == sizes
+    assert [file.layout.name for file in (vit, dinov2, torchvision)] == [
+        "hugging_face_vit",
+        "hugging_face_dinov2",
+        "torchvision",
+    ]
+    assert vit.options["mean"] == (0.5, 0.5, 0.5) and vit.options["norm_epsilon"] == 1e-12
+    assert dinov2.options["resize"] == "bicubic" and dinov2.options["layer_scale"] == 1.0
+    assert not vit.notes and "not told" in torchvision.notes[0]
+    assert read_vit(FIXTURES / "vit").options["heads"] == 4  # config.json says so
+
+
+def copied(kind: str, place: Path) -> Path:
+    return Path(shutil.copytree(FIXTURES / kind, place / kind))
+
+
+def test_what_no_file_says_has_to_be_given(tmp_path: Path):
+    with pytest.raises(UsageError, match=r"how many heads.*--network\.heads"):
+        read_vit(FIXTURES / "torchvision")
+    folder = copied("vit", tmp_path)
+    (folder / "config.json").unlink()
+    (folder / "preprocessor_config.json").unlink()
+    with pytest.raises(UsageError, match="give heads"):
+        read_vit(folder)
+    told = " ".join(read_vit(folder, heads=4).notes)
+    assert "norm_epsilon 1e-12" in told and "mean 0.5 0.5 0.5" in told
+
+
+def test_a_model_inside_of_another_is_found_by_its_prefix(tmp_path: Path):
+    tensors = load_file(FIXTURES / "vit" / "model.safetensors")
+    inside = {f"vit.{name}": array for name, array in tensors.items() if "pooler" not in name}
+    head = {"classifier.weight": np.ones((2, 32), np.float32)}
+    save_file({**inside, **head}, tmp_path / "model.safetensors")
+    file = read_vit(tmp_path, heads=4)
+    assert file.prefix == "vit."
+    pictures = np.zeros((1, 32, 32, 3), np.uint8)
+    network = network_for(file, pictures)
+    params, report = file.inject(blank(network))
+    alone = read_vit(FIXTURES / "vit").inject(blank(network))[0]
+    jax.tree.map(np.testing.assert_array_equal, params, alone)
+    assert [row.path for row in report.rows if row.action == "dropped"] == ["classifier.weight"]
+
+
+def test_half_precision_is_cast_and_said_so(tmp_path: Path):
+    tensors = load_file(FIXTURES / "dinov2" / "model.safetensors")
+    half = {name: array.astype(np.float16) for name, array in tensors.items()}
+    save_file(half, tmp_path / "model.safetensors")
+    file = read_vit(tmp_path, heads=4)
+    network = network_for(file, np.zeros((1, 32, 32, 3), np.uint8))
+    params, report = file.inject(blank(network))
+    assert {leaf.dtype for leaf in flatten(params).values()} == {np.dtype(np.float32)}
+    assert report.counts()["cast"] > 10 and str(report.guarantee) == "exact"
+
+
+def test_an_encoder_of_other_sizes_is_refused():
+    file = read_vit(FIXTURES / "vit")
+    pictures = np.zeros((1, 32, 32, 3), np.uint8)
+    for changed in ({"mlp_width": 32}, {"depth": 1}, {"depth": 3}, {"layer_scale": 1.0}):
+        network = network_for(file, pictures, **changed)
+        with pytest.raises(MismatchError, match=r"encoder/block|expected"):
+            file.inject(blank(network))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"hidden_act": "relu"}, "hidden_act 'relu': this encoder has 'gelu'"),
+        ({"qkv_bias": False}, "qkv_bias False"),
+        ({"model_type": "vit_mae"}, "model_type 'vit_mae'"),
+    ],
+)
+def test_a_model_that_computes_otherwise_is_refused(tmp_path: Path, changed: dict, told: str):
+    folder = copied("vit", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changed}))
+    with pytest.raises(RefusedError, match=told):
+        read_vit(folder)
+
+
+def test_files_that_are_none_are_refused(tmp_path: Path):
+    with pytest.raises(RefusedError, match="is missing"):
+        read_vit(tmp_path / "no.safetensors")
+    save_file({"fc.weight": np.ones((2, 2), np.float32)}, tmp_path / "other.safetensors")
+    with pytest.raises(RefusedError, match=r"no Vision Transformer that is known.*fc\.weight"):
+        read_vit(tmp_path / "other.safetensors")
+    whole = (FIXTURES / "vit" / "model.safetensors").read_bytes()
+    (tmp_path / "torn.safetensors").write_bytes(whole[:-100])
+    with pytest.raises(RefusedError, match="not a whole safetensors file"):
+        read_vit(tmp_path / "torn.safetensors")
+    folder = copied("vit", tmp_path)
+    (folder / "config.json").write_text("[")
+    with pytest.raises(RefusedError, match=r"config\.json: is not JSON"):
+        read_vit(folder)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"rescale_factor": 1.0}, "does not scale pixels by 1/255"),
+        ({"resample": 9}, "resample 9"),
+        ({"image_mean": "0.5"}, "image_mean '0.5'"),
+        ({"image_std": [0.5, 0.0, 0.5]}, "no encoder that can be built"),
+    ],
+)
+def test_preprocessing_that_cannot_be_kept_is_refused(tmp_path: Path, changed: dict, told: str):
+    folder = copied("vit", tmp_path)
+    place = folder / "preprocessor_config.json"
+    place.write_text(json.dumps({**json.loads(place.read_text()), **changed}))
+    with pytest.raises(RefusedError, match=told):
+        read_vit(folder)
+
+
+def test_positions_of_no_square_need_to_be_told(tmp_path: Path):
+    tensors = load_file(FIXTURES / "vit" / "model.safetensors")
+    name = "embeddings.position_embeddings"
+    save_file({**tensors, name: tensors[name][:, :7]}, tmp_path / "model.safetensors")
+    with pytest.raises(MismatchError, match="6 patches, which are no square"):
+        read_vit(tmp_path, heads=4)
+    (tmp_path / "config.json").write_text(json.dumps({"image_size": [16, 24]}))
+    assert read_vit(tmp_path, heads=4).options["size"] == (16, 24)
