@@ -75,7 +75,8 @@ def test_a_trunk_without_hidden_layers_gives_the_pooled_features():
 
 
 def test_preprocessing_is_scaling_then_mean_and_std():
-    options = VitOptions(patch=4, width=4, heads=1, depth=1, mean=(0.1, 0.2, 0.3), std=(0.5,))
+    sizes = {"patch": 4, "width": 4, "heads": 1, "depth": 1}
+    options = VitOptions(**sizes, picture_mean=(0.1, 0.2, 0.3), picture_std=(0.5,))
     network = Vit(options, PICTURE, None)
     white = network.preprocessed(np.full((8, 12, 3), 255, np.uint8))
     assert white.shape == (1, 8, 12, 3)
@@ -84,14 +85,15 @@ def test_preprocessing_is_scaling_then_mean_and_std():
 
 def test_stacked_frames_are_read_one_by_one_and_one_channel_is_repeated():
     stacked = Box((8, 12, 6), 0, 255, "uint8")
-    network = build_network(spec(channels=3, hidden=[]), stacked, None)
+    network = build_network(spec(picture_channels=3, hidden=[]), stacked, None)
     params = weights(network)
     seen = observations(stacked, 2)
     both = network.apply(params, seen)[0]
     single = build_network(spec(hidden=[]), PICTURE, None)
     parts = [single.apply(params, seen[..., i : i + 3])[0] for i in (0, 3)]
     np.testing.assert_allclose(both, np.concatenate(parts, -1), rtol=1e-5, atol=1e-6)
-    gray = build_network(spec(channels=3, hidden=[]), Box((8, 12, 1), 0, 255, "uint8"), None)
+    one_channel = Box((8, 12, 1), 0, 255, "uint8")
+    gray = build_network(spec(picture_channels=3, hidden=[]), one_channel, None)
     thrice = np.repeat(seen[..., :1], 3, -1)
     found = jax.jit(gray.apply)(params, seen[..., :1])[0]
     np.testing.assert_allclose(found, single.apply(params, thrice)[0], rtol=1e-5, atol=1e-6)
@@ -99,10 +101,11 @@ def test_stacked_frames_are_read_one_by_one_and_one_channel_is_repeated():
 
 def test_pictures_are_resized_to_the_size_or_up_to_whole_patches():
     network = build_network(spec(), Box((7, 9, 3), 0, 255, "uint8"), 1)
-    assert network.spec.options["size"] == [8, 12]
+    assert network.spec.options["picture_size"] == [8, 12]
     again = build_network(network.spec, Box((7, 9, 3), 0, 255, "uint8"), 1)
     assert again.spec == network.spec
-    assert build_network(spec(size=[16, 16]), PICTURE, 1).spec.options["size"] == [16, 16]
+    other = build_network(spec(picture_size=[16, 16]), PICTURE, 1)
+    assert other.spec.options["picture_size"] == [16, 16]
 
 
 def test_bfloat16_computes_coarsely_and_keeps_float32_weights():
@@ -122,12 +125,12 @@ def test_bfloat16_computes_coarsely_and_keeps_float32_weights():
     [
         (Box((3,)), {}, "reads pictures"),
         (PICTURE, {"heads": 5}, "heads 5 do not divide the width 12"),
-        (PICTURE, {"size": [9, 8]}, "multiples of the patch 4"),
-        (PICTURE, {"std": [0.0]}, "numbers > 0"),
-        (PICTURE, {"mean": [0.1, 0.2]}, "3, one for each channel"),
+        (PICTURE, {"picture_size": [9, 8]}, "multiples of the patch 4"),
+        (PICTURE, {"picture_std": [0.0]}, "numbers > 0"),
+        (PICTURE, {"picture_mean": [0.1, 0.2]}, "3, one for each channel"),
         (PICTURE, {"pooling": "max"}, "'class' or 'mean' was expected"),
         (PICTURE, {"depth": 0}, "depth 0"),
-        (Box((8, 8, 4), 0, 255, "uint8"), {"channels": 3}, "4 channels, the encoder reads 3"),
+        (Box((8, 8, 4)), {"picture_channels": 3}, "4 channels, the encoder reads 3"),
     ],
 )
 def test_what_does_not_fit_is_refused(space, options: dict, told: str):

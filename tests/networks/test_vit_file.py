@@ -42,7 +42,7 @@ def test_outputs_are_those_of_the_original(kind: str, case: str):
     file = read_vit(FIXTURES / kind, heads=4)
     pictures, tokens = (expected(kind)[f"{case}/{name}"] for name in ("pictures", "tokens"))
     # As the original does it, the wider pictures are read as they are, not resized.
-    wider = {"size": pictures.shape[1:3]} if case == "wider" else {}
+    wider = {"picture_size": pictures.shape[1:3]} if case == "wider" else {}
     network = network_for(file, pictures, **wider)
     params, report = file.inject(blank(network), grid=network.shape.grid)
     apply = jax.jit(lambda params, seen: network.apply(params, seen, taps=["image/tokens"]))
@@ -72,7 +72,8 @@ def test_positions_for_other_grids_are_those_of_the_original(kind: str):
 
 def test_sizes_and_preprocessing_are_read_from_the_files():
     vit, dinov2, torchvision = (read_vit(FIXTURES / kind, heads=4) for kind in KINDS)
-    sizes = {"patch": 8, "width": 32, "depth": 2, "mlp_width": 64, "heads": 4, "size": (32, 32)}
+    sizes = {"patch": 8, "width": 32, "depth": 2, "mlp_width": 64, "heads": 4}
+    sizes["picture_size"] = (32, 32)
     for file in (vit, dinov2, torchvision):
         assert {name: file.options[name] for name in sizes} == sizes
     assert [file.layout.name for file in (vit, dinov2, torchvision)] == [
@@ -80,8 +81,8 @@ def test_sizes_and_preprocessing_are_read_from_the_files():
         "hugging_face_dinov2",
         "torchvision",
     ]
-    assert vit.options["mean"] == (0.5, 0.5, 0.5) and vit.options["norm_epsilon"] == 1e-12
-    assert dinov2.options["resize"] == "bicubic" and dinov2.options["layer_scale"] == 1.0
+    assert vit.options["picture_mean"] == (0.5, 0.5, 0.5) and vit.options["norm_epsilon"] == 1e-12
+    assert dinov2.options["picture_resize"] == "bicubic" and dinov2.options["layer_scale"] == 1.0
     assert not vit.notes and "not told" in torchvision.notes[0]
     assert read_vit(FIXTURES / "vit").options["heads"] == 4  # config.json says so
 
@@ -99,7 +100,7 @@ def test_what_no_file_says_has_to_be_given(tmp_path: Path):
     with pytest.raises(UsageError, match="give heads"):
         read_vit(folder)
     told = " ".join(read_vit(folder, heads=4).notes)
-    assert "norm_epsilon 1e-12" in told and "mean 0.5 0.5 0.5" in told
+    assert "norm_epsilon 1e-12" in told and "picture_mean 0.5 0.5 0.5" in told
 
 
 def test_a_model_inside_of_another_is_found_by_its_prefix(tmp_path: Path):
@@ -193,4 +194,4 @@ def test_positions_of_no_square_need_to_be_told(tmp_path: Path):
     with pytest.raises(MismatchError, match="6 patches, which are no square"):
         read_vit(tmp_path, heads=4)
     (tmp_path / "config.json").write_text(json.dumps({"image_size": [16, 24]}))
-    assert read_vit(tmp_path, heads=4).options["size"] == (16, 24)
+    assert read_vit(tmp_path, heads=4).options["picture_size"] == (16, 24)

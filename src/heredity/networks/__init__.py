@@ -19,6 +19,7 @@ from heredity.networks.mlp import Mlp, MlpOptions
 from heredity.networks.observations import chosen_entries
 from heredity.networks.own import LinenNetwork, trust_network
 from heredity.networks.vit import Vit, VitOptions
+from heredity.networks.vit_file import VitFile, read_vit
 
 __all__ = [
     "Cnn",
@@ -33,6 +34,7 @@ __all__ = [
     "Network",
     "NetworkSpec",
     "Vit",
+    "VitFile",
     "VitOptions",
     "build_distribution",
     "build_network",
@@ -40,6 +42,7 @@ __all__ = [
     "default_kind",
     "known_networks",
     "picture_spaces",
+    "read_vit",
     "register_network",
     "trust_network",
 ]

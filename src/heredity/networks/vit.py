@@ -45,12 +45,13 @@ class VitOptions(LayerOptions):
             DINOv2); 0 for blocks without these weights.
         norm_epsilon: Added to the variances of the norms.
         pooling: What is made of the tokens: ``class`` (the class token), or ``mean`` (of patches).
-        size: Height and width that every picture is resized to; () for those of the first picture,
-            up to whole patches.
-        channels: Of the pictures that the encoder reads; 0 for those of the first picture.
-        resize: How pictures are resized: ``bilinear`` or ``bicubic``, both with antialiasing.
-        mean: Subtracted from pixels between 0 and 1; one number, or one for each channel.
-        std: What they are divided by after that.
+        picture_size: Height and width that every picture is resized to; () for those of the first
+            picture, up to whole patches.
+        picture_channels: Of the pictures that the encoder reads; 0 for those of the first picture.
+        picture_resize: How pictures are resized: ``bilinear`` or ``bicubic``, both with
+            antialiasing.
+        picture_mean: Subtracted from pixels between 0 and 1; one number, or one for each channel.
+        picture_std: What they are divided by after that.
     """
 
     hidden: tuple[int, ...] = (512,)
@@ -63,11 +64,11 @@ class VitOptions(LayerOptions):
     layer_scale: float = 0.0
     norm_epsilon: float = 1e-6
     pooling: Literal["class", "mean"] = "class"
-    size: tuple[int, ...] = ()
-    channels: int = 0
-    resize: Literal["bilinear", "bicubic"] = "bilinear"
-    mean: tuple[float, ...] = (0.5,)
-    std: tuple[float, ...] = (0.5,)
+    picture_size: tuple[int, ...] = ()
+    picture_channels: int = 0
+    picture_resize: Literal["bilinear", "bicubic"] = "bilinear"
+    picture_mean: tuple[float, ...] = (0.5,)
+    picture_std: tuple[float, ...] = (0.5,)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,41 +76,42 @@ class VitOptions(LayerOptions):
         for name in ("patch", "width", "depth", "heads"):
             if getattr(self, name) < 1:
                 raise UsageError(f"vit {name} {getattr(self, name)!r}: a whole number >= 1 needed")
-        for name in ("mlp_width", "channels", "layer_scale"):
+        for name in ("mlp_width", "picture_channels", "layer_scale"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"vit {name} {getattr(self, name)!r}: a number >= 0 was expected")
         if self.width % self.heads:
             raise UsageError(f"vit heads {self.heads} do not divide the width {self.width}")
         if not 0 < self.norm_epsilon < 1:
             raise UsageError(f"vit norm_epsilon {self.norm_epsilon!r}: a small number was expected")
-        if self.size and (len(self.size) != 2 or any(s < 1 or s % self.patch for s in self.size)):
+        size = self.picture_size
+        if size and (len(size) != 2 or any(side < 1 or side % self.patch for side in size)):
             raise UsageError(
-                f"vit size {self.size}: height and width were expected, multiples of the patch "
+                f"vit picture_size {size}: height and width were expected, multiples of the patch "
                 f"{self.patch}"
             )
-        for name in ("mean", "std"):
+        for name in ("picture_mean", "picture_std"):
             values = getattr(self, name)
             if not values or not all(math.isfinite(v) for v in values):
                 raise UsageError(f"vit {name} {values}: a number, or one for each channel, needed")
-            if self.channels and len(values) not in (1, self.channels):
+            if self.picture_channels and len(values) not in (1, self.picture_channels):
                 raise UsageError(
-                    f"vit {name} {values}: one number, or {self.channels}, one for each channel "
-                    "that the encoder reads, were expected"
+                    f"vit {name} {values}: one number, or {self.picture_channels}, one for each "
+                    "channel that the encoder reads, were expected"
                 )
-        if any(value <= 0 for value in self.std):
-            raise UsageError(f"vit std {self.std}: numbers > 0 were expected")
+        if any(value <= 0 for value in self.picture_std):
+            raise UsageError(f"vit picture_std {self.picture_std}: numbers > 0 were expected")
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches, once the size is known."""
-        height, width = self.size
+        height, width = self.picture_size
         return height // self.patch, width // self.patch
 
     def encoder(self) -> EncoderShape:
         """The sizes of the encoder, once those of pictures are known."""
         return EncoderShape(
             grid=self.grid,
-            channels=self.channels,
+            channels=self.picture_channels,
             patch=self.patch,
             width=self.width,
             depth=self.depth,
@@ -138,8 +140,8 @@ class VitOptions(LayerOptions):
         return dataclasses.replace(
             self,
             mlp_width=self.mlp_width or 4 * self.width,
-            size=self.size or tuple(up),
-            channels=self.channels or channels,
+            picture_size=self.picture_size or tuple(up),
+            picture_channels=self.picture_channels or channels,
         )
 
     def spec(self) -> NetworkSpec:
@@ -151,9 +153,10 @@ class Vit(Network):
     """``encoder/…``, see `Encoder`, then ``joined/hidden_0``, …, ``joined/output``.
 
     One encoder reads every picture. Whole numbers are divided by the largest that the space allows,
-    255 for pixels; then pictures are resized, and normalised by `VitOptions.mean` and ``std``. What
-    has more channels than the encoder reads is read as so many pictures, such as stacked frames;
-    one channel is repeated. Entries that are no pictures are joined after the encoder.
+    255 for pixels; then pictures are resized, and normalised by ``picture_mean`` and
+    ``picture_std``. What has more channels than the encoder reads is read as so many pictures, such
+    as stacked frames; one channel is repeated. Entries that are no pictures are joined after the
+    encoder.
 
     Args:
         options: Sizes, functions and preprocessing.
@@ -199,20 +202,20 @@ class Vit(Network):
         Returns:
             Shape ``(..., times, *size, channels)``: it is read so many times.
         """
-        options, channels = self._options, self._options.channels
+        options, channels = self._options, self._options.picture_channels
         x = jnp.asarray(picture).astype(jnp.float32) / largest
         if x.shape[-1] == 1:
             x = jnp.broadcast_to(x, (*x.shape[:-1], channels))
         x = x.reshape((*x.shape[:-1], x.shape[-1] // channels, channels))
         x = jnp.moveaxis(x, -2, -4)
-        size = (*x.shape[:-3], *options.size, channels)
+        size = (*x.shape[:-3], *options.picture_size, channels)
         if x.shape != size:
-            x = jax.image.resize(x, size, _METHODS[options.resize])
-        return (x - jnp.array(options.mean)) / jnp.array(options.std)
+            x = jax.image.resize(x, size, _METHODS[options.picture_resize])
+        return (x - jnp.array(options.picture_mean)) / jnp.array(options.picture_std)
 
     def init(self, key: jax.Array) -> Params:
         encoder, layers = jax.random.split(key)
-        picture = jnp.zeros((1, *self._options.size, self._options.channels))
+        picture = jnp.zeros((1, *self._options.picture_size, self._options.picture_channels))
         joined = jnp.zeros((1, self._joined))
         found: Any = {
             "encoder": self._encoder.init(encoder, picture)["params"],
@@ -312,13 +315,13 @@ def _times_read(options: VitOptions, box: Box, path: str) -> int:
     channels = box.concrete_shape[-1]
     if channels == 1:
         return 1
-    if channels % options.channels:
+    if channels % options.picture_channels:
         raise UsageError(
             f"{path} of shape {box.shape} has {channels} channels, the encoder reads "
-            f"{options.channels}: a multiple of these, or one channel (which is repeated), was "
-            "expected; leave grayscale out where frames are stacked"
+            f"{options.picture_channels}: a multiple of these, or one channel (which is repeated), "
+            "was expected; leave grayscale out where frames are stacked"
         )
-    return channels // options.channels
+    return channels // options.picture_channels
 
 
 def _build(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Vit:

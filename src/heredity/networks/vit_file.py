@@ -35,7 +35,8 @@ class VitFile:
         layout: Whose names it has.
         prefix: What stands before each of them.
         tensors: Its arrays by name.
-        options: `VitOptions` of the encoder and its preprocessing.
+        options: `VitOptions` of the encoder and its preprocessing, which are settings of the
+            network kind ``vit`` as well.
         notes: What was not said by the file, and taken for what the library's own models have.
     """
 
@@ -50,7 +51,7 @@ class VitFile:
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of patches that its position embeddings are of."""
-        height, width = self.options["size"]
+        height, width = self.options["picture_size"]
         return height // self.options["patch"], width // self.options["patch"]
 
     def rules(self, grid: tuple[int, int] | None = None) -> tuple[Rule, ...]:
@@ -206,10 +207,10 @@ def _sizes(
         "mlp_width": shape(layout.of_block(0, f"{layout.mlp[0]}.weight"), 2)[0],
         # Where there are such weights, what they begin as does not matter.
         "layer_scale": 1.0 if layout.scales else 0.0,
-        "channels": channels,
+        "picture_channels": channels,
     }
     grid = _grid(path, tokens - 1, patch, config if layout.name != "torchvision" else {})
-    return {**sizes, "size": tuple(side * patch for side in grid)}
+    return {**sizes, "picture_size": tuple(side * patch for side in grid)}
 
 
 def _grid(path: Path, patches: int, patch: int, config: Mapping[str, Any]) -> tuple[int, int]:
@@ -251,24 +252,28 @@ def _preprocessing(path: Path, layout: VitLayout, notes: list[str]) -> dict[str,
     place = path.parent / "preprocessor_config.json"
     if not told:
         notes.append(
-            f"mean {_listed(layout.mean)}, std {_listed(layout.std)}, resize {layout.resize}: not "
-            f"told, those of {layout.name}"
+            f"picture_mean {_listed(layout.mean)}, picture_std {_listed(layout.std)}, "
+            f"picture_resize {layout.resize}: not told, those of {layout.name}"
         )
-        return {"mean": layout.mean, "std": layout.std, "resize": layout.resize}
+        return {
+            "picture_mean": layout.mean,
+            "picture_std": layout.std,
+            "picture_resize": layout.resize,
+        }
     scaled = told.get("do_rescale", True), told.get("rescale_factor", 1 / 255)
     if scaled[0] is not True or not _is_number(scaled[1]) or abs(scaled[1] * 255 - 1) > 1e-6:
         raise RefusedError(place, f"does not scale pixels by 1/255, but {scaled[1]!r}")
     resample = told.get("resample", 2)
     if resample not in _RESAMPLING:
         raise RefusedError(place, f"has resample {resample!r}: 2 or 3 was expected")
+    found: dict[str, Any] = {"picture_resize": _RESAMPLING[resample]}
     if told.get("do_normalize", True) is False:
-        return {"mean": (0.0,), "std": (1.0,), "resize": _RESAMPLING[resample]}
-    found: dict[str, Any] = {"resize": _RESAMPLING[resample]}
+        return {**found, "picture_mean": (0.0,), "picture_std": (1.0,)}
     for name in ("mean", "std"):
         values = told.get(f"image_{name}", getattr(layout, name))
         if not isinstance(values, list | tuple) or not all(_is_number(v) for v in values):
             raise RefusedError(place, f"has image_{name} {values!r}: a list of numbers needed")
-        found[name] = tuple(float(value) for value in values)
+        found[f"picture_{name}"] = tuple(float(value) for value in values)
     return found
 
 

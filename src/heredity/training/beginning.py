@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from heredity.algorithms.ppo.pretrained import PretrainedEncoder
 from heredity.common.errors import MismatchError, UsageError
 from heredity.policies import Lineage, LineageEntry, Policy, PolicySpec
 from heredity.training.continuity import check_policy
@@ -46,27 +47,39 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class Beginning:
-    """What a run's first weights are made of: those of a policy, or fresh ones, then the hook's.
+    """What a run's first weights are made of.
+
+    Those of a policy, or fresh ones with an encoder from a file; then what the hook makes of them.
 
     Args:
         start: The policy whose weights training begins with; None for fresh ones.
         post_init: Changes the first weights.
+        encoder: Weights from another library's file, which the settings of the networks name.
     """
 
     start: Policy | None = None
     post_init: PostInit | None = None
+    encoder: PretrainedEncoder | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.encoder is not None:
+            raise UsageError(
+                f"a run that starts from a policy has its encoder: leave the network's weights "
+                f"{str(self.encoder.file.path)!r} out, or put them in with post_init"
+            )
 
     @property
     def is_fresh(self) -> bool:
         """Whether it changes nothing."""
-        return self.start is None and self.post_init is None
+        return self.start is None and self.post_init is None and self.encoder is None
 
     def to_json(self) -> dict[str, Any] | None:
         """What ``config.json`` says of it; None for fresh weights."""
         if self.is_fresh:
             return None
         start = None if self.start is None else {"hash": self.start.policy_hash}
-        return {"start": start, "post_init": _name(self.post_init)}
+        encoder = {} if self.encoder is None else {"encoder": self.encoder.to_json()}
+        return {"start": start, "post_init": _name(self.post_init), **encoder}
 
     def first_weights(
         self, spec: PolicySpec, fresh: Mapping[str, np.ndarray], born: LineageEntry
@@ -95,18 +108,27 @@ class Beginning:
                 arguments=arguments,
             )
             lineage = self.start.lineage.up_to(self.start.policy_hash).then(begun)
+        if self.encoder is not None:
+            params, report = self.encoder.inject(unflatten(leaves))
+            leaves = {path: np.asarray(leaf) for path, leaf in flatten(params).items()}
+            lineage = lineage.then(_injected(lineage, leaves, report, self.encoder.to_json()))
         if self.post_init is not None:
-            before, (leaves, report) = leaves, _hooked(self.post_init, leaves)
-            entry = LineageEntry(
-                "inject",
-                content_hash(unflatten(leaves)),
-                content_hash(unflatten(before)),
-                0,
-                born.run,
-                {"post_init": _name(self.post_init), "report": report.to_json()},
-            )
-            lineage = lineage.then(entry)
+            leaves, report = _hooked(self.post_init, leaves)
+            told = {"post_init": _name(self.post_init)}
+            lineage = lineage.then(_injected(lineage, leaves, report, told))
         return leaves, lineage
+
+
+def _injected(
+    lineage: Lineage,
+    leaves: Mapping[str, np.ndarray],
+    report: WeightReport,
+    told: Mapping[str, Any],
+) -> LineageEntry:
+    """What the lineage says of weights that were put in before the first step."""
+    policy_hash, last = content_hash(unflatten(leaves)), lineage.entries[-1]
+    arguments = {**told, "report": report.to_json()}
+    return LineageEntry("inject", policy_hash, lineage.head, 0, last.run, arguments)
 
 
 FRESH = Beginning()

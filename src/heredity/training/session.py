@@ -15,6 +15,7 @@ from typing import Any
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.networks import check_all_used, import_network, with_default_reads
+from heredity.algorithms.ppo.pretrained import with_pretrained
 from heredity.common.errors import LostFolderError, RefusedError, UsageError
 from heredity.common.files import (
     FolderLock,
@@ -90,6 +91,8 @@ def begin_run(
     compiled = Compilations()
     space, declared = environment.observation_space, environment.actor_reads
     network = with_default_reads(config.network, space, declared)
+    network, encoder = with_pretrained(network)
+    beginning = dataclasses.replace(beginning, encoder=encoder)
     config = dataclasses.replace(config, network=network)
     driver, settings = driver_of(config, environment, settings, processes)
     check_all_used(config, driver.algorithm.functions)

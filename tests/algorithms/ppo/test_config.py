@@ -96,11 +96,15 @@ OTHERS = {
     "hidden": (8,), "critic_hidden": (8,), "activation": "relu", "kernel_init": "lecun_uniform",
     "hidden_scale": 1.0, "actor_output_scale": 1.0, "convolutions": ("8x3/1",),
     "memory_size": 64, "dtype": "bfloat16", "options": {"width": 3},
+    "weights": "vit.safetensors", "patch": 8, "width": 32, "depth": 2, "heads": 4, "mlp_width": 64,
+    "layer_scale": 1.0, "norm_epsilon": 1e-12, "pooling": "mean", "picture_size": (32, 32),
+    "picture_channels": 3, "picture_resize": "bicubic", "picture_mean": (0.4,),
+    "picture_std": (0.2,),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", KINDS_WITH)
-@pytest.mark.parametrize("kind", ["auto", "cnn", "gru", "mlp", "mine:Net"])
+@pytest.mark.parametrize("kind", ["auto", "cnn", "gru", "mlp", "vit", "mine:Net"])
 def test_a_kind_takes_the_settings_that_it_has(kind: str, name: str):
     given = {"kind": kind, name: OTHERS[name]}
     having = KINDS_WITH[name]

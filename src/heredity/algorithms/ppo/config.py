@@ -79,7 +79,7 @@ _BOUNDS = {
     "initial_std": _ANY_POSITIVE,
 }
 
-_WITHOUT_MEMORY = ("auto", "cnn", "mlp")
+_WITHOUT_MEMORY = ("auto", "cnn", "mlp", "vit")
 
 
 @dataclasses.dataclass(frozen=True)

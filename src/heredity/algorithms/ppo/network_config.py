@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,7 +12,8 @@ from heredity.common.errors import UsageError
 from heredity.common.fields import Scalar, check_fields
 
 OWN = "package.module:name"
-_BUILT_IN = ("auto", "cnn", "gru", "mlp")
+_BUILT_IN = ("auto", "cnn", "gru", "mlp", "vit")
+_VIT = ("vit",)
 
 # Which kinds have which setting. The other settings are not of the network itself.
 KINDS_WITH: Mapping[str, tuple[str, ...]] = {
@@ -23,6 +25,20 @@ KINDS_WITH: Mapping[str, tuple[str, ...]] = {
     "actor_output_scale": _BUILT_IN,
     "convolutions": ("auto", "cnn", "gru"),
     "memory_size": ("gru",),
+    "weights": _VIT,
+    "patch": _VIT,
+    "width": _VIT,
+    "depth": _VIT,
+    "heads": _VIT,
+    "mlp_width": _VIT,
+    "layer_scale": _VIT,
+    "norm_epsilon": _VIT,
+    "pooling": _VIT,
+    "picture_size": _VIT,
+    "picture_channels": _VIT,
+    "picture_resize": _VIT,
+    "picture_mean": _VIT,
+    "picture_std": _VIT,
     "dtype": _BUILT_IN,
     "options": (OWN,),
 }
@@ -36,19 +52,41 @@ class NetworkConfig:
 
     Args:
         kind: ``auto`` (``cnn`` where pictures are seen, else ``mlp``), ``mlp``, ``cnn``, ``gru``
-            (a memory behind what ``auto`` would choose), or ``package.module:name`` for a network
-            of your own.
-        hidden: Widths of the hidden layers; in a cnn those after the convolutions, in a gru those
-            before the memory; default: 64 64; after convolutions 512, or 128 after the default
-            ones for small pictures.
+            (a memory behind what ``auto`` would choose), ``vit`` (a Vision Transformer), or
+            ``package.module:name`` for a network of your own.
+        hidden: Widths of the hidden layers; in a cnn those after the convolutions, in a vit those
+            after the features, in a gru those before the memory; default: 64 64; after
+            convolutions and features 512, or 128 after the default convolutions for small pictures.
         critic_hidden: The same for the critic; default: as hidden.
-        activation: elu, gelu, relu, swish or tanh; default: tanh, in a cnn relu.
+        activation: elu, gelu, relu, swish or tanh; default: tanh, in a cnn or vit relu.
         kernel_init: ``orthogonal`` or ``lecun_uniform``.
         hidden_scale: Gain of the hidden layers at the start; 1 for that of brax and Flax.
         actor_output_scale: Gain of the actor's last layer at the start.
         convolutions: Each as features x kernel / stride, such as 32x8/4; default: those of Mnih et
             al. 2015 (32x8/4 64x4/2 64x3/1); for pictures with a side below 36, 16x3/1.
         memory_size: Size of the memory of a gru, in numbers.
+        weights: Of the encoder of a vit: a safetensors file of Hugging Face (ViT, DINOv2) or
+            torchvision, or a folder with a ``model.safetensors``. It is read once, when the run
+            begins; the sizes and the preprocessing are those of the file.
+        patch: Side of a patch of a vit, in pixels; default: that of the weights, or 16.
+        width: Of a token of a vit; default: that of the weights, or 192.
+        depth: Blocks of a vit; default: those of the weights, or 12.
+        heads: Of the attention of a vit; default: what the config.json beside the weights says,
+            or 3.
+        mlp_width: Of the hidden layer in each block of a vit; default: that of the weights, or
+            four times the width.
+        layer_scale: What each block of a vit multiplies its contributions by at the start; 0 for
+            blocks without these weights; default: as the weights have it, or 0.
+        norm_epsilon: Of the norms of a vit; default: as beside the weights, or 1e-6.
+        pooling: What a vit makes of its tokens: class (the class token) or mean (of all patches).
+        picture_size: Height and width that a vit resizes pictures to; default: that of the
+            weights, or of the first picture, up to whole patches.
+        picture_channels: Of the pictures that a vit reads: what has a multiple of them is read as
+            several pictures, one channel is repeated; default: as the weights, or the picture.
+        picture_resize: bilinear or bicubic; default: as beside the weights, or bilinear.
+        picture_mean: What a vit subtracts from pixels between 0 and 1, for each channel; default:
+            as beside the weights, or 0.5.
+        picture_std: What it divides them by then; default: as beside the weights, or 0.5.
         shared: One trunk for actor and critic, with a last layer for each.
         actor_reads: Entries of a Dict observation that the actor sees; ``**`` for all; default:
             those that the environment names for actors, or all where it names none.
@@ -68,6 +106,20 @@ class NetworkConfig:
     actor_output_scale: float = 0.01
     convolutions: tuple[str, ...] = ()
     memory_size: int = 128
+    weights: str | None = None
+    patch: int | None = None
+    width: int | None = None
+    depth: int | None = None
+    heads: int | None = None
+    mlp_width: int | None = None
+    layer_scale: float | None = None
+    norm_epsilon: float | None = None
+    pooling: Literal["class", "mean"] = "class"
+    picture_size: tuple[int, ...] = ()
+    picture_channels: int | None = None
+    picture_resize: Literal["bilinear", "bicubic"] | None = None
+    picture_mean: tuple[float, ...] = ()
+    picture_std: tuple[float, ...] = ()
     shared: bool = False
     actor_reads: tuple[str, ...] = ()
     critic_reads: tuple[str, ...] = ()
@@ -75,6 +127,8 @@ class NetworkConfig:
     options: dict[str, Scalar | tuple[Scalar, ...]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if isinstance(self.weights, os.PathLike):
+            object.__setattr__(self, "weights", os.fspath(self.weights))
         check_fields(self)
         for name in ("hidden_scale", "actor_output_scale"):
             scale = getattr(self, name)
@@ -99,6 +153,12 @@ class NetworkConfig:
                 raise UsageError(f"{name} {widths!r}: whole numbers >= 1 were expected")
         if self.memory_size < 1:
             raise UsageError(f"memory_size {self.memory_size!r}: a whole number >= 1 was expected")
+
+    def vit_options(self) -> dict[str, Any]:
+        """What is said of a vit's encoder; what is not is left to the weights, or to the kind."""
+        given = {name: getattr(self, name) for name, kinds in KINDS_WITH.items() if kinds == _VIT}
+        del given["weights"]
+        return {name: value for name, value in given.items() if value not in (None, ())}
 
 
 def idle_settings(given: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from heredity.networks import (
     GruOptions,
     MlpOptions,
     NetworkSpec,
+    VitOptions,
     chosen_entries,
     known_networks,
     picture_spaces,
@@ -132,6 +133,9 @@ def _spec(
     if kind in ("auto", "gru"):
         kind = "cnn" if picture_spaces(seen) else "mlp"
     layers = _layers(config, hidden)
+    if kind == "vit":
+        options = VitOptions(**layers, output_scale=output_scale, **config.vit_options())
+        return NetworkSpec("vit", options.reading(seen).spec().options, reads)
     if kind == "cnn":
         if hidden is None and not config.convolutions and uses_small_pictures(seen):
             layers["hidden"] = _SMALL_HIDDEN

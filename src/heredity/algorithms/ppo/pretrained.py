@@ -1,0 +1,87 @@
+"""Weights of an encoder from another library's file, where the settings of a network name one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from heredity.algorithms.ppo.network_config import NetworkConfig
+from heredity.common.errors import UsageError
+from heredity.networks.vit_file import VitFile, read_vit
+from heredity.weights import Params, WeightReport
+from heredity.weights.report import weakest
+
+# What a file decides; the rest of its options may be other ones than it has.
+_OF_THE_FILE = ("patch", "width", "depth", "mlp_width", "layer_scale", "picture_channels")
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainedEncoder:
+    """A file of weights, and the encoders of a policy that it is for.
+
+    Args:
+        file: As it was read.
+        grid: Rows and columns of patches of the encoders.
+        folders: Their paths, such as ``trunk/encoder``.
+    """
+
+    file: VitFile
+    grid: tuple[int, int]
+    folders: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """What is recorded of it."""
+        return {
+            "weights": str(self.file.path),
+            "sha256": self.file.sha256,
+            "layout": self.file.layout.name,
+        }
+
+    def inject(self, params: Params) -> tuple[Params, WeightReport]:
+        """Put the weights into every encoder that they are for.
+
+        Args:
+            params: All weights of a policy.
+
+        Returns:
+            The new weights, and one report.
+        """
+        reports: list[WeightReport] = []
+        for folder in self.folders:
+            params, report = self.file.inject(params, folder, self.grid)
+            reports.append(report)
+        rows = {row.path: row for report in reports for row in report.rows}
+        for report in reports:
+            rows |= {row.path: row for row in report.rows if row.action != "kept"}
+        guarantee = weakest(report.guarantee for report in reports)
+        notes = reports[0].notes
+        return params, WeightReport("inject", tuple(rows.values()), guarantee, notes=notes)
+
+
+def with_pretrained(config: NetworkConfig) -> tuple[NetworkConfig, PretrainedEncoder | None]:
+    """Settings that say all that the file of `weights` says, and what is to be put where.
+
+    To be asked once, when a run begins: what is said then is recorded, so that nothing has to read
+    the file again.
+
+    Raises:
+        RefusedError: when the file cannot be read, or is of no known layout.
+        UsageError: when settings say something else than the file, or nothing says how many heads
+            there are.
+    """
+    if config.weights is None:
+        return config, None
+    file = read_vit(config.weights, heads=config.heads)
+    given = config.vit_options()
+    for name in _OF_THE_FILE:
+        if name in given and given[name] != file.options[name]:
+            raise UsageError(
+                f"network {name} {given[name]!r} beside weights {config.weights!r}: the file has "
+                f"{file.options[name]!r}; leave {name} out"
+            )
+    found = dataclasses.replace(config, **{**file.options, **given})
+    height, width = found.picture_size
+    assert found.patch is not None  # the file has one
+    folders = ("trunk/encoder",) if config.shared else ("actor/encoder", "critic/encoder")
+    grid = (height // found.patch, width // found.patch)
+    return found, PretrainedEncoder(file, grid, folders)
