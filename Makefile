@@ -18,7 +18,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test test-kill peers bench docs lint format lock clean
+.PHONY: help setup demo test test-kill peers fixtures bench docs lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ $(PEERS_STAMP): benchmarks/peers.txt
 	$(PEERS)/bin/python -m pip install --quiet --no-deps --index-url $(TORCH_INDEX) "$$(grep '^torch==' $<)"
 	$(PEERS)/bin/python -m pip install --quiet -r $<
 	@touch $@
+
+fixtures: $(PEERS_STAMP) ## let the original libraries write tests/fixtures anew (see benchmarks/conformance/README.md)
+	$(PEERS)/bin/python benchmarks/conformance/vit.py
 
 bench: $(STAMP) ## measure ours beside the peers of `make peers`, if they are there (ROWS="brax-ant predict": some rows)
 	$(BIN)/python benchmarks/run.py $(ROWS)

@@ -54,3 +54,17 @@ def test_watch_it_grow_keeps_and_renders_every_policy(
         assert "<html" in page and len(page) > 100_000, "a scene of its own, playable offline"
     assert (module.RUN / "run" / "report.html").stat().st_size > 1_000_000
     assert "watch it grow: " in printed
+
+
+@pytest.mark.slow
+def test_pretrained_vit_proves_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    module = example("pretrained_vit")
+    module.main(2_560)
+    printed = capsys.readouterr().out
+    ways = [line.split()[-1] for line in printed.splitlines() if line.startswith(("at c", "by "))]
+    assert len(ways) == 3 and len(set(ways)) == 1
+    assert "resized     trunk/encoder/positions" in printed
+    assert "38 arrays, 76,288 bytes: all as they were put in" in printed
