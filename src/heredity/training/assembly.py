@@ -89,9 +89,20 @@ class Plan:
 
 
 def driver_of(
-    config: PPOConfig, environment: Environment, settings: RunSettings, processes: Processes
+    config: PPOConfig,
+    environment: Environment,
+    settings: RunSettings,
+    processes: Processes,
+    stage: int = 0,
 ) -> tuple[Driver, RunSettings]:
     """What trains the policies of a run, and its settings with the devices that it has.
+
+    Args:
+        config: Of the algorithm.
+        environment: Where.
+        settings: How the run is kept.
+        processes: That train together.
+        stage: How many of the settings' unfreezings there were already.
 
     Raises:
         UsageError: when the environment, or the devices, do not fit the settings.
@@ -113,6 +124,7 @@ def driver_of(
         schedule_timesteps=settings.schedule_timesteps or settings.total_timesteps,
         action_repeat=environment.action_repeat,
         environment=environment.spec.to_json() if environment.spec else None,
+        stage=stage,
     )
     driver = make_driver(algorithm, environment, settings.seed, settings.seeds, mesh)
     return driver, settings

@@ -34,6 +34,7 @@ class Boundaries:
     Args:
         settings: Frequencies.
         further: Frequencies of callbacks, at which events are due as well.
+        stops: Steps at which the run has something to do besides, such as to unfreeze weights.
 
     Example:
         >>> boundaries = Boundaries(RunSettings(100, snapshot_every=40, log_every=100), [])
@@ -41,17 +42,23 @@ class Boundaries:
         (5, True, False)
     """
 
-    def __init__(self, settings: RunSettings, further: Iterable[int]) -> None:
+    def __init__(
+        self, settings: RunSettings, further: Iterable[int], stops: Iterable[int] = ()
+    ) -> None:
         self._total = settings.total_timesteps
         self._log = settings.cadence("log")
         self._snapshot = settings.cadence("snapshot")
         self._checkpoint = settings.cadence("checkpoint")
+        self._stops = sorted(stops)
         self._events = [e for e in (settings.cadence("evaluate"), *further) if e]
 
     def next(self, step: int) -> int:
         """The boundary after a step."""
         kinds = [self._log, self._snapshot, self._checkpoint, *self._events]
-        return min([self._total, *((step // every + 1) * every for every in kinds if every)])
+        later = [stop for stop in self._stops if stop > step]
+        return min(
+            [self._total, *later, *((step // every + 1) * every for every in kinds if every)]
+        )
 
     def due(self, before: int, now: int) -> Due:
         """What is due at a step, for a stretch that began at another."""

@@ -38,9 +38,14 @@ class DeviceRunner(BaseRunner):
         seed: int,
         mesh: DeviceMesh | None = None,
     ) -> None:
-        super().__init__(algorithm)
         self._environment = environment
         self._mesh = mesh
+        super().__init__(algorithm)
+        self.begin(seed)
+
+    def _use(self, algorithm: PPO) -> None:
+        super()._use(algorithm)
+        environment, mesh = self._environment, self._mesh
         self._first = jax.jit(lambda seed: begin(algorithm, environment, seed))
         placed = None if mesh is None else (mesh.whole, mesh.of_state())
         if placed is not None:
@@ -51,7 +56,6 @@ class DeviceRunner(BaseRunner):
             out_shardings=placed and placed[::-1],
             compiler_options=self._options,
         )
-        self.begin(seed)
 
     def begin(self, seed: int) -> None:
         """Start anew from fresh weights; nothing is compiled again."""

@@ -32,12 +32,15 @@ class HostRunner(BaseRunner):
     EPISODES = "episodes/"
 
     def __init__(self, algorithm: PPO, environment: HostEnvironment, seed: int) -> None:
-        super().__init__(algorithm)
         self._environment = environment
+        super().__init__(algorithm)
+        self.begin(seed)
+
+    def _use(self, algorithm: PPO) -> None:
+        super()._use(algorithm)
         self._actor = HostActor(algorithm)
         self._value = jax.jit(lambda parts, *seen: algorithm.value(merge(*parts), *seen))
         self._learn = jax.jit(self._learn_step, donate_argnums=1, compiler_options=self._options)
-        self.begin(seed)
 
     def begin(self, seed: int) -> None:
         """Start anew from fresh weights; nothing is compiled again."""

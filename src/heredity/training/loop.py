@@ -37,6 +37,7 @@ from heredity.training.rows import Rows
 from heredity.training.runner_base import Alone, Driver
 from heredity.training.settings import RunSettings
 from heredity.training.signals import StopSignals, TrainingInterrupted
+from heredity.training.unfreezing import unfreezing_report
 from heredity.training.writer import BackgroundWriter
 from heredity.weights import content_hash, unflatten
 
@@ -105,7 +106,8 @@ class Run:
         self._resume_command = resume_command
         self._hooked = with_children(callbacks)
         further = [callback.every for callback in self._hooked if callback.every]
-        self._boundaries = Boundaries(settings, further)
+        stops = [one.step for one in driver.algorithm.unfreezing]
+        self._boundaries = Boundaries(settings, further, stops)
         self._stretch = 1
         self._compiled = False
         self._saved_at = saved_at
@@ -167,6 +169,7 @@ class Run:
 
     def _train(self, signals: StopSignals, writer: BackgroundWriter) -> Generator[Event]:
         total = self.settings.total_timesteps
+        self._unfreeze()  # a run that was left at the very step
         at_start = self.driver.step == 0 and self.settings.snapshot_every is not None
         if at_start and self._saved_at is None and self._owed is None:
             events = self._evaluated(writer, Due(False, True, True, True))
@@ -190,6 +193,7 @@ class Run:
                     # Before anything is saved, also when a signal came meanwhile.
                     self._recover(writer)
                     continue
+                self._unfreeze()
                 due = self._boundaries.due(before, self.driver.step)
             if self._asked_to_stop(signals):
                 if due.log:
@@ -289,6 +293,19 @@ class Run:
                     self._save_owing(writer, self._boundaries.due(before, self.reached))
                 raise
 
+    def _unfreeze(self) -> None:
+        """Train what the settings unfreeze at a step that is reached."""
+        before = self.driver.algorithm
+        due = [one for one in before.unfreezing if one.step <= self.driver.step]
+        if len(due) <= before.stage:
+            return
+        self.driver.go_on_with(before.at_stage(len(due)))
+        self._compiled = False  # the next stretch compiles, and says nothing of the time of others
+        report = unfreezing_report(before, self.driver.algorithm, self.members[0].learner)
+        for member in self.members:
+            member.unfroze(self.driver.step, due[before.stage :], report)
+        log.info("step %s: %s", f"{self.driver.step:,}", report.summary())
+
     def _count_restarts(self) -> int:
         return self.driver.restarts + (self.evaluator.restarts if self.evaluator else 0)
 
@@ -382,7 +399,13 @@ class Run:
         good, attempt = last_good(folder, member.run_id, self.settings, member.lineage, step)
         assert folder is not None  # where a checkpoint was found
         set_aside_later(folder, good.step)
+        then = Memory.recalled(good.notes, folder.checkpoint(good.step))
+        if len(then.unfrozen) < runner.algorithm.stage:
+            runner.go_back_to(runner.algorithm.at_stage(len(then.unfrozen)))
+            self._compiled = False
         exactness = runner.load(good.policy, good.state, attempt)
+        member.memory.unfrozen = then.unfrozen
+        member.frozen_again(then.frozen)
         if not exactness.exact:
             log.warning("the episodes were restarted: %s", exactness.reason)
             member.memory.note_exactness([exactness.reason])
@@ -392,7 +415,6 @@ class Run:
         self.reached = self.driver.step
         policy_hash = content_hash(unflatten(good.policy))
         # What was evaluated or snapshotted after the good moment is no past of what comes now.
-        then = Memory.recalled(good.notes, folder.checkpoint(good.step))
         member.memory.best = best_kept(folder, then.best)
         member.memory.evaluations = then.evaluations
         member.memory.parent = policy_hash

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from heredity.algorithms.ppo.freezing import Unfreezing
 from heredity.common.intervals import mean_interval
 from heredity.common.run_folder import RunFolder
 from heredity.policies import Lineage, LineageEntry, PolicySpec
@@ -21,7 +22,7 @@ from heredity.training.runner_base import Learner
 from heredity.training.settings import RunSettings
 from heredity.training.snapshots import write_snapshot
 from heredity.training.writer import BackgroundWriter
-from heredity.weights import content_hash, unflatten
+from heredity.weights import WeightReport, content_hash, flatten, unflatten
 from heredity.weights.frozen import FrozenProof
 
 log = logging.getLogger("heredity")
@@ -89,6 +90,37 @@ class Member:
             FrozenError: when one did.
         """
         self._proof.check(unflatten(leaves))
+
+    def unfroze(self, step: int, done: Sequence[Unfreezing], report: WeightReport) -> None:
+        """Remember what is trained from now on, and record it.
+
+        Args:
+            step: Of the run.
+            done: What was unfrozen.
+            report: Of it.
+        """
+        self.memory.unfrozen = [
+            *self.memory.unfrozen,
+            *({"pattern": one.pattern, "step": step} for one in done),
+        ]
+        still = flatten(self.learner.constants)
+        self.frozen_again({path: self.memory.frozen[path] for path in still})
+        policy_hash = content_hash(unflatten(self.learner.policy_leaves()))
+        patterns = [one.pattern for one in done]
+        entry = self.entry(
+            "unfreeze", policy_hash, step, None, patterns=patterns, report=report.to_json()
+        )
+        self.lineage = self.lineage.then(entry)
+        self.memory.parent = policy_hash
+
+    def frozen_again(self, hashes: dict[str, str]) -> None:
+        """From now on these weights must not move.
+
+        Args:
+            hashes: By path.
+        """
+        self.memory.frozen = hashes
+        self._proof = FrozenProof(hashes)
 
     def evaluated(
         self,

@@ -21,6 +21,7 @@ class Memory:
         elapsed: Seconds of wall time so far.
         parent: Hash of the weights that the next entry of the lineage comes from.
         frozen: SHA-256 of each frozen leaf.
+        unfrozen: What was frozen at first and is trained by now: ``pattern``, and the ``step``.
         exactness: Whether this run can be resumed exactly and has been so far; and why not.
         restarts: How often a process of a host environment died and was started again.
         owed: What was due (see `Due`) when a signal made the run leave instead; or None.
@@ -36,6 +37,7 @@ class Memory:
     elapsed: float = 0.0
     parent: str | None = None
     frozen: dict[str, str] = dataclasses.field(default_factory=dict)
+    unfrozen: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     exactness: dict[str, Any] = dataclasses.field(
         default_factory=lambda: {"exact": True, "reason": ""}
     )
@@ -75,6 +77,8 @@ class Memory:
         for name, count in counts.items():
             if not isinstance(count, int) or isinstance(count, bool):
                 raise RefusedError(place, f"has {name} {count!r}, a whole number was expected")
+        if not isinstance(memory.unfrozen, list):
+            raise RefusedError(place, f"has unfrozen {memory.unfrozen!r}, a list was expected")
         return dataclasses.replace(memory, asked=memory.asked is True)
 
     def notes(self) -> dict[str, Any]:
@@ -82,6 +86,7 @@ class Memory:
         alone = ("together", "asked") if self.together == 1 else ()
         alone += ("devices", "processes") if self.devices == 1 else ()
         alone += () if self.losses else ("losses",)
+        alone += () if self.unfrozen else ("unfrozen",)
         return {name: v for name, v in dataclasses.asdict(self).items() if name not in alone}
 
     @property

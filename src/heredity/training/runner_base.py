@@ -75,11 +75,22 @@ class Runner(Learner, Protocol):
         """Go on from what `policy_leaves` and `save` gave."""
         ...
 
+    def go_on_with(self, algorithm: PPO) -> None:
+        """Train more weights from now on: those that a later stage of the algorithm trains."""
+        ...
+
+    def go_back_to(self, algorithm: PPO) -> None:
+        """Train what an earlier stage of the algorithm trains; to be followed by `load`."""
+        ...
+
 
 class Driver(Protocol):
     """Trains all policies of a run, in step with each other; most runs have one."""
 
-    algorithm: PPO
+    @property
+    def algorithm(self) -> PPO:
+        """What is run."""
+        ...
 
     @property
     def learners(self) -> Sequence[Learner]:
@@ -110,6 +121,10 @@ class Driver(Protocol):
         """Go on from what the `learners` gave, in their order."""
         ...
 
+    def go_on_with(self, algorithm: PPO) -> None:
+        """Train more weights from now on: those that a later stage of the algorithm trains."""
+        ...
+
 
 class Alone:
     """The driver of a run with one policy.
@@ -120,7 +135,11 @@ class Alone:
 
     def __init__(self, runner: Runner) -> None:
         self.runner = runner
-        self.algorithm = runner.algorithm
+
+    @property
+    def algorithm(self) -> PPO:
+        """What is run."""
+        return self.runner.algorithm
 
     @property
     def learners(self) -> Sequence[Runner]:
@@ -147,6 +166,10 @@ class Alone:
         """Go on from a saved state."""
         return self.runner.load(policies[0], states[0], None)
 
+    def go_on_with(self, algorithm: PPO) -> None:
+        """Train more weights from now on."""
+        self.runner.go_on_with(algorithm)
+
 
 class BaseRunner:
     """What both runners share: weights and state in and out."""
@@ -155,12 +178,29 @@ class BaseRunner:
     state: PPOState
 
     def __init__(self, algorithm: PPO) -> None:
+        self._use(algorithm)
+
+    def _use(self, algorithm: PPO) -> None:
+        """Make the programs that train what an algorithm trains."""
         self.algorithm = algorithm
         # One program instead of some forty small ones.
         self._init = jax.jit(algorithm.init)
         weights = shapes_of_weights(self._init)
         check_room_to_train(algorithm, weights)
         self._options = training_program(algorithm, weights)
+
+    def go_on_with(self, algorithm: PPO) -> None:
+        """Train more weights from now on: those that a later stage of the algorithm trains."""
+        before = self.constants, self.state
+        self._use(algorithm)
+        self.constants, self.state = algorithm.unfrozen(*before)
+
+    def go_back_to(self, algorithm: PPO) -> None:
+        """Train what an earlier stage of the algorithm trains; to be followed by `load`."""
+        self._use(algorithm)
+        constants, state = jax.eval_shape(self._init, np.uint32(0))
+        self.constants = constants
+        self.state = dataclasses.replace(state, experience=self.state.experience)
 
     @property
     def step(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -35,19 +35,10 @@ class SeedsRunner:
     """
 
     def __init__(self, algorithm: PPO, environment: JaxEnvironment, seeds: Sequence[int]) -> None:
-        self.algorithm = algorithm
         self._environment = environment
-        init = jax.jit(algorithm.init)  # not under vmap: the same bits as alone
-        weights = shapes_of_weights(init)
-        check_room_to_train(algorithm, weights, len(seeds))
-        self._first = jax.jit(jax.vmap(lambda seed: begin(algorithm, environment, seed)))
-        self._advance = jax.jit(
-            self._many_iterations,
-            donate_argnums=1,
-            compiler_options=training_program(algorithm, weights),
-        )
         self.learners = [_Seed(self, index) for index in range(len(seeds))]
         self._seeds = np.array(seeds, np.uint32)
+        init = self._use(algorithm)
         fresh = [init(np.uint32(seed)) for seed in seeds]
         self.constants: Params = _stacked([constants for constants, _ in fresh])
         self.state: PPOState = _stacked([state for _, state in fresh])
@@ -60,6 +51,30 @@ class SeedsRunner:
         # Fetched for all seeds at once: every one of them is asked at the same moments.
         self._policies: list[dict[str, np.ndarray]] = []
         self._states: list[dict[str, np.ndarray]] = []
+
+    def _use(self, algorithm: PPO) -> Callable[..., tuple[Params, PPOState]]:
+        """Make the programs that train what an algorithm trains; gives the one of first weights."""
+        self.algorithm = algorithm
+        init = jax.jit(algorithm.init)  # not under vmap: the same bits as alone
+        weights = shapes_of_weights(init)
+        check_room_to_train(algorithm, weights, len(self._seeds))
+        environment = self._environment
+        self._first = jax.jit(jax.vmap(lambda seed: begin(algorithm, environment, seed)))
+        self._advance = jax.jit(
+            self._many_iterations,
+            donate_argnums=1,
+            compiler_options=training_program(algorithm, weights),
+        )
+        return init
+
+    def go_on_with(self, algorithm: PPO) -> None:
+        """Train more weights from now on: those that a later stage of the algorithm trains."""
+        init = self._use(algorithm)
+        self.constants, self.state = algorithm.unfrozen(self.constants, self.state)
+        constants, state = jax.eval_shape(init, self._seeds[0])
+        experience = self._template[1].experience
+        self._template = constants, dataclasses.replace(state, experience=experience)
+        self._policies, self._states = [], []
 
     @property
     def step(self) -> int:

@@ -278,7 +278,8 @@ def _resume(
         record = {**record, "environment": json.loads(json.dumps(given))}  # as the file has it
     _warn_of_idle_end(config, settings)
     compiled = Compilations()
-    driver, settings = driver_of(config, environment, settings, processes)
+    stage = len(checkpoints[0].notes.get("unfrozen", ())) if checkpoints else 0
+    driver, settings = driver_of(config, environment, settings, processes, stage)
     plan = Plan(
         *(driver, environment, settings, seats, folder, callbacks, record, made, compiled),
         processes=processes,

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 
 from heredity.algorithms.ppo.advantages import explained_variance, generalized_advantages
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.freezing import Unfreezing, read_unfreezing
 from heredity.algorithms.ppo.networks import network_specs
+from heredity.algorithms.ppo.training_plan import TrainingPlan
 from heredity.algorithms.ppo.unrolling import parts_of, unrolled
 from heredity.algorithms.ppo.update import (
     Minibatch,
@@ -120,6 +122,7 @@ class PPO:
         schedule_timesteps: Over how many steps the schedules run.
         action_repeat: Environment steps of one decision.
         environment: Id and options, to be remembered by the policy.
+        stage: How many of the settings' unfreezings there were already.
     """
 
     def __init__(
@@ -131,8 +134,10 @@ class PPO:
         schedule_timesteps: int,
         action_repeat: int = 1,
         environment: dict[str, Any] | None = None,
+        stage: int = 0,
     ) -> None:
         self.config = config
+        self.stage = stage
         self.schedule_timesteps = schedule_timesteps
         self.steps_per_iteration = config.num_transitions * action_repeat
         self.spec = policy_spec(config, observation_space, action_space, environment)
@@ -153,16 +158,12 @@ class PPO:
             UnknownNameError: when a pattern of `freeze` matches no weight.
             UsageError: when nothing is left to train, or weights are not float32.
         """
-        params = self.functions.init(jnp.uint32(seed))
-        frozen, rest = partition(params, self.config.freeze) if self.config.freeze else ({}, params)
-        statistics = {"normalizer": rest.pop("normalizer")} if "normalizer" in rest else {}
-        if not rest:
-            raise UsageError(f"freeze {self.config.freeze} leaves nothing to train")
+        frozen, rest, statistics = self._parted(self.functions.init(jnp.uint32(seed)))
         check_dtypes(rest)
         state = PPOState(
             params=rest,
             statistics=statistics,
-            optimizer=gradient_transformation(self.config).init(rest),
+            optimizer=self._optimizer(rest),
             learning_rate=jnp.float32(self.config.learning_rate),
             discounted_returns=jnp.zeros(self.config.num_envs, jnp.float32),
             steps=counters.zero(),
@@ -171,6 +172,62 @@ class PPO:
             seed=jnp.uint32(seed),
         )
         return frozen, state
+
+    @functools.cached_property
+    def plan(self) -> TrainingPlan | None:
+        """What settings say of single weights; None where they say nothing but `freeze`."""
+        config = self.config
+        if not (config.unfreeze or config.learning_rate_scale):
+            return None
+        paths = flatten(jax.eval_shape(self.functions.init, jnp.uint32(0)))
+        return TrainingPlan.of(config, paths, self.stage)
+
+    def _parted(self, params: Params) -> tuple[Params, Params, Params]:
+        """Frozen weights, trained weights, and statistics."""
+        if self.plan is not None:
+            frozen, rest = self.plan.split(params)
+        else:
+            freeze = self.config.freeze
+            frozen, rest = partition(params, freeze) if freeze else ({}, params)
+        statistics = {"normalizer": rest.pop("normalizer")} if "normalizer" in rest else {}
+        if not rest:
+            raise UsageError(f"freeze {self.config.freeze} leaves nothing to train")
+        return frozen, rest, statistics
+
+    def _optimizer(self, trained: Params) -> Any:
+        if self.plan is None:
+            return gradient_transformation(self.config).init(trained)
+        return self.plan.optimizer(self.config, trained).init(trained)
+
+    @property
+    def unfreezing(self) -> tuple[Unfreezing, ...]:
+        """What is frozen at first and trained later, in the order of the steps."""
+        return read_unfreezing(self.config.unfreeze)
+
+    def at_stage(self, stage: int) -> PPO:
+        """The same after so many unfreezings."""
+        spec = self.spec
+        return PPO(
+            self.config,
+            spec.observation_space,
+            spec.action_space,
+            schedule_timesteps=self.schedule_timesteps,
+            action_repeat=self.steps_per_iteration // self.config.num_transitions,
+            environment=None if spec.environment is None else dict(spec.environment),
+            stage=stage,
+        )
+
+    def unfrozen(self, constants: Params, state: PPOState) -> tuple[Params, PPOState]:
+        """Constants and state of an earlier stage, as this one has them.
+
+        Weights stay as they are; those that are trained from now on get slots in the optimiser.
+        """
+        assert self.plan is not None  # or there are no stages
+        frozen, rest, statistics = self._parted(self.all_params(constants, state))
+        optimizer = self.plan.grown(state.optimizer, rest)
+        return frozen, dataclasses.replace(
+            state, params=rest, statistics=statistics, optimizer=optimizer
+        )
 
     def all_params(self, constants: Params, state: PPOState) -> Params:
         """Frozen weights, trained weights and statistics as one nested dict."""
@@ -270,6 +327,7 @@ class PPO:
             items,
             clip_range,
             state.key("update"),
+            self.plan,
         )
         if config.normalize_observations:
             statistics = {

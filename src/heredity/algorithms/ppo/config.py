@@ -8,6 +8,7 @@ import numbers
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from heredity.algorithms.ppo.freezing import read_scales, read_unfreezing
 from heredity.algorithms.ppo.network_config import NetworkConfig, idle_settings
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.fields import check_fields
@@ -126,6 +127,13 @@ class PPOConfig:
             must divide num_steps; default: num_steps.
         network: Settings of the networks, a `NetworkConfig` or a mapping.
         freeze: Patterns of weights that are not trained, for example ``actor/hidden_0/**``.
+        unfreeze: Frozen weights that are trained from a step on, each as PATTERN@STEP, for example
+            ``trunk/encoder/**@100000``.
+        learning_rate_scale: What the learning rate of some weights is multiplied by, each as
+            PATTERN=NUMBER, for example ``trunk/encoder/**=0.1``; of several that match the last
+            one counts.
+        cache_features: Where the encoder of a vit is frozen, keep its features of each observation
+            while acting, so that learning from them need not compute them again.
     """
 
     num_envs: int = 8
@@ -158,6 +166,9 @@ class PPOConfig:
     sequence_length: int | None = None
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     freeze: tuple[str, ...] = ()
+    unfreeze: tuple[str, ...] = ()
+    learning_rate_scale: tuple[str, ...] = ()
+    cache_features: bool = True
 
     def __post_init__(self) -> None:
         for name, bound in _BOUNDS.items():
@@ -194,7 +205,8 @@ class PPOConfig:
                 f"learning_rate_min {self.learning_rate_min!r}: a number <= learning_rate_max = "
                 f"{self.learning_rate_max!r} was expected"
             )
-
+        read_unfreezing(self.unfreeze)
+        read_scales(self.learning_rate_scale)
         length = self.sequence_length
         if length is not None and (length < 1 or self.num_steps % length):
             raise UsageError(

@@ -10,6 +10,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.training_plan import TrainingPlan
 from heredity.common.devices import split, whole
 from heredity.policies import ActorCritic
 from heredity.weights import Params, merge
@@ -193,6 +194,7 @@ def update(
     transitions: Minibatch,
     clip_range: jax.Array,
     key: jax.Array,
+    plan: TrainingPlan | None = None,
 ) -> tuple[UpdateState, dict[str, jax.Array]]:
     """All epochs and minibatches.
 
@@ -207,12 +209,17 @@ def update(
         transitions: All of them, leading axis (T * B,); sequences (L, N) with memory.
         clip_range: At this moment of its schedule.
         key: Decides the shuffling.
+        plan: Which weights began to be trained later, and which learn at another rate; None where
+            all are alike.
 
     Returns:
         The new state, and the mean of what is logged over the minibatches that were looked at (the
         one that target_kl stopped at among them); ``train/gradient_steps`` counts the steps made.
     """
-    optimizer = gradient_transformation(config)
+    if plan is None:
+        optimizer, rates = gradient_transformation(config), None
+    else:
+        optimizer, rates = plan.optimizer(config, state.params), plan.rates(state.params)
     structure = jax.tree.structure(state.params)
     as_tree = ravel_pytree(state.params)[1]
 
@@ -245,6 +252,8 @@ def update(
         logged["train/grad_norm"] = optax.tree.norm(gradients)
         directions: Any
         directions, optimizer_state = optimizer.update(gradients, state.optimizer, weights)
+        if rates is not None:
+            directions = rates * directions
         moved = UpdateState(weights - learning_rate * directions, optimizer_state, learning_rate)
         if config.target_kl is not None:
             # The step that is found to be too far is not made either; the rate it lowers stays so.
