@@ -22,7 +22,6 @@ from brax.training import checkpoint as brax_checkpoint
 from brax.training.acme import running_statistics
 from brax.training.agents.ppo import checkpoint, networks
 from flax import linen
-
 from foreign_common import OBSERVATIONS, write_case, write_versions
 
 ACTIONS = 3

@@ -17,9 +17,8 @@ from pathlib import Path
 import elements
 import numpy as np
 import torch
-from torch import nn
-
 from foreign_common import OBSERVATIONS, write_case, write_versions
+from torch import nn
 
 SIZE, WIDTH = 5, 64
 

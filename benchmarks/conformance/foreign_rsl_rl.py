@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 import rsl_rl
 import torch
-from tensordict import TensorDict
-
 from foreign_common import OBSERVATIONS, write_case, write_versions
+from tensordict import TensorDict
 
 SIZE, ACTIONS, ENVIRONMENTS = 6, 3, 4
 

@@ -17,12 +17,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from foreign_common import OBSERVATIONS, pictures, write_case, write_versions
 from gymnasium import spaces
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
-
-from foreign_common import OBSERVATIONS, pictures, write_case, write_versions
 
 
 class Noise(gymnasium.Env):
