@@ -88,7 +88,10 @@ def case(
     seen = draw(OBSERVATIONS)
     act = networks.make_inference_fn(made)(params, deterministic=True)
     actions, _ = act(whole(seen), jax.random.key(0))
-    write_case(folder, {name or "observation": part for name, part in seen.items()}, actions)
+    values = np.asarray(made.value_network.apply(statistics, value, whole(seen)))
+    write_case(
+        folder, {name or "observation": part for name, part in seen.items()}, actions, values=values
+    )
 
 
 def main(folder: Path) -> None:

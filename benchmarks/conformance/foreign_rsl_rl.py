@@ -127,7 +127,14 @@ def case(
         given = TensorDict({"policy": given}, batch_size=[OBSERVATIONS])
     with torch.no_grad():
         actions = policy(given).numpy()
-    write_case(folder, seen, actions)
+        if MAJOR == 2:
+            judged = runner.privileged_obs_normalizer(given) if normalize else given
+            values = runner.alg.policy.evaluate(judged)
+        elif MAJOR == 3:
+            values = runner.alg.policy.evaluate(given)
+        else:
+            values = runner.alg.critic.eval()(given)
+    write_case(folder, seen, actions, values=values.numpy()[:, 0])
 
 
 def main(folder: Path) -> None:

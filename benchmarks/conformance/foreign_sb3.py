@@ -10,6 +10,7 @@ two policies would act alike.
 
 from __future__ import annotations
 
+import collections
 import sys
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,12 @@ def case(
         env.save(folder / "vecnormalize.pkl")
         given = env.normalize_obs(seen)
     actions, _ = model.predict(given, deterministic=True)
-    write_case(folder, seen, actions)
+    more = {}
+    if hasattr(model.policy, "predict_values"):
+        with torch.no_grad():
+            shown, _ = model.policy.obs_to_tensor(given)
+            more["values"] = model.policy.predict_values(shown).numpy()[:, 0]
+    write_case(folder, seen, actions, **more)
 
 
 def main(folder: Path) -> None:
@@ -130,11 +136,12 @@ def main(folder: Path) -> None:
     )  # fmt: skip
     case(
         folder / "sb3_ppo_dict", PPO, "MultiInputPolicy",
-        spaces.Dict({
+        # Features are joined in the order of the entries, which an OrderedDict keeps.
+        spaces.Dict(collections.OrderedDict({
             "velocity": spaces.Box(-1, 1, (2, 2), np.float32),
             "angle": spaces.Box(-3, 3, (3,), np.float32),
             "gear": spaces.Discrete(4),
-        }),
+        })),
         spaces.Discrete(3), seed=4, policy_kwargs=small, **few,
     )  # fmt: skip
     case(

@@ -27,6 +27,9 @@ _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _MINIMUM_SCALE = 1e-3  # of the tanh-normal; brax's value, so that imported policies act alike
 
 
+_LOG_STD_RANGE = (-20.0, 2.0)  # of the squashed normal; the values of SAC's authors
+
+
 class Distribution(abc.ABC):
     """One family over one action space.
 
@@ -346,12 +349,28 @@ class TanhNormal(_Continuous):
         return np.minimum(np.maximum(stretched, low), high)
 
 
+class SquashedNormal(TanhNormal):
+    """A `TanhNormal` whose network puts out the logarithm of the standard deviation.
+
+    As the actors of SAC have it. The logarithm is cut to [-20, 2].
+    """
+
+    def _mean_and_log_std(self, parameters: jax.Array) -> tuple[jax.Array, jax.Array]:
+        mean, log_std = jnp.split(parameters, 2, axis=-1)
+        return mean, jnp.clip(log_std, *_LOG_STD_RANGE)
+
+    def draw_in_numpy(self, free: Params, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        del free
+        mean, log_std = outputs[..., : self.action_size], outputs[..., self.action_size :]
+        return mean + np.exp(np.clip(log_std, *_LOG_STD_RANGE)) * noise
+
+
 @dataclasses.dataclass(frozen=True)
 class DistributionSpec:
     """A family as data.
 
     Args:
-        kind: categorical, multi_categorical, normal or tanh_normal.
+        kind: categorical, multi_categorical, normal, tanh_normal or squashed_normal.
         initial_std: For normal: the standard deviation at the start.
     """
 
@@ -391,7 +410,9 @@ def build_distribution(spec: DistributionSpec, space: Space) -> Distribution:
             return Normal(space, spec.initial_std)
         case "tanh_normal", Box():
             return TanhNormal(space)
-    known = ("categorical", "multi_categorical", "normal", "tanh_normal")
+        case "squashed_normal", Box():
+            return SquashedNormal(space)
+    known = ("categorical", "multi_categorical", "normal", "squashed_normal", "tanh_normal")
     if spec.kind not in known:
         raise UnknownNameError("distribution", spec.kind, known)
     raise UsageError(f"distribution {spec.kind!r} does not fit {type(space).__name__} actions")

@@ -17,17 +17,23 @@ from heredity.networks.contract import NetworkSpec
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "elu": nn.elu,
     "gelu": nn.gelu,
+    "leaky_relu": nn.leaky_relu,
     "relu": nn.relu,
+    "selu": nn.selu,
     "swish": nn.swish,
     "tanh": nn.tanh,
 }
 
 _GELU_SCALE = np.float32((2 / np.pi) ** 0.5)  # of the tanh approximation, which Flax uses
 
+_SELU = np.float32([1.6732632423543772848170429916717, 1.0507009873554804934193349852946])
+
 NUMPY_ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
     "gelu": lambda x: 0.5 * x * (1 + np.tanh(_GELU_SCALE * (x + 0.044715 * x * x * x))),
+    "leaky_relu": lambda x: np.where(x > 0, x, np.float32(0.01) * x),
     "relu": lambda x: np.maximum(x, 0),
+    "selu": lambda x: _SELU[1] * np.where(x > 0, x, _SELU[0] * np.expm1(np.minimum(x, 0))),
     "swish": lambda x: x * (0.5 + 0.5 * np.tanh(0.5 * x)),
     "tanh": np.tanh,
 }
@@ -50,7 +56,7 @@ class LayerOptions:
 
     Args:
         hidden: Widths of the hidden layers.
-        activation: After each hidden layer: elu, gelu, relu, swish or tanh.
+        activation: After each hidden layer: elu, gelu, leaky_relu, relu, selu, swish or tanh.
         kernel_init: orthogonal, or lecun_uniform.
         hidden_scale: Gain of the hidden kernels at the start.
         output_scale: Gain of the output kernel; small ones make the first policy near uniform.

@@ -92,14 +92,18 @@ def update_observation_statistics(space: Space, statistics: Params, observations
     )
 
 
-def normalize(statistics: Params, values: jax.Array, clip: float) -> jax.Array:
-    """``(values - mean) / sqrt(variance)`` cut to ``[-clip, clip]``."""
-    factor = jax.lax.rsqrt(statistics["variance"] + EPSILON)
+def normalize(
+    statistics: Params, values: jax.Array, clip: float, epsilon: float = EPSILON
+) -> jax.Array:
+    """``(values - mean) / sqrt(variance + epsilon)`` cut to ``[-clip, clip]``."""
+    factor = jax.lax.rsqrt(statistics["variance"] + epsilon)
     mean, factor = (jnp.broadcast_to(a, values.shape) for a in (statistics["mean"], factor))
     return jnp.clip((values.astype(jnp.float32) - mean) * factor, -clip, clip)
 
 
-def normalize_observation(space: Space, statistics: Params, observation: Any, clip: float) -> Any:
+def normalize_observation(
+    space: Space, statistics: Params, observation: Any, clip: float, epsilon: float = EPSILON
+) -> Any:
     """The same observation with its float entries normalised."""
     chosen = _normalized_leaves(space)
 
@@ -107,25 +111,28 @@ def normalize_observation(space: Space, statistics: Params, observation: Any, cl
         if isinstance(part, Dict):
             return {n: walk(p, value[n], f"{path}/{n}") for n, p in part.entries}
         if path in chosen:
-            return normalize(_at(statistics, path), jnp.asarray(value), clip)
+            return normalize(_at(statistics, path), jnp.asarray(value), clip, epsilon)
         return value
 
     return walk(space, observation, "observation")
 
 
-def normalizer_in_numpy(space: Space, statistics: Params, clip: float) -> Callable[[Any], Any]:
+def normalizer_in_numpy(
+    space: Space, statistics: Params, clip: float, epsilon: float = EPSILON
+) -> Callable[[Any], Any]:
     """`normalize_observation` for one observation at a time, in numpy.
 
     Args:
         space: Of the observation.
         statistics: As numpy arrays; read once.
         clip: Normalised values are cut to ``[-clip, clip]``.
+        epsilon: Added to the variance.
     """
     means, factors = {}, {}
     for path in _normalized_leaves(space):
         found = _at(statistics, path)
         means[path] = found["mean"]
-        factors[path] = (1 / np.sqrt(found["variance"] + np.float32(EPSILON))).astype(np.float32)
+        factors[path] = (1 / np.sqrt(found["variance"] + np.float32(epsilon))).astype(np.float32)
     low, high = np.float32(-clip), np.float32(clip)
 
     def walk(part: Space, value: Any, path: str) -> Any:

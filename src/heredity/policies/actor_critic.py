@@ -95,6 +95,7 @@ class ActorCritic:
             params.get("normalizer", {}),  # absent where nothing of a space can be normalised
             observation,
             self.spec.observation_clip,
+            self.spec.observation_epsilon,
         )
 
     # --- one moment -------------------------------------------------------------------------------
@@ -305,7 +306,8 @@ class ActorCritic:
         steps: list[Any] = []
         if self.spec.normalize_observations:
             statistics, clip = params.get("normalizer", {}), self.spec.observation_clip
-            steps.append(normalizer_in_numpy(self.spec.acting_space, statistics, clip))
+            space, epsilon = self.spec.acting_space, self.spec.observation_epsilon
+            steps.append(normalizer_in_numpy(space, statistics, clip, epsilon))
         for name in ("trunk", "actor"):
             if name in self._networks:
                 part = params.get(name, {})

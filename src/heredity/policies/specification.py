@@ -11,6 +11,7 @@ from heredity.common.errors import RefusedError
 from heredity.common.formats import POLICY
 from heredity.networks.contract import NetworkSpec
 from heredity.networks.distributions import DistributionSpec
+from heredity.networks.normalizer import EPSILON
 from heredity.networks.observations import chosen_entries
 from heredity.spaces import Space, space_from_json, space_to_json
 
@@ -31,6 +32,8 @@ class PolicySpec:
         normalize_rewards: Whether the critic speaks of rewards divided by the deviation in
             ``normalizer/reward``.
         observation_clip: Normalised observations are cut to ``[-clip, clip]``.
+        observation_epsilon: Added to each variance before observations are divided by its root;
+            other libraries have other values, which their policies keep.
         environment: Id and options of the environment it was trained in; None if it has no name.
         algorithm: What trained it.
     """
@@ -44,6 +47,7 @@ class PolicySpec:
     normalize_observations: bool = False
     normalize_rewards: bool = False
     observation_clip: float = 10.0
+    observation_epsilon: float = EPSILON
     environment: Mapping[str, Any] | None = None
     algorithm: str = ""
 
@@ -67,6 +71,9 @@ class PolicySpec:
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``config.json``."""
+        # Those with our own value need not say so.
+        is_own = self.observation_epsilon == EPSILON
+        epsilon = {} if is_own else {"observation_epsilon": self.observation_epsilon}
         return {
             "schema_version": POLICY.newest,
             "format": "heredity.policy",
@@ -80,6 +87,7 @@ class PolicySpec:
                 "normalize_observations": self.normalize_observations,
                 "normalize_rewards": self.normalize_rewards,
                 "observation_clip": self.observation_clip,
+                **epsilon,
             },
             "environment": dict(self.environment) if self.environment else None,
             "algorithm": self.algorithm,
@@ -103,6 +111,9 @@ class PolicySpec:
             distribution = DistributionSpec(**value["distribution"])
             _check_positive("initial_std", distribution.initial_std)
             _check_positive("observation_clip", preprocessing["observation_clip"])
+            epsilon = preprocessing.get("observation_epsilon", EPSILON)
+            if epsilon != 0:
+                _check_positive("observation_epsilon", epsilon)
             for name in ("normalize_observations", "normalize_rewards"):
                 if not isinstance(preprocessing[name], bool):
                     raise ValueError(f"{name} {preprocessing[name]!r}: true or false was expected")
@@ -123,6 +134,7 @@ class PolicySpec:
                 normalize_observations=preprocessing["normalize_observations"],
                 normalize_rewards=preprocessing["normalize_rewards"],
                 observation_clip=float(preprocessing["observation_clip"]),
+                observation_epsilon=float(epsilon),
                 environment=environment,
                 algorithm=str(value["algorithm"]),
             )

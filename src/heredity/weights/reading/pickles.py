@@ -19,7 +19,12 @@ import numpy as np
 
 from heredity.common.errors import RefusedError
 from heredity.weights.reading.limits import MOST_DEPTH, MOST_ENTRIES, MOST_PICKLE, MOST_SHARING
-from heredity.weights.reading.numpy_values import NUMPY_CONSTRUCTORS, UnfinishedArray, Unfit
+from heredity.weights.reading.numpy_values import (
+    NUMPY_CONSTRUCTORS,
+    Dtype,
+    UnfinishedArray,
+    Unfit,
+)
 
 Constructor: TypeAlias = Callable[..., Any]
 
@@ -62,25 +67,11 @@ class _Mark:
 
 _MARK = _Mark()
 _VALUES = frozenset(
-    [
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG",
-        "LONG1",
-        "LONG4",
-        "FLOAT",
-        "BINFLOAT",
-        "UNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE",
-        "BINUNICODE8",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-        "BYTEARRAY8",
-    ]
+    (
+        *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
+        *("UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+        *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    )
 )
 _CONSTANTS: Mapping[str, Callable[[], Any]] = {
     "NONE": lambda: None,
@@ -334,6 +325,8 @@ def finished(value: Any, most_bytes: int) -> Any:
                 return bytes(part)
             case Name():
                 return part.text
+            case Dtype():
+                return part.dtype.name
         raise Unfit(f"a {type(part).__name__} where a value was expected")
 
     return walk(value, 0)

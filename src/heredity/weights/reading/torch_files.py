@@ -83,7 +83,7 @@ class _TorchArchive:
         inner = [name for name in archive.names if name.split("/")[1:] == ["data.pkl"]]
         if len(inner) != 1:
             raise RefusedError(
-                archive.path, "has no member <folder>/data.pkl, as torch.save writes"
+                archive.path, "has no member <folder>/data.pkl: torch.save writes one"
             )
         self._folder = inner[0].removesuffix("data.pkl")
         if f"{self._folder}constants.pkl" in archive.names:

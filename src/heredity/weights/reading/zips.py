@@ -134,10 +134,10 @@ class SafeZip:
             raise RefusedError(
                 self.path, f"member {name!r} holds {size:,} bytes, at most {most:,} were expected"
             )
-        with self._refusing(f"member {name!r} cannot be read"):
+        torn = self._refusing(f"member {name!r} cannot be read")
+        with torn, self._archive.open(self._members[name]) as stream:
             # One byte more than it may hold, so that more is noticed before it is unpacked.
-            with self._archive.open(self._members[name]) as stream:
-                content = stream.read(size + 1)
+            content = stream.read(size + 1)
         if len(content) != size:
             raise RefusedError(
                 self.path, f"member {name!r} holds {len(content):,} bytes, its entry says {size:,}"

@@ -1,0 +1,201 @@
+"""From arrays of a file and a specification to a policy with a report and a lineage."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heredity.common.errors import MismatchError, RefusedError, UsageError
+from heredity.common.reading import sha256_file
+from heredity.policies.actor_critic import ActorCritic
+from heredity.policies.importers.options import ImportOptions
+from heredity.policies.lineage import Lineage, LineageEntry
+from heredity.policies.policy import Policy
+from heredity.policies.specification import PolicySpec
+from heredity.weights import Rule, WeightReport, content_hash, inject, to_host, unflatten
+from heredity.weights.report import ROUNDING
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All that makes a policy of a file.
+
+    Args:
+        spec: What the policy is.
+        source: Arrays by name, as in the file, or computed from those by what the name says.
+        rules: From those names to our paths.
+        library: What wrote the file, with its version where the file says so.
+        step: Environment steps, as far as the file says; 0 if it does not.
+        notes: For the report: what concerns no weight in particular.
+        recorded: ``mean_return``, ``std_return`` and ``episodes`` of training that the file
+            records; None where it does not.
+        allow: Patterns of names that may be left out, or of paths that stay fresh.
+    """
+
+    spec: PolicySpec
+    source: Arrays
+    rules: Sequence[Rule]
+    library: str
+    step: int = 0
+    notes: tuple[str, ...] = ()
+    recorded: Mapping[str, Any] | None = None
+    allow: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """What an import gives.
+
+    Args:
+        policy: With the lineage entry ``import``, which holds the report.
+        report: Row by row, where each weight came from.
+        recorded: The return of training that the file records; None where it does not.
+    """
+
+    policy: Policy
+    report: WeightReport
+    recorded: Mapping[str, Any] | None = None
+
+
+def made(path: Path, kind: str, plan: Plan, options: ImportOptions) -> Imported:
+    """The policy of a plan.
+
+    Raises:
+        RefusedError: when the weights of the file do not fit each other.
+    """
+    digest = file_hash(path)
+    try:
+        fresh = unflatten(to_host(ActorCritic(plan.spec).init(0)))
+        params, report = inject(fresh, plan.source, plan.rules, allow=plan.allow)
+    except (MismatchError, UsageError) as error:
+        raise RefusedError(path, f"does not fit together: {error}") from None
+    # Sums are in another order than the other library's, so its actions are equal up to rounding.
+    report = dataclasses.replace(
+        report, operation="import", guarantee=ROUNDING, notes=(*report.notes, *plan.notes)
+    )
+    arguments = {
+        "format": kind,
+        "file": path.name,
+        "sha256": digest,
+        "library": plan.library,
+        **options.to_json(),
+        "report": report.to_json(),
+    }
+    if plan.recorded is not None:
+        arguments["recorded"] = dict(plan.recorded)
+    entry = LineageEntry(
+        "import", content_hash(params), None, plan.step, f"{kind}:{path.name}", arguments
+    )
+    policy = Policy(plan.spec, params, Lineage((entry,)))
+    return Imported(policy, report, plan.recorded)
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file; of a folder, over the names and hashes of its files."""
+    if not path.is_dir():
+        return sha256_file(path)
+    digest = hashlib.sha256()
+    for part in sorted(inner for inner in path.rglob("*") if inner.is_file()):
+        digest.update(f"{part.relative_to(path).as_posix()}\0{sha256_file(part)}\n".encode())
+    return digest.hexdigest()
+
+
+def check_hash(path: Path, options: ImportOptions) -> None:
+    """See that a file is the one that a person speaks of, if they said its hash.
+
+    Raises:
+        RefusedError: when it is another.
+    """
+    if options.sha256 is not None and file_hash(path) != options.sha256.lower():
+        raise RefusedError(
+            path, f"has sha256 {file_hash(path)}, --sha256 says {options.sha256.lower()}"
+        )
+
+
+# --- what several formats have in common ----------------------------------------------------------
+
+
+def numbered(arrays: Arrays, prefix: str) -> list[str]:
+    """The layers of a torch `Sequential`, without their number's gaps: ``actor.0``, ``actor.2``.
+
+    Args:
+        arrays: Of a state dict.
+        prefix: Of the `Sequential`, with its dot.
+    """
+    pattern = re.compile(re.escape(prefix) + r"(\d{1,4})\.weight")
+    found = sorted(int(match[1]) for name in arrays if (match := pattern.fullmatch(name)))
+    return [f"{prefix}{number}" for number in found]
+
+
+def dense_widths(arrays: Arrays, layers: Sequence[str], path: Path) -> tuple[int, ...]:
+    """What goes into a chain of dense torch layers, and what comes out of each.
+
+    Raises:
+        RefusedError: when there is none, or one does not fit the one before.
+    """
+    if not layers:
+        raise RefusedError(path, "has none of the dense layers that were expected")
+    widths: list[int] = []
+    for layer in layers:
+        shape = arrays[f"{layer}.weight"].shape
+        if len(shape) != 2 or (widths and shape[1] != widths[-1]):
+            raise RefusedError(path, f"{layer}.weight has shape {shape}, which does not fit")
+        if f"{layer}.bias" not in arrays:
+            raise RefusedError(path, f"{layer} has no bias; heredity's dense layers have one")
+        widths = widths or [shape[1]]
+        widths.append(shape[0])
+    return tuple(int(width) for width in widths)
+
+
+def log_of_deviation(deviation: np.ndarray, path: Path, name: str) -> np.ndarray:
+    """The logarithm of a standard deviation.
+
+    Raises:
+        RefusedError: when it is not above zero.
+    """
+    value = np.asarray(deviation, np.float32)
+    if not (value > 0).all() or not np.isfinite(value).all():
+        raise RefusedError(path, f"{name} has a deviation that is not above zero")
+    return np.log(value)
+
+
+def counter(count: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """How many observations statistics have seen, as `networks.normalizer` counts them.
+
+    Args:
+        count: Any number; SB3's begins at 0.0001.
+        shape: Of the statistics.
+    """
+    number = float(np.asarray(count))
+    whole = int(number) if np.isfinite(number) and number > 0 else 0
+    whole = min(whole, 2**64 - 1)
+    pair = np.array([whole >> 32, whole & 0xFFFFFFFF], np.uint32)
+    return np.broadcast_to(pair, (*shape, 2)).copy()
+
+
+def statistics_rules(entry: str = "observation") -> tuple[Rule, ...]:
+    """From ``<entry>: mean``, ``variance`` and ``count`` of the source to ``normalizer/<entry>``."""
+    return tuple(
+        Rule(f"{entry}: {part}", f"normalizer/{entry}/{part}")
+        for part in ("mean", "variance", "count")
+    )
+
+
+def statistics(
+    mean: np.ndarray, variance: np.ndarray, count: Any, entry: str = "observation"
+) -> dict[str, np.ndarray]:
+    """Statistics as arrays of a source, for `statistics_rules`."""
+    shape = np.shape(mean)
+    return {
+        f"{entry}: mean": np.asarray(mean),
+        f"{entry}: variance": np.asarray(variance),
+        f"{entry}: count": counter(count, shape),
+    }
