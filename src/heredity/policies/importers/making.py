@@ -18,8 +18,10 @@ from heredity.policies.importers.options import ImportOptions
 from heredity.policies.lineage import Lineage, LineageEntry
 from heredity.policies.policy import Policy
 from heredity.policies.specification import PolicySpec
+from heredity.spaces import Box
 from heredity.weights import Rule, WeightReport, content_hash, inject, to_host, unflatten
 from heredity.weights.report import ROUNDING
+from heredity.weights.rules import linear
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -182,7 +184,7 @@ def counter(count: Any, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def statistics_rules(entry: str = "observation") -> tuple[Rule, ...]:
-    """From ``<entry>: mean``, ``variance`` and ``count`` of the source to ``normalizer/<entry>``."""
+    """From ``<entry>: mean``, ``variance`` and ``count`` to ``normalizer/<entry>/…``."""
     return tuple(
         Rule(f"{entry}: {part}", f"normalizer/{entry}/{part}")
         for part in ("mean", "variance", "count")
@@ -199,3 +201,30 @@ def statistics(
         f"{entry}: variance": np.asarray(variance),
         f"{entry}: count": counter(count, shape),
     }
+
+
+def chain_rules(layers: Sequence[str], target: str) -> tuple[Rule, ...]:
+    """Rules of torch's dense layers, one after the other: all but the last are hidden."""
+    rules: list[Rule] = []
+    for index, layer in enumerate(layers):
+        name = "output" if index == len(layers) - 1 else f"hidden_{index}"
+        rules += linear(layer, f"{target}/{name}")
+    return tuple(rules)
+
+
+def bounded_actions(bounds: tuple[Any, Any], size: int) -> Box:
+    """A space of actions with bounds that a person gave: numbers, or one for each action.
+
+    Raises:
+        UsageError: when they are no bounds of that many actions.
+    """
+    try:
+        low, high = (np.broadcast_to(np.asarray(bound, np.float32), (size,)) for bound in bounds)
+    except (TypeError, ValueError):
+        raise UsageError(
+            f"--action-bounds {bounds}: a lowest and a highest number, or one for each of the "
+            f"{size} actions, were expected"
+        ) from None
+    if not (low < high).all():
+        raise UsageError(f"--action-bounds {bounds}: the lowest is not below the highest")
+    return Box((size,), low, high)

@@ -103,6 +103,19 @@ class Demands:
             self._missing.append(f"  --{name.replace('_', '-')}: {meaning}")
         return value
 
+    def known(self, name: str, value: Any) -> Any:
+        """What the file itself says, if nobody said anything else.
+
+        Raises:
+            UsageError: when a person said something else.
+        """
+        given = getattr(self._options, name)
+        if given not in (None, value):
+            raise UsageError(
+                f"--{name.replace('_', '-')} {given}: {self._path} itself says {value}"
+            )
+        return value
+
     def names(self, count: int) -> tuple[str, ...]:
         """A name for each of `count` features; () for unnamed ones."""
         told = (

@@ -18,6 +18,7 @@ from heredity.networks.observations import feature_size, leaf_spaces
 from heredity.policies.importers.making import (
     Imported,
     Plan,
+    chain_rules,
     check_hash,
     counter,
     dense_widths,
@@ -190,7 +191,7 @@ def _actor_critic(file: Sb3File, seen: Space) -> _Networks:
         name: MlpOptions(hidden=widths, activation=file.activation).spec()
         for name, widths in hidden.items()
     }
-    rules = [*_chain(layers["actor"], "actor"), *_chain(layers["critic"], "critic")]
+    rules = [*chain_rules(layers["actor"], "actor"), *chain_rules(layers["critic"], "critic")]
     if "log_std" in arrays:
         rules.append(Rule("log_std", "actor/log_std"))
     if not any("cnn.0.weight" in name for name in arrays):
@@ -248,15 +249,6 @@ def _sac(file: Sb3File, seen: Space) -> _Networks:
     note = "SAC's critics judge actions, not states: they have no place in a policy here"
     spec = MlpOptions(hidden=widths, activation=file.activation).spec()
     return _Networks(spec, None, trunk, (*rules, *left_out), (note,))
-
-
-def _chain(layers: list[str], target: str) -> tuple[Rule, ...]:
-    """Rules of dense layers: all but the last are hidden."""
-    rules: list[Rule] = []
-    for index, layer in enumerate(layers):
-        name = "output" if index == len(layers) - 1 else f"hidden_{index}"
-        rules += linear(layer, f"{target}/{name}")
-    return tuple(rules)
 
 
 def _nature(file: Sb3File, seen: Space, prefix: str) -> tuple[NetworkSpec, tuple[Rule, ...]]:
