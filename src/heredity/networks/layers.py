@@ -26,14 +26,14 @@ ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
 
 _GELU_SCALE = np.float32((2 / np.pi) ** 0.5)  # of the tanh approximation, which Flax uses
 
-_SELU = np.float32([1.6732632423543772848170429916717, 1.0507009873554804934193349852946])
+_SELU_ALPHA, _SELU_SCALE = np.float32(1.6732632423543772), np.float32(1.0507009873554805)
 
 NUMPY_ACTIVATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
     "gelu": lambda x: 0.5 * x * (1 + np.tanh(_GELU_SCALE * (x + 0.044715 * x * x * x))),
     "leaky_relu": lambda x: np.where(x > 0, x, np.float32(0.01) * x),
     "relu": lambda x: np.maximum(x, 0),
-    "selu": lambda x: _SELU[1] * np.where(x > 0, x, _SELU[0] * np.expm1(np.minimum(x, 0))),
+    "selu": lambda x: _SELU_SCALE * np.where(x > 0, x, _SELU_ALPHA * np.expm1(np.minimum(x, 0))),
     "swish": lambda x: x * (0.5 + 0.5 * np.tanh(0.5 * x)),
     "tanh": np.tanh,
 }

@@ -52,11 +52,9 @@ def import_cleanrl(path: Path, options: ImportOptions) -> Imported:
     is_continuous = "actor_logstd" in arrays
     layers = numbered(arrays, "actor_mean." if is_continuous else "actor.")
     critic_layers = numbered(arrays, "critic.")
-    known = {
-        f"{layer}.{part}" for layer in (*layers, *critic_layers) for part in ("weight", "bias")
-    }
+    known = {*layers, *critic_layers}
     for name in arrays:
-        if name not in known and name != "actor_logstd":
+        if name.rpartition(".")[0] not in known and name != "actor_logstd":
             raise RefusedError(
                 path,
                 f"has {name[:80]}: the agents of ppo.py and ppo_continuous_action.py are read, "

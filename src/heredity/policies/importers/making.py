@@ -227,4 +227,4 @@ def bounded_actions(bounds: tuple[Any, Any], size: int) -> Box:
         ) from None
     if not (low < high).all():
         raise UsageError(f"--action-bounds {bounds}: the lowest is not below the highest")
-    return Box((size,), low, high)
+    return Box((size,), tuple(low.tolist()), tuple(high.tolist()))

@@ -46,10 +46,10 @@ def _array(content: bytes, path: str) -> np.ndarray:
         data = content[start + length :]
         if min(shape, default=0) < 0 or len(data) != math.prod(shape) * dtype.itemsize:
             raise ValueError(f"{len(data):,} bytes for shape {shape}")
-        array = np.frombuffer(data, dtype).reshape(
-            shape, order="F" if header["fortran_order"] else "C"
+        order = "F" if header["fortran_order"] else "C"
+        return (
+            np.frombuffer(data, dtype).reshape(shape, order=order).astype(dtype.newbyteorder("="))
         )
-        return array.astype(dtype.newbyteorder("="))
     except (
         AttributeError,
         IndexError,

@@ -134,9 +134,8 @@ def _read(path: Path) -> _Content:
     iterations = value.get("iter", 0)
     iterations = iterations if isinstance(iterations, int) and iterations >= 0 else 0
     if "actor_state_dict" in value:
-        actor, critic = (
-            _tensors(value, f"{part}_state_dict", path) for part in ("actor", "critic")
-        )
+        actor = _tensors(value, "actor_state_dict", path)
+        critic = _tensors(value, "critic_state_dict", path)
         arrays = {_of_a_model(name, "actor"): array for name, array in actor.items()}
         arrays |= {_of_a_model(name, "critic"): array for name, array in critic.items()}
         # Version 4 keeps the deviation beside the layers, version 5 in a distribution.
@@ -241,10 +240,10 @@ def _check_same(
     elif actor[0] != critic[0]:
         problem = f"the actor reads {actor[0]} features, the critic {critic[0]}"
     for part in ("mean", "std"):
-        both = [arrays.get(f"{name}_norm.{part}") for name in ("actor", "critic")]
-        if (both[0] is None) != (both[1] is None) or (
-            both[0] is not None and not np.allclose(both[0], both[1], rtol=1e-5, atol=1e-6)
-        ):
+        ours, others = (arrays.get(f"{name}_norm.{part}") for name in ("actor", "critic"))
+        if ours is None and others is None:
+            continue
+        if ours is None or others is None or not np.allclose(ours, others, rtol=1e-5, atol=1e-6):
             problem = "actor and critic normalise by statistics that differ"
     if problem:
         raise RefusedError(path, f"--critic same: {problem}", "Leave it out: --critic drop")

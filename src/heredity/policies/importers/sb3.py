@@ -335,12 +335,12 @@ def _normalized(path: Path, seen: Space, networks: _Networks) -> _Normalized:
             leaves = leaf_spaces(seen)
             kept = state.get("norm_obs_keys")
             for entry, leaf in leaves.items():
-                is_float = isinstance(leaf, Box) and leaf.dtype.startswith("float")
+                floats = isinstance(leaf, Box) and leaf.dtype.startswith("float")
                 name = entry.partition("/")[2]
-                if is_float != (kept is None or name in kept):
-                    told = "is normalised" if not is_float else "is not normalised"
+                if floats != (kept is None or name in kept):
+                    told = "is not normalised" if floats else "is normalised"
                     raise RefusedError(path, f"{entry} {told}, unlike what heredity does to it")
-                if not is_float:
+                if not isinstance(leaf, Box) or not floats:
                     continue
                 found = state["obs_rms"][name] if name else state["obs_rms"]
                 mean, variance, count = _moments(found, path)

@@ -232,7 +232,8 @@ def space_of(value: Any, path: Path) -> Space:
                 low, high = np.asarray(value["low"]), np.asarray(value["high"])
                 if low.shape != high.shape:
                     raise ValueError("bounds of two shapes")
-                return Box(tuple(low.shape), low, high, low.dtype.name)
+                bounds = [_uniform(bound) for bound in (low, high)]
+                return Box(tuple(low.shape), bounds[0], bounds[1], low.dtype.name)
             case "Discrete":
                 # Without its start, which Stable-Baselines3 does not add to an action either.
                 return Discrete(int(value["n"]))
@@ -246,6 +247,13 @@ def space_of(value: Any, path: Path) -> Space:
     except (AttributeError, HeredityError, KeyError, TypeError, ValueError) as error:
         raise RefusedError(path, f"has a {kind} space that is not whole ({error})") from None
     raise RefusedError(path, f"has a {kind} space, which policies here neither see nor act in")
+
+
+def _uniform(bound: np.ndarray) -> Any:
+    """A bound of a `Box`: one number where it is the same everywhere."""
+    if bound.size and (bound == bound.flat[0]).all():
+        return bound.flat[0].item()
+    return bound.tolist()
 
 
 def _order(value: Any) -> tuple[str, ...]:

@@ -38,6 +38,5 @@ def import_safetensors(path: Path, options: ImportOptions) -> Imported:
     demands.check()
     if not rules:
         raise UsageError("--rules: a list without rules")
-    return made(
-        path, "safetensors", Plan(spec, arrays, rules, "safetensors", allow=options.allow), options
-    )
+    plan = Plan(spec, arrays, rules, "safetensors", allow=options.allow)
+    return made(path, "safetensors", plan, options)

@@ -51,7 +51,7 @@ class Dtype:
         count = math.prod(shape)
         if len(data) != count * self.dtype.itemsize:
             raise Unfit(f"{count:,} numbers of {self.dtype} in {len(data):,} bytes")
-        swapped = self.dtype.newbyteorder(self.order) if self.order in "<>" else self.dtype
+        swapped = self.dtype if self.order != ">" else self.dtype.newbyteorder(">")
         array = np.frombuffer(data, swapped) if count else np.zeros(0, self.dtype)
         if array.dtype != self.dtype:
             array = array.astype(self.dtype)
@@ -114,7 +114,7 @@ def _reconstruct(*_: Any) -> UnfinishedArray:
     return UnfinishedArray()
 
 
-def _scalar(dtype: Any, data: Any = None) -> np.generic:
+def _scalar(dtype: Any, data: Any = None) -> Any:
     if not isinstance(dtype, Dtype) or not isinstance(data, bytes):
         raise Unfit("a number of an unknown dtype")
     return dtype.array(data, (), "C")[()]

@@ -84,8 +84,13 @@ def _keys(entry: Any) -> tuple[str, ...] | None:
     parts = entry.get("key_metadata")
     if not isinstance(parts, list) or not 0 < len(parts) <= MOST_DEPTH:
         return None
-    keys = tuple(part.get("key") if isinstance(part, Mapping) else None for part in parts)
-    return keys if all(isinstance(key, str) and key and "/" not in key for key in keys) else None
+    keys = []
+    for part in parts:
+        key = part.get("key") if isinstance(part, Mapping) else None
+        if not isinstance(key, str) or not key or "/" in key:
+            return None
+        keys.append(key)
+    return tuple(keys)
 
 
 def _content(folder: Path) -> dict[str, bytes]:
