@@ -27,6 +27,7 @@ COMMANDS = {
     "inspect": ("heredity.cli.inspect", "what a policy, checkpoint or run is; runs nothing"),
     "lineage": ("heredity.cli.lineage", "where a policy's weights come from"),
     "diff": ("heredity.cli.diff", "what two policies have in common, in weights and in actions"),
+    "import": ("heredity.cli.importing", "a policy from a file of another library; runs nothing"),
     "view": ("heredity.cli.view", "watch how a policy grew: live, or as one HTML file"),
     "envs": ("heredity.cli.envs", "which environments are available, and what others need"),
 }

@@ -68,7 +68,7 @@ def import_cleanrl(path: Path, options: ImportOptions) -> Imported:
     activation = demands.ask("activation", told)
     bounds = None
     if is_continuous:
-        told = "what actions are clipped to, the environment's bounds: lowest and highest"
+        told = "what actions are clipped to, the environment's bounds, as in --action-bounds=-1,1"
         bounds = demands.ask("action_bounds", told)
     told = "'none', or an .npz with mean, var and count of NormalizeObservation's obs_rms"
     normalizer = demands.ask("normalizer", told)

@@ -19,7 +19,15 @@ from heredity.policies.lineage import Lineage, LineageEntry
 from heredity.policies.policy import Policy
 from heredity.policies.specification import PolicySpec
 from heredity.spaces import Box
-from heredity.weights import Rule, WeightReport, content_hash, inject, to_host, unflatten
+from heredity.weights import (
+    Measurement,
+    Rule,
+    WeightReport,
+    content_hash,
+    inject,
+    to_host,
+    unflatten,
+)
 from heredity.weights.report import ROUNDING
 from heredity.weights.rules import linear
 
@@ -65,6 +73,26 @@ class Imported:
     policy: Policy
     report: WeightReport
     recorded: Mapping[str, Any] | None = None
+
+    def scored(self, mean: float, std: float, episodes: int, environment: str) -> Imported:
+        """The same with the return that was measured, in the report and in the lineage.
+
+        Args:
+            mean: Of the return, with the most likely actions.
+            std: Its standard deviation.
+            episodes: How many were played.
+            environment: Where.
+        """
+        on = f"{episodes} episodes of {environment}, most likely actions"
+        report = self.report.measured(Measurement("mean return", mean, on))
+        entry = self.policy.lineage.entries[-1]
+        entry = dataclasses.replace(
+            entry,
+            arguments={**entry.arguments, "report": report.to_json()},
+            score={"mean_return": mean, "std_return": std, "episodes": episodes},
+        )
+        policy = Policy(self.policy.spec, self.policy.params, Lineage((entry,)))
+        return dataclasses.replace(self, policy=policy, report=report)
 
 
 def made(path: Path, kind: str, plan: Plan, options: ImportOptions) -> Imported:

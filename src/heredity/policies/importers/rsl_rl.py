@@ -79,7 +79,7 @@ def import_rsl_rl(path: Path, options: ImportOptions) -> Imported:
     )
     bounds = demands.ask(
         "action_bounds",
-        "what the environment clips actions to, lowest and highest, or '-inf inf' if to nothing",
+        "what the environment clips actions to, as in --action-bounds=-1,1; none for nothing",
     )
     names = demands.names(widths[0])
     told = "'same' if it reads what the actor reads, and is to be taken over; else 'drop'"
