@@ -11,7 +11,13 @@ import pytest
 
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.networks import DistributionSpec, build_distribution, default_kind
-from heredity.networks.distributions import Categorical, MultiCategorical, Normal, TanhNormal
+from heredity.networks.distributions import (
+    Categorical,
+    MultiCategorical,
+    Normal,
+    SquashedNormal,
+    TanhNormal,
+)
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 
 pytestmark = pytest.mark.usefixtures("strict_numerics")
@@ -23,6 +29,7 @@ FAMILIES = {
     "multi_categorical": MultiCategorical(CHOICES),
     "normal": Normal(ACTIONS),
     "tanh_normal": TanhNormal(ACTIONS),
+    "squashed_normal": SquashedNormal(ACTIONS),
 }
 
 
@@ -40,7 +47,7 @@ def parameters_of(kind: str, batch: tuple[int, ...] = (), seed: int = 0) -> jax.
 def normal_parts(kind: str, parameters: jax.Array) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation in float64, from their definition."""
     mean, rest = np.split(np.asarray(parameters, np.float64), 2, axis=-1)
-    return mean, np.exp(rest) if kind == "normal" else np.log1p(np.exp(rest)) + 0.001
+    return mean, np.log1p(np.exp(rest)) + 0.001 if kind == "tanh_normal" else np.exp(rest)
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:
@@ -135,14 +142,14 @@ def log_density(kind: str, parameters: jax.Array, raw: np.ndarray) -> np.ndarray
     return np.asarray(found, np.float64)
 
 
-@pytest.mark.parametrize("kind", ["normal", "tanh_normal"])
+@pytest.mark.parametrize("kind", ["normal", "tanh_normal", "squashed_normal"])
 def test_densities_integrate_to_one_and_give_entropy_and_divergence(kind: str):
     """By summing over a grid. The tanh-normal's density is that of ``tanh(raw)``."""
     old, new = parameters_of(kind), parameters_of(kind, seed=1)
     raw, area = grid(old, kind)
     logs, others = log_density(kind, old, raw), log_density(kind, new, raw)
     log_stretch = np.zeros(len(raw))
-    if kind == "tanh_normal":
+    if kind != "normal":
         # log(1 - tanh^2), written with exponentials of negative numbers only
         size = np.abs(raw)
         log_stretch = (np.log(4) - 2 * size - 2 * np.log1p(np.exp(-2 * size))).sum(-1)
@@ -158,7 +165,7 @@ def test_densities_integrate_to_one_and_give_entropy_and_divergence(kind: str):
     assert abs(float(found.mean()) - entropy) < error
 
 
-@pytest.mark.parametrize("kind", ["normal", "tanh_normal"])
+@pytest.mark.parametrize("kind", ["normal", "tanh_normal", "squashed_normal"])
 def test_divergence_in_closed_form(kind: str):
     old, new = parameters_of(kind, (50,)), parameters_of(kind, (50,), seed=1)
     (m0, s0), (m1, s1) = normal_parts(kind, old), normal_parts(kind, new)
@@ -167,7 +174,7 @@ def test_divergence_in_closed_form(kind: str):
     assert np.abs(FAMILIES[kind].kl(old, old)).max() < 1e-6
 
 
-@pytest.mark.parametrize("kind", ["normal", "tanh_normal"])
+@pytest.mark.parametrize("kind", ["normal", "tanh_normal", "squashed_normal"])
 def test_draws_have_the_mean_and_deviation_of_the_parameters(kind: str, key: jax.Array):
     size, parameters = 40_000, parameters_of(kind)
     draws = np.asarray(FAMILIES[kind].sample(jnp.tile(parameters, (size, 1)), key))
@@ -287,6 +294,7 @@ IN_NUMPY = {
     "multi_categorical": (MultiDiscrete((2, 3)), DistributionSpec("multi_categorical")),
     "normal": (Box((2,), -1.0, 2.0), DistributionSpec("normal", 0.7)),
     "tanh_normal": (Box((2,), -1.0, 2.0), DistributionSpec("tanh_normal")),
+    "squashed_normal": (Box((2,), -1.0, 2.0), DistributionSpec("squashed_normal")),
 }
 
 

@@ -66,6 +66,8 @@ def test_computes_what_its_definition_says(activation: str):
         "relu": lambda v: np.maximum(v, 0),
         "elu": lambda v: np.where(v > 0, v, np.expm1(np.minimum(v, 0))),
         "swish": lambda v: v / (1 + np.exp(-v)),
+        "leaky_relu": lambda v: np.where(v > 0, v, 0.01 * v),
+        "selu": lambda v: 1.0507009873554805 * np.where(v > 0, v, 1.6732632423543772 * np.expm1(v)),
         # the tanh approximation, as in Flax
         "gelu": lambda v: 0.5 * v * (1 + np.tanh(np.sqrt(2 / np.pi) * (v + 0.044715 * v**3))),
     }[activation](x)

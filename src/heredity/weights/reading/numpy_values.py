@@ -20,6 +20,10 @@ class Unfit(Exception):
     """What a file asks for and does not get."""
 
 
+class Torn(Unfit):
+    """A file that ends too early, or makes no sense."""
+
+
 _BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 # What numpy calls them in pickles, without byte order.
 _DTYPES: Mapping[str, np.dtype] = {
@@ -150,6 +154,7 @@ NUMPY_CONSTRUCTORS: Mapping[str, Callable[..., Any]] = {
     "numpy.core.numeric._frombuffer": _from_buffer,
     "jax._src.array._reconstruct_array": _jax_array,
     "_codecs.encode": _encode,
+    "__builtin__.bytes": lambda: b"",  # how the older protocols write empty bytes
     # Arguments of the above, never called.
     "numpy.ndarray": _named,
     "ml_dtypes.bfloat16": _named,

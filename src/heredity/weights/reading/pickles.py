@@ -22,6 +22,7 @@ from heredity.weights.reading.limits import MOST_DEPTH, MOST_ENTRIES, MOST_PICKL
 from heredity.weights.reading.numpy_values import (
     NUMPY_CONSTRUCTORS,
     Dtype,
+    Torn,
     UnfinishedArray,
     Unfit,
 )
@@ -151,8 +152,8 @@ class Interpreter:
             ValueError,
             struct.error,
         ) as error:
-            raise Unfit(f"not a whole pickle ({error})") from None
-        raise Unfit("a pickle without an end")
+            raise Torn(f"is not a whole pickle ({error})") from None
+        raise Torn("is a pickle without an end")
 
     def _step(self, name: str, argument: Any) -> None:
         stack = self._stack
@@ -374,11 +375,9 @@ class refusing:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if isinstance(error, Unfit):
-            raise RefusedError(
-                self._path,
-                f"asks for {error}",
-                "Arrays and plain values are read from pickles; nothing of this one was run",
-            ) from None
+            told = f"{error}" if isinstance(error, Torn) else f"asks for {error}"
+            remedy = "Arrays and plain values are read from pickles; nothing of this one was run"
+            raise RefusedError(self._path, told, remedy) from None
 
 
 def arrays_by_path(value: Any, prefix: str = "") -> dict[str, np.ndarray]:

@@ -140,7 +140,8 @@ class _TorchArchive:
         # Storages are kept as bytes, because tensors of two dtypes may share one.
         if self._order == "<" or dtype.itemsize == 1:
             return known.view(dtype)
-        return known.reshape(-1, dtype.itemsize)[:, ::-1].reshape(-1).view(dtype)
+        turned = known.reshape(-1, dtype.itemsize)[:, ::-1]
+        return np.ascontiguousarray(turned).reshape(-1).view(dtype)
 
 
 def _tensor(
