@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from heredity.common.errors import MismatchError, RefusedError, UsageError
@@ -21,9 +22,11 @@ from heredity.policies.specification import PolicySpec
 from heredity.spaces import Box
 from heredity.weights import (
     Measurement,
+    Params,
     Rule,
     WeightReport,
     content_hash,
+    flatten,
     inject,
     to_host,
     unflatten,
@@ -103,7 +106,7 @@ def made(path: Path, kind: str, plan: Plan, options: ImportOptions) -> Imported:
     """
     digest = file_hash(path)
     try:
-        fresh = unflatten(to_host(ActorCritic(plan.spec).init(0)))
+        fresh = _fresh(plan)
         params, report = inject(fresh, plan.source, plan.rules, allow=plan.allow)
     except (MismatchError, UsageError) as error:
         raise RefusedError(path, f"does not fit together: {error}") from None
@@ -126,6 +129,18 @@ def made(path: Path, kind: str, plan: Plan, options: ImportOptions) -> Imported:
     )
     policy = Policy(plan.spec, params, Lineage((entry,)))
     return Imported(policy, report, plan.recorded)
+
+
+def _fresh(plan: Plan) -> Params:
+    """Weights to import into: zeros, because the file has all; fresh ones where it may lack some.
+
+    Fresh ones are drawn by compiled programs, which takes longer than all the rest.
+    """
+    functions = ActorCritic(plan.spec)
+    if plan.allow:
+        return unflatten(to_host(functions.init(0)))
+    shapes = flatten(jax.eval_shape(functions.init, 0))
+    return unflatten({path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in shapes.items()})
 
 
 def file_hash(path: Path) -> str:

@@ -138,7 +138,7 @@ def read_sb3(path: Path) -> Sb3File:
             text = archive.read("_stable_baselines3_version", most=4096)
             version = text.decode("utf-8", "replace").strip()
     policy = _unpickled(path, data, "policy_class", frozenset(_POLICIES))
-    if policy not in _POLICIES:
+    if not isinstance(policy, str) or policy not in _POLICIES:
         raise RefusedError(path, "does not say the class of its policy")
     settings = data.get("policy_kwargs", {})
     if isinstance(settings, Mapping) and ":serialized:" in settings:
