@@ -9,6 +9,7 @@ import pytest
 
 from heredity.common.errors import RefusedError, UnknownNameError, UsageError
 from heredity.networks import MlpOptions, NetworkSpec, build_network
+from heredity.networks.axes import output_pieces
 from heredity.networks.mlp import ACTIVATIONS, NUMPY_ACTIVATIONS
 from heredity.spaces import Box, Dict, Discrete
 from heredity.weights import flatten
@@ -44,9 +45,13 @@ def test_axes_name_every_axis_of_every_leaf(hidden: tuple[int, ...]):
     leaves = flatten(jax.eval_shape(network.init, jax.random.key(0)))
     axes = network.axes()
     assert set(axes) == set(leaves)
-    sizes = {"observation": 5, "output": 2, **{f"hidden_{i}": n for i, n in enumerate(hidden)}}
-    for path, names in axes.items():
-        assert tuple(sizes[name] for name in names) == leaves[path].shape
+    for path, found in axes.items():
+        assert tuple(axis.size for axis in found) == leaves[path].shape
+    first = axes["hidden_0/kernel" if hidden else "output/kernel"]
+    assert [piece.of for piece in first[0].pieces] == ["observation/choice", "observation/state"]
+    assert axes["output/bias"][0].pieces == output_pieces(2)
+    names = [f"hidden_{index}" for index in range(len(hidden))]
+    assert [axes[f"{name}/bias"][0].pieces[0].of for name in names] == names
 
 
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))

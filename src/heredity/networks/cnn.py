@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,13 +13,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heredity.common.errors import UsageError
+from heredity.common.errors import UnknownNameError, UsageError
+from heredity.networks.axes import (
+    Axes,
+    Piece,
+    column_count,
+    column_names,
+    layer_axes,
+    output_pieces,
+)
 from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
 from heredity.networks.layers import ACTIVATIONS, DTYPES, INITIALIZERS, LayerOptions, read_options
-from heredity.networks.mlp import HiddenLayers, chosen_taps
+from heredity.networks.mlp import HiddenLayers, chosen_taps, hidden_axes
 from heredity.networks.observations import (
     example_batch,
-    feature_size,
     features,
     leaf_observations,
     leaf_spaces,
@@ -28,6 +35,7 @@ from heredity.spaces import Box, Dict, Space
 from heredity.weights import Params
 
 NATURE = ("32x8/4", "64x4/2", "64x3/1")  # Mnih et al. 2015
+POOLINGS = ("none", "mean")
 SMALL = ("16x3/1",)  # the network of MinAtar (Young, Tian 2019), for pictures of a few cells
 _NATURE_SIDE = 36  # the smallest picture that those layers leave something of
 _LAYER = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,2})/([1-9]\d{0,2})")
@@ -42,16 +50,28 @@ class CnnOptions(LayerOptions):
         activation: After each convolution and hidden layer.
         convolutions: Each as ``features x side of the kernel / stride``, such as ``32x8/4``,
             without padding; () for those of Mnih et al. 2015, or of MinAtar for small pictures.
+        pooling: ``none`` (every place of the picture has weights of its own), or ``mean`` (over all
+            places: the weights then fit pictures of any size).
     """
 
     hidden: tuple[int, ...] = (512,)
     activation: str = "relu"
     convolutions: tuple[str, ...] = ()
+    pooling: str = "none"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "convolutions", tuple(self.convolutions))
+        if self.pooling not in POOLINGS:
+            raise UnknownNameError("pooling", self.pooling, POOLINGS)
         self.layers()
+
+    def to_json(self) -> dict[str, Any]:
+        """The options as JSON values. Those without pooling need not say so."""
+        options = super().to_json()
+        if self.pooling == "none":
+            del options["pooling"]
+        return options
 
     def layers(self) -> list[tuple[int, int, int]]:
         """Features, side of the kernel and stride of each convolution."""
@@ -125,6 +145,8 @@ class _Convolutions(nn.Module):
                 name=f"convolution_{index}",
             )
             x = ACTIVATIONS[options.activation](layer(x))
+        if options.pooling == "mean":
+            return x.mean(axis=(1, 2))
         # Not -1, which cannot be inferred for an empty batch.
         return x.reshape((x.shape[0], math.prod(x.shape[1:])))
 
@@ -183,12 +205,11 @@ class Cnn(Network):
         self._others = Dict(
             {flat_path(path): leaf for path, leaf in others if path not in pictures}
         )
-        joined = feature_size(self._others) if self._others.entries else 0
-        for path, box in pictures.items():
-            joined += _size_after(options, box, path)
-        widths = [joined, *options.hidden]
-        self._has_output = output_size is not None
-        self.output_size = widths[-1] if output_size is None else output_size
+        self._pictures = pictures
+        self._options = options
+        self._places = {path: _places_after(options, box, path) for path, box in pictures.items()}
+        self._outputs = None if output_size is None else output_pieces(output_size)
+        self.output_size = sum(piece.total for piece in self.output_pieces())
         self._largest = {path: largest_value(box) for path, box in pictures.items()}
         self._module = _Module(options, output_size)
 
@@ -228,25 +249,37 @@ class Cnn(Network):
         output, tapped = applied
         return output, carry, chosen_taps(tapped, taps)
 
-    def axes(self) -> Mapping[str, tuple[str, ...]]:
-        axes: dict[str, tuple[str, ...]] = {}
+    def axes(self) -> Axes:
+        axes: dict[str, Any] = {}
         for path, name in self._names.items():
+            box = self._pictures[path]
+            read = Piece(path, box.concrete_shape[2], "channels", box.names)
             source = f"{path}/channels"
-            for index in range(len(self.spec.options["convolutions"])):
+            for index, (channels, side, _) in enumerate(self._options.layers()):
                 target = f"{name}/convolution_{index}"
-                axes[f"{target}/kernel"] = ("height", "width", source, target)
-                axes[f"{target}/bias"] = (target,)
-                source = target
-        source = "joined"
-        layers = [f"hidden_{index}" for index in range(len(self.spec.options["hidden"]))]
-        if self._has_output:
-            layers.append("output")
-        for layer in layers:
-            target = f"joined/{layer}"
-            axes[f"{target}/kernel"] = (source, target)
-            axes[f"{target}/bias"] = (target,)
-            source = target
-        return axes
+                made = Piece(target, channels, activation=self._options.activation)
+                axes |= layer_axes(target, source, (read,), (made,), side)
+                source, read = target, made
+        joined = self._joined()
+        return axes | hidden_axes("joined/", self._options, "joined", joined, self._outputs)[0]
+
+    def output_pieces(self) -> tuple[Piece, ...]:
+        joined = self._joined()
+        return hidden_axes("joined/", self._options, "joined", joined, self._outputs)[1]
+
+    def _joined(self) -> tuple[Piece, ...]:
+        """What the convolutions left of each picture, and what else is seen."""
+        pieces = []
+        for path, name in self._names.items():
+            layers = self._options.layers()
+            last, places = f"{name}/convolution_{len(layers) - 1}", self._places[path]
+            activation = self._options.activation
+            pieces.append(Piece(last, layers[-1][0], repeats=places, activation=activation))
+        others = {flat_path(path): path for path in leaf_spaces(self._space)}
+        for name, leaf in self._others.entries:
+            names = column_names(leaf)
+            pieces.append(Piece(others[name], column_count(leaf), "columns", names))
+        return tuple(pieces)
 
 
 def flat_path(path: str) -> str:
@@ -259,9 +292,9 @@ def picture_name(path: str) -> str:
     return "_".join(["image", *path.split("/")[1:]]).replace(".", "_")
 
 
-def _size_after(options: CnnOptions, box: Box, path: str) -> int:
-    """How many numbers the convolutions leave of a picture."""
-    height, width, channels = box.concrete_shape
+def _places_after(options: CnnOptions, box: Box, path: str) -> int:
+    """How many places the convolutions leave of a picture."""
+    height, width, _ = box.concrete_shape
     for after, side, stride in options.layers():
         if min(height, width) < side:
             raise UsageError(
@@ -271,8 +304,7 @@ def _size_after(options: CnnOptions, box: Box, path: str) -> int:
                 "convolutions), for example 16x3/1"
             )
         height, width = ((size - side) // stride + 1 for size in (height, width))
-        channels = after
-    return height * width * channels
+    return 1 if options.pooling == "mean" else height * width
 
 
 def _build(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Cnn:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import jax
 
 from heredity.common.errors import RefusedError, UnknownNameError, UntrustedError
+from heredity.networks.axes import Axes, Piece, output_pieces
 from heredity.networks.observations import chosen_entries
 from heredity.spaces import Space
 from heredity.weights import Params
@@ -149,9 +150,22 @@ class Network(abc.ABC):
         del params, batched
         return None
 
-    @abc.abstractmethod
-    def axes(self) -> Mapping[str, tuple[str, ...]]:
-        """What each axis of each leaf means, by path: ``("observation", "hidden_0")``."""
+    def axes(self) -> Axes:
+        """What each axis of each leaf is made of, by path; {} where nobody knows.
+
+        Weights move to other spaces and widths by this alone (see `heredity.networks.axes`):
+
+        - What reads the observation is made of `column_pieces`, in the order of `features`, or of
+          the ``channels`` of a picture.
+        - Units of a layer have one name wherever they are read or made. With `grows` there may be
+          more of them; with `activation` another layer may follow that leaves them as they are.
+        - The last axis is `output_pieces`: what outputs mean is known to the policy.
+        """
+        return {}
+
+    def output_pieces(self) -> tuple[Piece, ...]:
+        """What the outputs are made of, for networks that read this one as their trunk."""
+        return output_pieces(self.output_size)
 
 
 Builder: TypeAlias = Callable[[NetworkSpec, Space, int | None], Network]

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from heredity.common.errors import UnknownNameError, UsageError
+from heredity.networks.axes import Piece
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space
 from heredity.weights import Params
 
@@ -41,6 +42,14 @@ class Distribution(abc.ABC):
 
     def init(self) -> Params:
         """Free parameters that no network computes; {} when there are none."""
+        return {}
+
+    @abc.abstractmethod
+    def pieces(self) -> tuple[Piece, ...]:
+        """What the outputs of the network are, by choice or by dimension of the action."""
+
+    def free_pieces(self) -> dict[str, tuple[Piece, ...]]:
+        """What each free parameter is made of, by name."""
         return {}
 
     def parameters(self, free: Params, outputs: jax.Array) -> jax.Array:
@@ -113,6 +122,10 @@ class Categorical(Distribution):
     def __init__(self, space: Discrete) -> None:
         self.output_size = space.size
         self._start = space.start
+        self._names = space.names
+
+    def pieces(self) -> tuple[Piece, ...]:
+        return (Piece("action", self.output_size, "logits", self._names),)
 
     def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return jax.random.gumbel(key, (*shape, self.output_size))
@@ -161,6 +174,11 @@ class MultiCategorical(Distribution):
         self._parts = [Categorical(Discrete(n)) for n in space.nvec]
         self._ends = np.cumsum(space.nvec)[:-1].tolist()
         self.output_size = sum(space.nvec)
+        self._names = space.names or tuple(map(str, range(len(space.nvec))))
+
+    def pieces(self) -> tuple[Piece, ...]:
+        pairs = zip(self._names, self._parts, strict=True)
+        return tuple(Piece(f"action/{name}", part.output_size, "logits") for name, part in pairs)
 
     def _split(self, parameters: jax.Array) -> list[jax.Array]:
         return jnp.split(parameters, self._ends, axis=-1)
@@ -221,6 +239,7 @@ class _Continuous(Distribution):
         if len(space.shape) != 1 or not space.dtype.startswith("float"):
             raise UsageError(f"actions {space}: a float Box with one axis was expected")
         self.action_size = space.concrete_shape[0]
+        self._names = space.names
         self._low = np.broadcast_to(np.asarray(space.low, np.float32), (self.action_size,))
         self._high = np.broadcast_to(np.asarray(space.high, np.float32), (self.action_size,))
 
@@ -266,6 +285,12 @@ class Normal(_Continuous):
     def init(self) -> Params:
         return {"log_std": jnp.full((self.action_size,), self._initial_log_std, jnp.float32)}
 
+    def pieces(self) -> tuple[Piece, ...]:
+        return (Piece("action", self.action_size, "means", self._names),)
+
+    def free_pieces(self) -> dict[str, tuple[Piece, ...]]:
+        return {"log_std": (Piece("action", self.action_size, "deviations", self._names),)}
+
     def parameters(self, free: Params, outputs: jax.Array) -> jax.Array:
         return jnp.concatenate([outputs, jnp.broadcast_to(free["log_std"], outputs.shape)], axis=-1)
 
@@ -308,6 +333,13 @@ class TanhNormal(_Continuous):
         if not (np.isfinite(self._low).all() and np.isfinite(self._high).all()):
             raise UsageError(f"actions {space}: tanh_normal needs finite bounds, use normal")
         self.output_size = 2 * self.action_size
+
+    def pieces(self) -> tuple[Piece, ...]:
+        size, names = self.action_size, self._names
+        return (
+            Piece("action", size, "means", names),
+            Piece("action", size, "deviations", names),
+        )
 
     def _mean_and_log_std(self, parameters: jax.Array) -> tuple[jax.Array, jax.Array]:
         mean, raw_scale = jnp.split(parameters, 2, axis=-1)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from heredity.common.errors import RefusedError, UsageError
+from heredity.networks.axes import Axes, Piece, layer_axes, output_pieces
 from heredity.networks.contract import (
     Carry,
     Network,
@@ -20,7 +21,7 @@ from heredity.networks.contract import (
     register_network,
 )
 from heredity.networks.layers import DTYPES, INITIALIZERS, LayerOptions, read_options
-from heredity.networks.mlp import HiddenLayers, chosen_taps
+from heredity.networks.mlp import HiddenLayers, chosen_taps, hidden_axes
 from heredity.spaces import Space
 from heredity.weights import Params
 
@@ -112,8 +113,8 @@ class Gru(Network):
         self._inputs = _Inputs(options)
         self._step = _Step(options)
         self._outputs = HiddenLayers(options, output_size)
+        self._output_pieces = None if output_size is None else output_pieces(output_size)
         widths = [options.size, *options.hidden]
-        self._has_output = output_size is not None
         self.output_size = widths[-1] if output_size is None else output_size
 
     @property
@@ -202,20 +203,23 @@ class Gru(Network):
         memory, memories = jax.lax.scan(step, carry, (gates, is_first))
         return self._output(params, memories)[0], memory
 
-    def axes(self) -> Mapping[str, tuple[str, ...]]:
-        axes = {f"encoder/{path}": names for path, names in self._encoder.axes().items()}
-        for name, source in (("input", "encoded"), ("recurrent", "memory")):
-            axes[f"gate/{name}/kernel"] = (source, "gates")
-            axes[f"gate/{name}/bias"] = ("gates",)
-        source = "memory"
-        layers = [f"hidden_{index}" for index in range(len(self._options.hidden))]
-        if self._has_output:
-            layers.append("output")
-        for layer in layers:
-            axes[f"joined/{layer}/kernel"] = (source, f"joined/{layer}")
-            axes[f"joined/{layer}/bias"] = (f"joined/{layer}",)
-            source = f"joined/{layer}"
-        return axes
+    def axes(self) -> Axes:
+        axes: dict[str, Any] = {}
+        for path, parts in self._encoder.axes().items():
+            axes[f"encoder/{path}"] = tuple(axis.inside("encoder") for axis in parts)
+        encoded = tuple(piece.inside("encoder") for piece in self._encoder.output_pieces())
+        memory = Piece("memory", self._options.size)
+        gates = dataclasses.replace(memory, repeats=3)  # reset, update, candidate
+        axes |= layer_axes("gate/input", "encoded", encoded, (gates,))
+        axes |= layer_axes("gate/recurrent", "memory", (memory,), (gates,))
+        return axes | self._joined()[0]
+
+    def output_pieces(self) -> tuple[Piece, ...]:
+        return self._joined()[1]
+
+    def _joined(self) -> tuple[dict[str, Any], tuple[Piece, ...]]:
+        memory = (Piece("memory", self._options.size),)
+        return hidden_axes("joined/", self._options, "memory", memory, self._output_pieces)
 
 
 def _build(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Gru:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +12,7 @@ import jax
 import numpy as np
 
 from heredity.common.errors import UnknownNameError
+from heredity.networks.axes import Axes, Piece, column_pieces, layer_axes, output_pieces
 from heredity.networks.contract import (
     Carry,
     Network,
@@ -83,6 +83,8 @@ class Mlp(Network):
             self._sizes["output"] = output_size
         self.output_size = list(self._sizes.values())[-1] if self._sizes else self._input_size
         self._module = HiddenLayers(options, output_size)
+        self._pieces = column_pieces(observation_space)
+        self._outputs = None if output_size is None else output_pieces(output_size)
 
     @property
     def hidden_layers(self) -> tuple[str, ...]:
@@ -132,12 +134,39 @@ class Mlp(Network):
 
         return function
 
-    def axes(self) -> Mapping[str, tuple[str, ...]]:
-        axes: dict[str, tuple[str, ...]] = {}
-        for source, target in itertools.pairwise(["observation", *self._sizes]):
-            axes[f"{target}/kernel"] = (source, target)
-            axes[f"{target}/bias"] = (target,)
-        return axes
+    def axes(self) -> Axes:
+        return hidden_axes("", self._options, "observation", self._pieces, self._outputs)[0]
+
+    def output_pieces(self) -> tuple[Piece, ...]:
+        return hidden_axes("", self._options, "observation", self._pieces, self._outputs)[1]
+
+
+def hidden_axes(
+    folder: str,
+    options: LayerOptions,
+    name: str,
+    reads: tuple[Piece, ...],
+    output: tuple[Piece, ...] | None,
+) -> tuple[dict[str, Any], tuple[Piece, ...]]:
+    """Axes of `HiddenLayers`, and what their outputs are made of.
+
+    Args:
+        folder: Of the layers, such as ``joined/``.
+        options: Sizes and functions.
+        name: Of what they read, for people.
+        reads: What they read.
+        output: What the last layer makes; None where there is none.
+    """
+    axes: dict[str, Any] = {}
+    for index, width in enumerate(options.hidden):
+        path = f"{folder}hidden_{index}"
+        made = (Piece(path, width, activation=options.activation),)
+        axes |= layer_axes(path, name, reads, made)
+        name, reads = path, made
+    if output is not None:
+        axes |= layer_axes(f"{folder}output", name, reads, output)
+        reads = output
+    return axes, reads
 
 
 def chosen_taps(tapped: Taps, names: Sequence[str]) -> Taps:

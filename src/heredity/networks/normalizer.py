@@ -58,7 +58,7 @@ def update_statistics(statistics: Params, batch: jax.Array) -> Params:
     }
 
 
-def _normalized_leaves(space: Space) -> dict[str, Box]:
+def normalized_leaves(space: Space) -> dict[str, Box]:
     """Only float boxes are normalised; pixels and choices have scales of their own."""
     return {
         path: leaf
@@ -70,7 +70,7 @@ def _normalized_leaves(space: Space) -> dict[str, Box]:
 def init_observation_statistics(space: Space) -> Params:
     """Statistics for each float entry of an observation space, by the entry's name."""
     leaves = {
-        path: init_statistics(box.concrete_shape) for path, box in _normalized_leaves(space).items()
+        path: init_statistics(box.concrete_shape) for path, box in normalized_leaves(space).items()
     }
     return unflatten(leaves) if leaves else {}
 
@@ -87,7 +87,7 @@ def update_observation_statistics(space: Space, statistics: Params, observations
     return unflatten(
         {
             path: update_statistics(_at(statistics, path), values[path])
-            for path in _normalized_leaves(space)
+            for path in normalized_leaves(space)
         }
     )
 
@@ -105,7 +105,7 @@ def normalize_observation(
     space: Space, statistics: Params, observation: Any, clip: float, epsilon: float = EPSILON
 ) -> Any:
     """The same observation with its float entries normalised."""
-    chosen = _normalized_leaves(space)
+    chosen = normalized_leaves(space)
 
     def walk(part: Space, value: Any, path: str) -> Any:
         if isinstance(part, Dict):
@@ -129,7 +129,7 @@ def normalizer_in_numpy(
         epsilon: Added to the variance.
     """
     means, factors = {}, {}
-    for path in _normalized_leaves(space):
+    for path in normalized_leaves(space):
         found = _at(statistics, path)
         means[path] = found["mean"]
         factors[path] = (1 / np.sqrt(found["variance"] + np.float32(epsilon))).astype(np.float32)

@@ -11,7 +11,7 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.fields import accept, describe_type
+from heredity.networks.axes import Axes, opaque
 from heredity.networks.contract import (
     Carry,
     Network,
@@ -206,12 +207,9 @@ class LinenNetwork(Network):
             output = self._module.apply(variables, features(self._space, observation))
         return output.astype(jnp.float32), carry, chosen_taps({}, taps)
 
-    def axes(self) -> Mapping[str, tuple[str, ...]]:
+    def axes(self) -> Axes:
         shapes = flatten(jax.eval_shape(self.init, jax.random.key(0)))
-        return {
-            path: tuple(f"{path}/{index}" for index in range(leaf.ndim))
-            for path, leaf in shapes.items()
-        }
+        return {path: opaque(path, leaf.shape) for path, leaf in shapes.items()}
 
 
 def _as_one_batch(space: Space, observation: Any, example: Any) -> tuple[tuple[int, ...], Any]:

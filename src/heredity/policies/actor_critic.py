@@ -44,20 +44,21 @@ class ActorCritic:
         self.critic = None if spec.critic is None else build_network(spec.critic, read, 1)
 
     @property
-    def _networks(self) -> dict[str, Network]:
+    def networks(self) -> dict[str, Network]:
+        """The networks that there are: trunk, actor, critic."""
         parts = {"trunk": self.trunk, "actor": self.actor, "critic": self.critic}
         return {name: network for name, network in parts.items() if network is not None}
 
     @property
     def has_memory(self) -> bool:
         """Whether acting, or judging what is seen, depends on moments before."""
-        return any(network.has_memory for network in self._networks.values())
+        return any(network.has_memory for network in self.networks.values())
 
     def init(self, seed: jax.Array | int) -> Params:
         """Fresh weights, statistics among them."""
         params: Params = {
             name: network.init(stream(seed, f"init/{name}"))
-            for name, network in self._networks.items()
+            for name, network in self.networks.items()
         }
         params["actor"] = {**params["actor"], **self.family.init()}
         statistics: Params = {}
@@ -66,6 +67,10 @@ class ActorCritic:
         if self.spec.normalize_rewards:
             statistics["reward"] = init_statistics(())
         return {**params, "normalizer": statistics} if statistics else params
+
+    def shapes(self) -> Params:
+        """Shapes and dtypes of all weights, as `jax.ShapeDtypeStruct`."""
+        return jax.eval_shape(self.init, 0)
 
     def initial_carry(self, batch_shape: tuple[int, ...], *, acting: bool = False) -> Carry:
         """The memory at the start of an episode; {} where no network has one.
@@ -76,7 +81,7 @@ class ActorCritic:
         """
         return {
             name: network.initial_carry(batch_shape)
-            for name, network in self._networks.items()
+            for name, network in self.networks.items()
             if network.has_memory and not (acting and name == "critic")
         }
 
@@ -104,7 +109,7 @@ class ActorCritic:
         self, name: str, params: Params, seen: Any, carry: Carry, is_first: Any, key: Any = None
     ) -> tuple[Any, Carry]:
         """One network, and the carry with its new memory."""
-        network = self._networks[name]
+        network = self.networks[name]
         memory = _of(carry, name)
         found, memory, _ = network.apply(
             params.get(name, {}), seen, memory, is_first=is_first, key=key
@@ -285,7 +290,7 @@ class ActorCritic:
         """One network over ``(T, B, ...)``, and the carry with its new memory."""
         memory = _of(carry, name)
         weights = params.get(name, {})
-        found, memory = self._networks[name].scan(weights, read, memory, is_first=is_first)
+        found, memory = self.networks[name].scan(weights, read, memory, is_first=is_first)
         return found, {**carry, name: memory} if name in carry else carry
 
     def _check_critic(self) -> None:
@@ -309,9 +314,9 @@ class ActorCritic:
             space, epsilon = self.spec.acting_space, self.spec.observation_epsilon
             steps.append(normalizer_in_numpy(space, statistics, clip, epsilon))
         for name in ("trunk", "actor"):
-            if name in self._networks:
+            if name in self.networks:
                 part = params.get(name, {})
-                steps.append(self._networks[name].in_numpy(part, batched=batched))
+                steps.append(self.networks[name].in_numpy(part, batched=batched))
         if None in steps or self.has_memory:
             return None
 
@@ -343,7 +348,7 @@ class ActorCritic:
         Raises:
             MismatchError: naming the first five leaves that do not fit.
         """
-        expected = flatten(jax.eval_shape(self.init, 0))
+        expected = flatten(self.shapes())
         found = flatten(params)
         problems = [f"{name} is missing" for name in expected if name not in found]
         problems += [f"{name} is not specified" for name in found if name not in expected]
