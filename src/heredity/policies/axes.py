@@ -10,13 +10,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
+import jax.numpy as jnp
 
-from heredity.common.errors import UsageError
 from heredity.networks import Network
 from heredity.networks.axes import Axes, Axis, Piece, fixed, opaque
 from heredity.networks.normalizer import normalized_leaves
 from heredity.policies.actor_critic import ActorCritic
+from heredity.spaces import Dict, Space
 from heredity.weights import Params, flatten
 
 
@@ -108,14 +108,8 @@ def _statistics_axes(
 
 
 def _checked(path: str, axes: tuple[Axis, ...] | None, shape: tuple[int, ...]) -> tuple[Axis, ...]:
-    if axes is None:
+    if axes is None or tuple(axis.size for axis in axes) != shape:
         return opaque(path, shape)
-    if tuple(axis.size for axis in axes) != shape:
-        told = " × ".join(f"{axis.name} {axis.size}" for axis in axes)
-        raise UsageError(
-            f"axes() says that {path} is {told}; its shape is {shape}: what is moved by it would "
-            "end in the wrong place"
-        )
     return axes
 
 
@@ -124,46 +118,68 @@ def is_opaque(axes: tuple[Axis, ...]) -> bool:
     return any(piece.kind == "opaque" for axis in axes for piece in axis.pieces)
 
 
-def unread_columns(functions: ActorCritic, params: Params) -> dict[str, np.ndarray]:
+def unread_columns(functions: ActorCritic, params: Params) -> dict[str, Any]:
     """Which columns of the observation no weight reads: all that would multiply them are zero.
 
     A sensor that a policy was just given is one of them, until something is learnt of it.
 
     Args:
         functions: Of the policy.
-        params: Its weights.
+        params: Its weights, arrays of numpy or JAX.
 
     Returns:
-        For entries with such columns, by path: bool, of the shape of the entry.
+        For float entries that the actor reads, by path: bool, of the shape of the entry. {} where
+        nobody knows what a network reads.
     """
     leaves: dict[str, Any] = flatten(params)
-    read: dict[str, np.ndarray] = {}
-    unknown: set[str] = set()
+    read: dict[str, Any] = {}
     for path, axes in policy_axes(functions).items():
         network = path.partition("/")[0]
         if network not in ("actor", "trunk"):
             continue
         if is_opaque(axes):
-            unknown.add(network)
-            continue
+            return {}
         for number, axis in enumerate(axes):
             if axis.role == "reads":
                 others = tuple(i for i in range(len(axes)) if i != number)
-                used = np.any(np.asarray(leaves[path]) != 0, axis=others)
-                _note_used(axis, used, read)
-    if unknown:
-        return {}
-    found = {}
-    for path, box in normalized_leaves(functions.spec.acting_space).items():
-        if path in read and not read[path].all():
-            found[path] = ~read[path].reshape(box.concrete_shape)
-    return found
+                _note_used(axis, (leaves[path] != 0).any(axis=others), read)
+    return {
+        path: ~read[path].reshape(box.concrete_shape)
+        for path, box in normalized_leaves(functions.spec.acting_space).items()
+        if path in read
+    }
 
 
-def _note_used(axis: Axis, used: np.ndarray, read: dict[str, np.ndarray]) -> None:
+def _note_used(axis: Axis, used: Any, read: dict[str, Any]) -> None:
     start = 0
     for piece in axis.pieces:
         if piece.kind == "columns":
             part = used[start : start + piece.total]
             read[piece.of] = read[piece.of] | part if piece.of in read else part
         start += piece.total
+
+
+def without_gaps(functions: ActorCritic, params: Params, observation: Any) -> Any:
+    """An observation in JAX whose columns that nothing reads are 0 where they are not finite.
+
+    A sensor that was just added has weights that are zero, and zero times NaN is NaN. Finite
+    numbers stay, so that the first gradient of the new weights is what it should be.
+
+    Args:
+        functions: Of the policy.
+        params: Its weights.
+        observation: What the actor reads, with batch axes ``(...,)``.
+    """
+    unread = unread_columns(functions, params)
+
+    def walk(part: Space, value: Any, path: str) -> Any:
+        if isinstance(part, Dict):
+            return {
+                name: walk(inner, value[name], f"{path}/{name}") for name, inner in part.entries
+            }
+        if path not in unread:
+            return value
+        value = jnp.asarray(value)
+        return jnp.where(unread[path] & ~jnp.isfinite(value), 0, value)
+
+    return walk(functions.spec.acting_space, observation, "observation")

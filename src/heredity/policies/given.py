@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -11,16 +11,25 @@ import numpy as np
 from heredity.common.errors import MismatchError
 from heredity.spaces import Box, Dict, Discrete, Space
 
+Unread: TypeAlias = Callable[[], Mapping[str, np.ndarray]]
+"""Gives the columns of each entry that nothing reads; asked where one is not finite."""
 
-def checked_observation(space: Space, observation: Any) -> tuple[Any, bool]:
+
+def checked_observation(space: Space, observation: Any, unread: Unread = dict) -> tuple[Any, bool]:
     """The observation as arrays of the space's dtypes, and whether it has a leading batch axis.
+
+    Args:
+        space: Of the policy.
+        observation: One, or several with one leading axis.
+        unread: Where a column that nothing reads is not finite, it becomes 0: a sensor that was
+            just added may fail without the policy failing.
 
     Raises:
         MismatchError: when it is not of the space, or has NaN.
     """
     if isinstance(space, Box):
-        return _checked_leaf(space, observation, "observation")
-    return _checked_tree(space, observation, "observation")
+        return _checked_leaf(space, observation, "observation", unread)
+    return _checked_tree(space, observation, "observation", unread)
 
 
 def without_unread(whole: Space, read: Space, observation: Any) -> Any:
@@ -55,7 +64,7 @@ def without_unneeded(needed: Space, shown: Space) -> Space:
     )
 
 
-def _checked_leaf(space: Space, value: Any, path: str) -> tuple[np.ndarray, bool]:
+def _checked_leaf(space: Space, value: Any, path: str, unread: Unread) -> tuple[np.ndarray, bool]:
     """The array of one leaf space, and whether it has a leading batch axis."""
     array = _as_array(space, value, path)
     if isinstance(space, Box):
@@ -70,7 +79,7 @@ def _checked_leaf(space: Space, value: Any, path: str) -> tuple[np.ndarray, bool
             "The policy was trained on other observations",
         )
     if isinstance(space, Box):
-        _refuse_nan(space, array, path)
+        array = _without_nan(space, array, path, unread)
     else:
         _refuse_unknown_choices(space, array, path)
     return array, batched
@@ -96,13 +105,16 @@ def _as_array(space: Space, value: Any, path: str) -> np.ndarray:
         return array.astype(space.dtype)
 
 
-def _refuse_nan(space: Box, array: np.ndarray, path: str) -> None:
+def _without_nan(space: Box, array: np.ndarray, path: str, unread: Unread) -> np.ndarray:
     if array.dtype.kind != "f":
-        return
+        return array
     # A sum is finite unless something in it is not (or it overflows: then look closely).
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(array.sum()):
-            return
+            return array
+    columns = unread().get(path)
+    if columns is not None and columns.any():
+        array = np.where(columns & ~np.isfinite(array), array.dtype.type(0), array)
     missing = np.isnan(array)
     if missing.any():
         columns = np.unique(np.nonzero(missing)[-1])[:5] if space.shape else [0]
@@ -111,6 +123,7 @@ def _refuse_nan(space: Box, array: np.ndarray, path: str) -> None:
             f"{path} has NaN in column {', '.join(names)}",
             "A policy cannot act on what was not measured: fix or replace the sensor",
         )
+    return array
 
 
 def _refuse_unknown_choices(space: Space, array: np.ndarray, path: str) -> None:
@@ -123,14 +136,15 @@ def _refuse_unknown_choices(space: Space, array: np.ndarray, path: str) -> None:
         )
 
 
-def _checked_tree(space: Space, value: Any, path: str) -> tuple[Any, bool]:
+def _checked_tree(space: Space, value: Any, path: str, unread: Unread) -> tuple[Any, bool]:
     if not isinstance(space, Dict):
-        return _checked_leaf(space, value, path)
+        return _checked_leaf(space, value, path, unread)
     if not isinstance(value, Mapping) or set(value) != set(space):
         given = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
         raise MismatchError(f"{path} has the keys {given}, {list(space)} were expected")
     checked = {
-        name: _checked_tree(part, value[name], f"{path}/{name}") for name, part in space.entries
+        name: _checked_tree(part, value[name], f"{path}/{name}", unread)
+        for name, part in space.entries
     }
     values = {name: array for name, (array, _) in checked.items()}
     batched = any(flag for _, flag in checked.values())

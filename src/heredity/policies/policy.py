@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from heredity.common.streams import stream
 from heredity.networks import trust_network
 from heredity.networks.contract import Carry
 from heredity.policies.actor_critic import ActorCritic
+from heredity.policies.axes import unread_columns, without_gaps
 from heredity.policies.files import CONFIG, load_policy, save_policy
 from heredity.policies.given import checked_observation, without_unneeded, without_unread
 from heredity.policies.lineage import Lineage, LineageEntry
@@ -30,6 +31,9 @@ from heredity.weights import (
     inject,
     unflatten,
 )
+
+if TYPE_CHECKING:
+    from heredity.policies.transfer.plan import TransferPlan
 
 
 class Policy:
@@ -75,6 +79,7 @@ class Policy:
         self._draws = 0
         self._hash: str | None = None
         self._on_device: Params | None = None
+        self._unread: Mapping[str, np.ndarray] | None = None
         self._carry_of_one = self.functions.initial_carry((), acting=True) or None
         self._mode_of_one = None
         if self._carry_of_one is None:
@@ -117,6 +122,7 @@ class Policy:
         Returns:
             Shape ``(..., P)``, and the new carry.
         """
+        observation = without_gaps(self.functions, params, observation)
         seen = self.functions.preprocess(params, observation, self.spec.acting_space)
         return self.functions.parameters(params, seen, carry, is_first=is_first, key=key)
 
@@ -248,7 +254,15 @@ class Policy:
 
     def _checked(self, observation: Any) -> tuple[Any, bool]:
         whole, needed = self.spec.observation_space, self._acting_space
-        return checked_observation(needed, without_unread(whole, needed, observation))
+        return checked_observation(
+            needed, without_unread(whole, needed, observation), self._unread_columns
+        )
+
+    def _unread_columns(self) -> Mapping[str, np.ndarray]:
+        """Columns that no weight reads; see `axes.unread_columns`."""
+        if self._unread is None:
+            self._unread = unread_columns(self.functions, self.params)
+        return self._unread
 
     def descendant(
         self,
@@ -310,6 +324,29 @@ class Policy:
         params, report = inject(self.params, source, rules, into=into, allow=allow)
         told = {"into": into, "rules": [str(rule) for rule in rules], "allow": list(allow)}
         return self.descendant("inject", params, report, arguments=told), report
+
+    def plan_transfer(
+        self,
+        new_observation_space: Space | None = None,
+        new_action_space: Space | None = None,
+        **wishes: Any,
+    ) -> TransferPlan:
+        """How this policy becomes one for other spaces or widths; see `transfer.plan_transfer`."""
+        from heredity.policies.transfer import plan_transfer
+
+        return plan_transfer(self, new_observation_space, new_action_space, **wishes)
+
+    def transfer(self, plan: TransferPlan, observations: Any = None) -> tuple[Policy, WeightReport]:
+        """A policy made by a plan, and the report with what was measured; see `transfer.transfer`.
+
+        Args:
+            plan: What `plan_transfer` gave.
+            observations: Recorded ones of this policy's space to measure on, ``(B, ...)``; default:
+                sampled ones.
+        """
+        from heredity.policies.transfer import transfer
+
+        return transfer(self, plan, observations)
 
     def check_spaces(self, observation_space: Space, action_space: Space) -> None:
         """See that an environment shows what the policy sees and takes what it does.

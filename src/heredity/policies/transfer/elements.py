@@ -32,12 +32,14 @@ class EntryMatch:
         new: Its space now.
         last: For each element of the last axis (for each choice, in `Discrete`), its old place, or
             `ADDED`. Shape ``(n,)``.
+        source: The path of the entry before.
         resized: Whether a picture has other sides than before.
     """
 
     old: Space | None
     new: Space
     last: np.ndarray
+    source: str | None = None
     resized: bool = False
 
     @property
@@ -100,7 +102,7 @@ def matched_entries(
         if origin is None:
             found[path] = EntryMatch(None, leaf, np.full(_last_size(leaf), ADDED))
         else:
-            found[path] = _matched(path, before[origin], leaf, renamed, positions)
+            found[path] = _matched(path, before[origin], leaf, renamed, positions, origin)
     if origins and all(match.old is None for match in found.values()):
         raise MismatchError(
             f"no entry of the new observation, {', '.join(now)}, is one of the policy's, "
@@ -129,7 +131,7 @@ def matched_choices(
     renamed = dict(renamed or {})
     if isinstance(old, MultiDiscrete) and isinstance(new, MultiDiscrete):
         return _several_choices(old, new, renamed, positions)
-    return {"action": _matched("action", old, new, renamed, positions).last}
+    return {"action": _matched("action", old, new, renamed, positions, "action").last}
 
 
 def _several_choices(
@@ -151,7 +153,12 @@ def _several_choices(
 
 
 def _matched(
-    path: str, old: Space, new: Space, renamed: Mapping[str, str], positions: bool
+    path: str,
+    old: Space,
+    new: Space,
+    renamed: Mapping[str, str],
+    positions: bool,
+    source: str,
 ) -> EntryMatch:
     if type(old) is not type(new) or not isinstance(new, Box | Discrete | MultiDiscrete):
         raise MismatchError(
@@ -171,12 +178,13 @@ def _matched(
         if resized and len(old.shape) != 3:
             raise MismatchError(f"{path} has shape {new.shape}, the policy's {old.shape}")
         if not old.shape:
-            return EntryMatch(old, new, np.zeros(1, int))
+            return EntryMatch(old, new, np.zeros(1, int), source)
     if isinstance(old, MultiDiscrete) and old != new:
         raise MismatchError(f"{path} offers other choices, {new}, than the policy's, {old}")
     if isinstance(old, MultiDiscrete):
-        return EntryMatch(old, new, np.arange(sum(old.nvec)))
-    return EntryMatch(old, new, _matched_names(path, old, new, renamed, positions), resized)
+        return EntryMatch(old, new, np.arange(sum(old.nvec)), source)
+    last = _matched_names(source, old, new, renamed, positions)
+    return EntryMatch(old, new, last, source, resized)
 
 
 def _matched_names(
@@ -205,7 +213,7 @@ def _matched_names(
         )
     entry = path.partition("/")[2]
     after = [
-        renamed.get(f"{entry}/{name}" if entry else name, renamed.get(name, name))
+        renamed.get(f"{entry}/{name}", renamed.get(name, name)).removeprefix(f"{entry}/")
         for name in before
     ]
     if len(set(after)) != len(after):

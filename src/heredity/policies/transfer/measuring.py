@@ -1,0 +1,335 @@
+"""Old and new policy beside each other, on the same moments seen by both."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from heredity.common.errors import MismatchError
+from heredity.networks.normalizer import normalized_leaves
+from heredity.networks.observations import leaf_observations
+from heredity.policies.actor_critic import ActorCritic
+from heredity.policies.given import checked_observation
+from heredity.policies.policy import Policy
+from heredity.policies.transfer.elements import ADDED, EntryMatch
+from heredity.policies.transfer.plan import TransferPlan
+from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from heredity.weights import WeightReport, subtree
+from heredity.weights.report import EXACT, ROUNDING, Guarantee, Measurement
+
+SAMPLES = 256
+_MOMENTS = 8  # of each sequence that a policy with memory is shown
+_ALONE = 32  # observations that are shown one at a time
+# Of the largest output: what another order of sums moves it by, at most.
+_ROUNDING = {"float32": 1e-5, "bfloat16": 0.05}
+
+
+def measured_report(
+    plan: TransferPlan, policy: Policy, moved: Policy, observations: Any = None
+) -> WeightReport:
+    """The plan's report with what was measured.
+
+    A guarantee of ``exact`` that turns out to hold up to rounding alone is reported as that: how
+    many columns there are decides in which order a processor sums them.
+
+    Args:
+        plan: What was done.
+        policy: Before.
+        moved: After.
+        observations: Recorded ones of the old space, ``(B, ...)``; None to draw some.
+    """
+    before = Policy(plan.old, policy.params)
+    chance = np.random.default_rng(plan.seed)
+    if observations is None:
+        seen, on = sampled(before, SAMPLES, chance), f"{SAMPLES} sampled observations"
+    else:
+        seen, batched = checked_observation(plan.old.observation_space, observations)
+        if not batched:
+            raise MismatchError("observations with a leading axis (batch,) were expected, not one")
+        on = f"{len(jax.tree.leaves(seen)[0]):,} recorded observations"
+    shown = embedded(plan, seen, chance)
+    report = plan.report
+    found = _actor(plan, before, moved, seen, shown, on)
+    actions = _actions(plan, before, moved, seen, shown)
+    guarantee = plan.guarantee
+    if guarantee == EXACT and max(m.value for m in (found[0], *actions)) > 0:
+        guarantee = ROUNDING
+        note = "exact but for the order of sums, which the number of columns decides here"
+        report = dataclasses.replace(report, guarantee=ROUNDING, notes=(*report.notes, note))
+        found = _actor(plan, before, moved, seen, shown, on, ROUNDING)
+    values = _critic(plan, before, moved, seen, shown, on, guarantee)
+    return report.measured(*found, *actions, *values)
+
+
+def _actor(
+    plan: TransferPlan,
+    before: Policy,
+    moved: Policy,
+    seen: Any,
+    shown: Any,
+    on: str,
+    guarantee: Guarantee | None = None,
+) -> list[Measurement]:
+    guarantee = guarantee or plan.guarantee
+    old, new = _parameters(before, seen), _parameters(moved, shown)
+    kept, sources = _kept_parameters(plan, moved)
+    share = _has_new_logits(plan)
+    largest = float(np.abs(new[..., kept] - old[..., sources]).max(initial=0.0))
+    allowed = _allowed(guarantee, old, plan)
+    what = "largest difference of what the actor puts out"
+    if share and guarantee.kind == "bounded":
+        # The promise is about probabilities; what is kept of the logits is not to move more.
+        of_rest = [row.guarantee for row in plan.rows if row.guarantee is not None]
+        if all(each.kind in ("exact", "rounding") for each in of_rest):
+            allowed = _tolerance(old, plan)
+        else:
+            allowed = None
+    found = [Measurement(what, largest, on, allowed)]
+    if any(piece.kind == "logits" for piece in before.functions.family.pieces()):
+        variation = _total_variation(plan, before, moved, old, new)
+        limit = guarantee.bound if guarantee.kind == "bounded" and share else None
+        if limit is not None:
+            limit += 1e-5  # rounding
+        found.append(Measurement("largest total variation of the choices", variation, on, limit))
+    return found
+
+
+def _actions(
+    plan: TransferPlan, before: Policy, moved: Policy, seen: Any, shown: Any
+) -> list[Measurement]:
+    """Most likely actions, one observation at a time: in numpy where that is written."""
+    if before.functions.has_memory:
+        return []
+    count = min(_ALONE, len(jax.tree.leaves(seen)[0]))
+    on = f"{count} of them, one at a time"
+    pairs = []
+    for index in range(count):
+        one, other = (jax.tree.map(lambda leaf, i=index: leaf[i], tree) for tree in (seen, shown))
+        pairs.append([np.asarray(before.predict(one)[0]), np.asarray(moved.predict(other)[0])])
+    old, new = (np.stack([pair[side] for pair in pairs]) for side in (0, 1))
+    space = plan.old.action_space
+    if isinstance(space, Box):
+        places = plan.choices["action"]
+        kept = np.flatnonzero(places != ADDED)
+        largest = np.abs(new[:, kept] - old[:, places[kept]]).max(initial=0.0)
+        return [Measurement("largest difference of an action", float(largest), on)]
+    share = np.mean(_as_old(plan, new) != _place(space, old))
+    return [Measurement("share of other most likely actions", float(share), on)]
+
+
+def _place(space: Space, action: np.ndarray) -> np.ndarray:
+    return action - space.start if isinstance(space, Discrete) else action
+
+
+def _as_old(plan: TransferPlan, action: np.ndarray) -> np.ndarray:
+    """Discrete actions of the new policy as places of the old one."""
+    space = plan.spec.action_space
+    if isinstance(space, Discrete):
+        return plan.choices["action"][action - space.start]
+    kept = plan.choices.values()
+    return np.stack([places[action[:, i]] for i, places in enumerate(kept)], axis=-1)
+
+
+def _critic(
+    plan: TransferPlan,
+    before: Policy,
+    moved: Policy,
+    seen: Any,
+    shown: Any,
+    on: str,
+    actor: Guarantee,
+) -> list[Measurement]:
+    if before.functions.critic is None or moved.functions.critic is None:
+        return []
+    guarantee = plan.critic_guarantee
+    if guarantee == EXACT:
+        guarantee = ROUNDING
+    old, new = _values(before, seen), _values(moved, shown)
+    largest = float(np.abs(new - old).max(initial=0.0))
+    return [
+        Measurement("largest difference of a value", largest, on, _allowed(guarantee, old, plan))
+    ]
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+
+def sampled(policy: Policy, count: int, chance: np.random.Generator) -> Any:
+    """Observations of a policy's space: as its statistics say, or from the space where none do.
+
+    Returns:
+        With a leading axis ``(count,)``.
+    """
+    space = policy.spec.observation_space
+    normalized = normalized_leaves(space) if policy.spec.normalize_observations else {}
+
+    def walk(part: Space, path: str) -> Any:
+        if isinstance(part, Dict):
+            return {name: walk(inner, f"{path}/{name}") for name, inner in part.entries}
+        if path in normalized and isinstance(part, Box):
+            known = subtree(policy.params, f"normalizer/{path}")
+            drawn = chance.normal(size=(count, *part.concrete_shape))
+            drawn = known["mean"] + np.sqrt(known["variance"]) * drawn
+            return np.clip(drawn, part.low, part.high).astype(part.dtype)
+        return np.stack([part.sample(chance) for _ in range(count)])
+
+    return walk(space, "observation")
+
+
+def embedded(plan: TransferPlan, seen: Any, chance: np.random.Generator) -> Any:
+    """Old observations as the new space has them; what is new is drawn from the space.
+
+    Args:
+        plan: Which says where everything comes from.
+        seen: Of the old space, ``(B, ...)``.
+        chance: For what is new.
+    """
+    values = leaf_observations(plan.old.observation_space, seen)
+    count = len(jax.tree.leaves(seen)[0])
+
+    def walk(part: Space, path: str) -> Any:
+        if isinstance(part, Dict):
+            return {name: walk(inner, f"{path}/{name}") for name, inner in part.entries}
+        match = plan.entries[path]
+        drawn = np.stack([part.sample(chance) for _ in range(count)])
+        if match.source is None:
+            return drawn
+        return _embedded_leaf(match, values[match.source], drawn)
+
+    return walk(plan.spec.observation_space, "observation")
+
+
+def _embedded_leaf(match: EntryMatch, old: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+    new = match.new
+    if isinstance(new, Discrete) and isinstance(match.old, Discrete):
+        # A choice that is no more is any other.
+        places = {int(p): i for i, p in enumerate(match.last) if p != ADDED}
+        before = old - match.old.start
+        found = [places.get(int(p), d - new.start) for p, d in zip(before, drawn, strict=True)]
+        return np.array(found) + new.start
+    if isinstance(new, MultiDiscrete) or not getattr(new, "shape", ()):
+        return old.astype(drawn.dtype)
+    if match.resized:
+        shape = (len(old), *drawn.shape[1:-1], old.shape[-1])
+        old = np.asarray(jax.image.resize(old.astype(np.float32), shape, "nearest"))
+    kept = np.flatnonzero(match.last != ADDED)
+    drawn[..., kept] = old[..., match.last[kept]].astype(drawn.dtype)
+    return drawn
+
+
+# --- what is compared -----------------------------------------------------------------------------
+
+
+def _over(policy: Policy, seen: Any, function: Callable[..., Any]) -> np.ndarray:
+    """What a function says of observations, or with memory of sequences of them."""
+    functions: ActorCritic = policy.functions
+    seen = jax.tree.map(jnp.asarray, seen)
+    carry, is_first = functions.initial_carry(()), None
+    if functions.has_memory:
+        count = len(jax.tree.leaves(seen)[0]) // _MOMENTS or 1
+        moments = min(_MOMENTS, len(jax.tree.leaves(seen)[0]))
+        cut = moments * count
+        seen = jax.tree.map(lambda a: a[:cut].reshape((moments, count, *a.shape[1:])), seen)
+        carry = functions.initial_carry((count,))
+        is_first = jnp.zeros((moments, count), bool).at[0].set(True)
+
+    def run(params: Any, seen: Any, carry: Any) -> Any:
+        ready = functions.preprocess(params, seen)
+        return function(params, ready, carry, is_first)[0]
+
+    found = np.asarray(jax.jit(run)(policy.params, seen, carry))
+    return found.reshape((-1, *found.shape[2:])) if functions.has_memory else found
+
+
+def _parameters(policy: Policy, seen: Any) -> np.ndarray:
+    """Parameters of the distributions, ``(B, P)``."""
+    return _over(policy, seen, policy.functions.unroll_parameters)
+
+
+def _values(policy: Policy, seen: Any) -> np.ndarray:
+    """Values, ``(B,)``."""
+    return _over(policy, seen, policy.functions.unroll_values)
+
+
+def _kept_parameters(plan: TransferPlan, moved: Policy) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the parameters that there were before, now and then."""
+    family, now, then = moved.functions.family, [], []
+    old_sizes = _old_sizes(plan)
+    start = old_start = 0
+    pieces = [*family.pieces(), *(p for free in family.free_pieces().values() for p in free)]
+    for piece in pieces:
+        places = plan.choices[piece.of]
+        kept = np.flatnonzero(places != ADDED)
+        now.append(start + kept)
+        then.append(old_sizes.get((piece.kind, piece.of), old_start) + places[kept])
+        start += piece.total
+        old_start += piece.total
+    return np.concatenate(now), np.concatenate(then)
+
+
+def _old_sizes(plan: TransferPlan) -> dict[tuple[str, str], int]:
+    """Where each piece of the old parameters begins."""
+    family = ActorCritic(plan.old).family
+    found, start = {}, 0
+    for piece in [*family.pieces(), *(p for f in family.free_pieces().values() for p in f)]:
+        found[piece.kind, piece.of] = start
+        start += piece.total
+    return found
+
+
+def _has_new_logits(plan: TransferPlan) -> bool:
+    discrete = isinstance(plan.spec.action_space, Discrete | MultiDiscrete)
+    return discrete and any((places == ADDED).any() for places in plan.choices.values())
+
+
+def _total_variation(
+    plan: TransferPlan, before: Policy, moved: Policy, old: np.ndarray, new: np.ndarray
+) -> float:
+    """The largest total variation between the old choices and the new ones."""
+    starts = _old_sizes(plan)
+    old_pieces = {piece.of: piece for piece in before.functions.family.pieces()}
+    largest, start = 0.0, 0
+    for piece in moved.functions.family.pieces():
+        probability = _softmax(new[:, start : start + piece.size])
+        start += piece.size
+        if piece.of not in old_pieces:
+            continue
+        first = starts["logits", piece.of]
+        was = _softmax(old[:, first : first + old_pieces[piece.of].size])
+        places = plan.choices[piece.of]
+        kept = places != ADDED
+        there = np.zeros_like(probability)
+        there[:, kept] = was[:, places[kept]]
+        gone = 1 - there.sum(axis=-1)
+        variation = 0.5 * (np.abs(probability - there).sum(axis=-1) + np.maximum(gone, 0))
+        largest = max(largest, float(variation.max()))
+    return largest
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def _allowed(guarantee: Guarantee, old: np.ndarray, plan: TransferPlan) -> float | None:
+    match guarantee.kind:
+        case "exact":
+            # What is not bit-equal is said to be rounding, and may not be more than that.
+            return _tolerance(old, plan)
+        case "rounding":
+            return _tolerance(old, plan)
+        case "bounded":
+            assert guarantee.bound is not None
+            return guarantee.bound + _tolerance(old, plan)
+    return None
+
+
+def _tolerance(old: np.ndarray, plan: TransferPlan) -> float:
+    options: Mapping[str, Any] = plan.spec.actor.options
+    share = _ROUNDING[str(options.get("dtype", "float32"))]
+    return share * max(1.0, float(np.abs(old).max(initial=0.0)))

@@ -1,0 +1,309 @@
+"""From what a person wants of a policy to a plan: the new specification, and a row per weight."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from heredity.common.errors import MismatchError, UsageError
+from heredity.networks.contract import Network, NetworkSpec
+from heredity.networks.observations import chosen_entries, leaf_spaces
+from heredity.policies.actor_critic import ActorCritic
+from heredity.policies.axes import policy_axes
+from heredity.policies.policy import Policy
+from heredity.policies.specification import PolicySpec
+from heredity.policies.transfer.elements import (
+    EntryMatch,
+    Names,
+    matched_choices,
+    matched_entries,
+    with_names,
+)
+from heredity.policies.transfer.plan import TransferPlan
+from heredity.policies.transfer.recipes import Matching
+from heredity.policies.transfer.rows import Rows
+from heredity.policies.transfer.stand_ins import StandIns
+from heredity.spaces import Box, Space
+from heredity.weights import flatten
+
+
+def plan_transfer(
+    policy: Policy,
+    new_observation_space: Space | None = None,
+    new_action_space: Space | None = None,
+    *,
+    renamed: Mapping[str, str] | None = None,
+    hidden: Sequence[int] | None = None,
+    critic_hidden: Sequence[int] | None = None,
+    names: Names | Sequence[str] = (),
+    new_names: Names | Sequence[str] = (),
+    positions: bool = False,
+    means: Mapping[str, float] | None = None,
+    observations: Any = None,
+    new_share: float = 0.01,
+    environment: Mapping[str, Any] | None = None,
+    seed: int = 0,
+) -> TransferPlan:
+    """How a policy becomes one for other spaces, or with wider and deeper layers.
+
+    Columns, choices and dimensions are found again by name. Nothing is guessed: what has no names
+    needs them, or `positions`.
+
+    Args:
+        policy: To be transferred; stays as it is.
+        new_observation_space: What it is to see; default: what it sees.
+        new_action_space: What it is to do; default: what it does.
+        renamed: New names by old ones: of columns (``speed`` or ``state/speed``), of entries of a
+            `Dict`, of actions.
+        hidden: New widths of the hidden layers of the actor, or of the trunk; at least as wide and
+            as many as they are. Of a cnn those after the convolutions, of a gru those before the
+            memory.
+        critic_hidden: The same of the critic; default: as hidden.
+        names: Names for what the policy's spaces do not name: of the columns, or by path
+            (``observation/state``, ``action``).
+        new_names: The same for the new spaces.
+        positions: Whether what has no names is matched by its place.
+        means: What stands for a removed column, in its own units, by name; default: its mean in the
+            statistics of the normaliser, or in `observations`.
+        observations: Recorded ones of the policy's space, with a leading axis ``(B,)``.
+        new_share: Probability that all new choices of a discrete action get together, at most.
+        environment: ``id`` and ``options`` of the environment that the new policy is for.
+        seed: Of weights that are new.
+
+    Raises:
+        MismatchError: when a column cannot be found again without a guess, or a layer cannot be
+            changed without changing what the policy does; with the reason.
+        UnknownNameError: for a name that there is not.
+        UsageError: when nothing would change.
+
+    Example:
+        >>> from heredity.networks import DistributionSpec, MlpOptions
+        >>> from heredity.spaces import Discrete
+        >>> spec = PolicySpec(
+        ...     Box((2,), names=("angle", "speed")),
+        ...     Discrete(2),
+        ...     MlpOptions((8,)).spec(),
+        ...     DistributionSpec("categorical"),
+        ... )
+        >>> policy = Policy(spec, ActorCritic(spec).init(0))
+        >>> plan = policy.plan_transfer(Box((3,), names=("angle", "speed", "wind")))
+        >>> print(plan.guarantee, plan.recipe("actor/hidden_0/kernel").places[0])
+        exact [ 0  1 -1]
+    """
+    if not 0 < new_share < 1:
+        raise UsageError(f"new_share {new_share!r}: a number between 0 and 1 was expected")
+    old = _named(policy.spec, names)
+    wanted = dataclasses.replace(
+        old,
+        observation_space=new_observation_space or old.observation_space,
+        action_space=new_action_space or old.action_space,
+    )
+    wanted = _named(wanted, new_names)
+    spaces = (old.observation_space, wanted.observation_space)
+    actions = (old.action_space, wanted.action_space)
+    renamed = dict(renamed or {})
+    of_actions = {n: m for n, m in renamed.items() if n in getattr(old.action_space, "names", ())}
+    of_sensors = {n: m for n, m in renamed.items() if n not in of_actions}
+    entries = matched_entries(*spaces, renamed=of_sensors, positions=positions)
+    choices = matched_choices(*actions, renamed=of_actions, positions=positions)
+
+    before = ActorCritic(policy.spec)
+    spec = _new_spec(before, wanted, entries, hidden, critic_hidden, environment)
+    if spec == policy.spec:
+        raise UsageError("the policy has these spaces and layers already: nothing to transfer")
+    now = ActorCritic(spec)
+    axes = policy_axes(ActorCritic(old)), policy_axes(now)
+    sources = {path: match.source for path, match in entries.items() if match.source is not None}
+    matching = Matching(
+        *axes,
+        columns={path: _columns(match) for path, match in entries.items()},
+        channels={path: match.last for path, match in entries.items()},
+        choices=choices,
+        entries=sources,
+        touched=_touched(now, before, entries, choices),
+    )
+    recipes = matching.recipes()
+    told = Rows(
+        axes=axes[0],
+        leaves={path: np.asarray(leaf) for path, leaf in flatten(policy.params).items()},
+        stand_ins=StandIns(Policy(old, policy.params), means, observations),
+        new_share=new_share,
+    )
+    rows = [told.row(recipe) for recipe in recipes]
+    rows += [told.dropped(path) for path in matching.dropped(recipes)]
+    resized = [path for path, match in entries.items() if match.resized]
+    return TransferPlan(
+        old=old,
+        spec=spec,
+        policy_hash=policy.policy_hash,
+        recipes=tuple(recipes),
+        rows=tuple(rows),
+        guarantee=told.guarantee("actor", resized),
+        critic_guarantee=told.guarantee("critic", resized),
+        entries=entries,
+        choices=choices,
+        folded=told.folded,
+        new_share=new_share,
+        notes=tuple(_notes(old, spec, entries)),
+        seed=seed,
+    )
+
+
+def _named(spec: PolicySpec, names: Names | Sequence[str]) -> PolicySpec:
+    """A specification with names for what its spaces do not name."""
+    if not names:
+        return spec
+    if not isinstance(names, Mapping):
+        named = with_names(spec.observation_space, names)
+        return dataclasses.replace(spec, observation_space=named)
+    of_action = {path: given for path, given in names.items() if path == "action"}
+    of_observation = {path: given for path, given in names.items() if path != "action"}
+    return dataclasses.replace(
+        spec,
+        observation_space=with_names(spec.observation_space, of_observation),
+        action_space=with_names(spec.action_space, of_action, "action"),
+    )
+
+
+def _columns(match: EntryMatch) -> np.ndarray | MismatchError:
+    try:
+        return match.columns
+    except MismatchError as error:  # raised where the columns are read, if they are
+        return error
+
+
+# --- the new specification ------------------------------------------------------------------------
+
+
+def _new_spec(
+    before: ActorCritic,
+    wanted: PolicySpec,
+    entries: Mapping[str, EntryMatch],
+    hidden: Sequence[int] | None,
+    critic_hidden: Sequence[int] | None,
+    environment: Mapping[str, Any] | None,
+) -> PolicySpec:
+    specs: dict[str, NetworkSpec] = {}
+    concrete = any(match.resized for match in entries.values())
+    for name, network in before.networks.items():
+        given: NetworkSpec = getattr(before.spec, name)
+        # What follows from the size of a picture has to stay as it was.
+        options = network.spec.options if concrete else given.options
+        reads = _reads(given.reads, entries, wanted.observation_space)
+        specs[name] = NetworkSpec(given.kind, options, reads)
+    reading = "trunk" if "trunk" in specs else "actor"
+    if hidden is not None:
+        specs[reading] = with_hidden(specs[reading], hidden)
+    widths = critic_hidden if critic_hidden is not None else hidden
+    if widths is not None and "critic" in specs and reading == "actor":
+        specs["critic"] = with_hidden(specs["critic"], widths)
+    elif critic_hidden is not None:
+        raise UsageError("critic_hidden: the critic has no layers of its own here, leave it out")
+    changed = (wanted.observation_space, wanted.action_space) != (
+        before.spec.observation_space,
+        before.spec.action_space,
+    )
+    kept = None if changed else before.spec.environment
+    return dataclasses.replace(wanted, environment=environment or kept, **specs)
+
+
+def with_hidden(spec: NetworkSpec, hidden: Sequence[int]) -> NetworkSpec:
+    """A network with other widths; of one with an encoder, the encoder's.
+
+    Example:
+        >>> with_hidden(NetworkSpec("gru", {"encoder": {"kind": "mlp"}}), [8]).options["encoder"]
+        {'kind': 'mlp', 'hidden': [8]}
+    """
+    if isinstance(encoder := spec.options.get("encoder"), Mapping):
+        inner = with_hidden(NetworkSpec.from_json(encoder), hidden).to_json()
+        return dataclasses.replace(spec, options={**spec.options, "encoder": inner})
+    return dataclasses.replace(spec, options={**spec.options, "hidden": list(hidden)})
+
+
+def _reads(
+    patterns: tuple[str, ...], entries: Mapping[str, EntryMatch], space: Space
+) -> tuple[str, ...]:
+    """Patterns of the entries that a network reads, in the new space."""
+    paths = {path.partition("/")[2] for path in entries}
+    folders = {path.rsplit("/", n)[0] for path in paths for n in range(1, path.count("/") + 1)}
+    now = {
+        match.source.partition("/")[2]: path.partition("/")[2]
+        for path, match in entries.items()
+        if match.source is not None
+    }
+    kept = []
+    for pattern in patterns:
+        plain = not set("!*?") & set(pattern)
+        if plain and pattern in now:
+            kept.append(now[pattern])
+        elif not plain or pattern in paths | folders:
+            kept.append(pattern)
+    if patterns and not kept:
+        raise MismatchError(
+            f"a network reads {', '.join(patterns)} alone, and the new observation has none of it",
+            "Say which entry was renamed (renamed=, --rename OLD=NEW)",
+        )
+    chosen_entries(space, kept)  # a pattern that finds nothing is refused here
+    return tuple(kept)
+
+
+def _touched(
+    now: ActorCritic,
+    before: ActorCritic,
+    entries: Mapping[str, EntryMatch],
+    choices: Mapping[str, np.ndarray],
+) -> frozenset[str]:
+    """Networks that get something else to read, or have something else to put out."""
+
+    def sees(functions: ActorCritic, name: str) -> list[str]:
+        reads = getattr(functions.spec, name).reads
+        return list(leaf_spaces(chosen_entries(functions.spec.observation_space, reads)))
+
+    touched = set()
+    networks: Mapping[str, Network] = now.networks
+    for name, network in networks.items():
+        if now.trunk is not None and name != "trunk":
+            old = before.trunk
+            assert old is not None  # the specification of one follows from that of the other
+            if old.output_pieces() != now.trunk.output_pieces():
+                touched.add(name)
+        elif sees(now, name) != sees(before, name) or any(
+            not _is_same(path, entries[path]) for path in sees(now, name)
+        ):
+            touched.add(name)
+        if network.output_size != before.networks[name].output_size:
+            touched.add(name)
+    if any(not np.array_equal(places, np.arange(len(places))) for places in choices.values()):
+        touched.add("actor")
+    return frozenset(touched)
+
+
+def _is_same(path: str, match: EntryMatch) -> bool:
+    return (
+        match.source == path
+        and not match.resized
+        and not len(match.removed)
+        and np.array_equal(match.last, np.arange(len(match.last)))
+    )
+
+
+def _notes(old: PolicySpec, spec: PolicySpec, entries: Mapping[str, EntryMatch]) -> list[str]:
+    notes = []
+    for path, match in entries.items():
+        if match.resized:
+            was, new = (getattr(box, "shape", ()) for box in (match.old, match.new))
+            notes.append(f"{path} has shape {new}, it had {was}: convolutions see another scale")
+    new = [path for path, match in entries.items() if match.old is None]
+    reading = spec.actor if spec.trunk is None else spec.trunk
+    seen = leaf_spaces(chosen_entries(spec.observation_space, reading.reads))
+    for path in new:
+        if path not in seen:
+            notes.append(f"{path} is new, and the actor does not read it")
+    if isinstance(old.action_space, Box) and isinstance(spec.action_space, Box):
+        kept = [getattr(old.action_space, side) for side in ("low", "high")]
+        if kept != [getattr(spec.action_space, side) for side in ("low", "high")]:
+            notes.append("the actions have other bounds: what is promised holds before them")
+    return notes

@@ -1,0 +1,234 @@
+"""What a plan does to each weight, in words, and what that guarantees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from heredity.networks.axes import Axis
+from heredity.policies.transfer.bounds import amplification
+from heredity.policies.transfer.elements import ADDED
+from heredity.policies.transfer.recipes import Recipe
+from heredity.policies.transfer.stand_ins import StandIns
+from heredity.weights.report import (
+    APPROXIMATE,
+    EXACT,
+    ROUNDING,
+    Action,
+    Guarantee,
+    WeightRow,
+    bounded,
+    weakest,
+)
+
+
+class Rows:
+    """Rows of one plan.
+
+    Args:
+        axes: Of the old policy.
+        leaves: Its weights by path.
+        stand_ins: What stands for columns that are no more.
+        new_share: Of all new choices together.
+
+    Attributes:
+        folded: For kernels that read what is no more, what stands for it, ``(old,)``.
+    """
+
+    def __init__(
+        self,
+        axes: Mapping[str, tuple[Axis, ...]],
+        leaves: Mapping[str, np.ndarray],
+        stand_ins: StandIns,
+        new_share: float,
+    ) -> None:
+        self._axes = axes
+        self._leaves = leaves
+        self._stand_ins = stand_ins
+        self._new_share = new_share
+        self.folded: dict[str, np.ndarray] = {}
+        self._guarantees: dict[str, list[Guarantee]] = {}
+        self._new_choices: dict[str, int] = {}
+
+    def row(self, recipe: Recipe) -> WeightRow:
+        """The row of a weight."""
+        old = None if recipe.source is None else self._leaves[recipe.source]
+        notes, guarantees = self._told(recipe)
+        guarantee = weakest(guarantees)
+        self._guarantees.setdefault(recipe.path.partition("/")[0], []).append(guarantee)
+        return WeightRow(
+            recipe.path,
+            _action(recipe),
+            tuple(axis.size for axis in recipe.axes),
+            # Statistics count in whole numbers; everything else is float32.
+            str(old.dtype) if old is not None else _fresh_dtype(recipe.path),
+            source=recipe.source,
+            source_shape=None if old is None else old.shape,
+            source_dtype="" if old is None else str(old.dtype),
+            note="; ".join(notes),
+            guarantee=guarantee,
+        )
+
+    def dropped(self, path: str) -> WeightRow:
+        """The row of an old weight of which nothing is used."""
+        leaf = self._leaves[path]
+        return WeightRow(
+            path, "dropped", source=path, source_shape=leaf.shape, source_dtype=str(leaf.dtype)
+        )
+
+    def guarantee(self, network: str, resized: Sequence[str]) -> Guarantee:
+        """What holds of the outputs of the actor or the critic.
+
+        Args:
+            network: Which of the two.
+            resized: Pictures that have other sides.
+        """
+        parts = [*self._guarantees.get(network, ()), *self._guarantees.get("trunk", ())]
+        # Another scale of a picture is another picture.
+        found = weakest([*parts, *(APPROXIMATE for _ in resized)])
+        if network != "actor" or not self._new_choices:
+            return found
+        # Of choices the guarantee is about their probabilities.
+        if found.kind == "bounded":
+            assert found.bound is not None
+            return bounded(min(1.0, math.tanh(found.bound) + self._new_share))
+        return found if found.kind in ("approximate", "none") else bounded(self._new_share)
+
+    # --- one weight -------------------------------------------------------------------------------
+
+    def _told(self, recipe: Recipe) -> tuple[list[str], list[Guarantee]]:
+        if recipe.is_identity:
+            return ["hands on what it reads"], [EXACT]
+        if recipe.source is None:
+            return ["nothing that was there before reads it"], [EXACT]
+        notes: list[str] = []
+        guarantees = [EXACT]
+        old_axes = self._axes[recipe.source]
+        for axis, before, places, removed in zip(
+            recipe.axes, old_axes, recipe.places, recipe.removed, strict=True
+        ):
+            new = np.flatnonzero(places == ADDED)
+            if axis.role == "reads":
+                if len(new):
+                    notes.append(f"+ {_named(axis, new)}, zero")
+                guarantees.append(_order(places))
+                if len(removed):
+                    notes.append(f"- {_named(before, removed)}")
+                    guarantees.append(self._without(recipe, before, removed, notes))
+            elif axis.role == "makes":
+                self._note_made(recipe, axis, before, new, removed, notes, guarantees)
+        return notes, guarantees
+
+    def _without(
+        self, recipe: Recipe, before: Axis, removed: np.ndarray, notes: list[str]
+    ) -> Guarantee:
+        """What holds where a kernel does not read some columns any more."""
+        assert recipe.source is not None
+        kernel = self._leaves[recipe.source].astype(np.float64)
+        values, spread = np.zeros(before.size), np.zeros(before.size)
+        start, known = 0, True
+        for piece in before.pieces:
+            gone = removed[(removed >= start) & (removed < start + piece.total)] - start
+            if len(gone) and piece.kind == "columns":
+                found = self._stand_ins.of(piece.of, gone)
+                values[start : start + piece.total] = found[0]
+                spread[start : start + piece.total] = found[1]
+            elif len(gone):
+                known = False
+            start += piece.total
+        if not np.any(kernel[..., removed, :]):
+            notes.append("nothing was read of it")
+            return ROUNDING
+        if not known:
+            notes.append("0 stands for it: its mean is not known")
+            return APPROXIMATE
+        if values.any():
+            self.folded[recipe.path] = values
+            notes.append("its mean is in the bias")
+        else:
+            notes.append("its mean is 0 after normalising")
+        moved = float(np.linalg.norm(kernel, axis=1) @ spread)
+        if not math.isfinite(moved):
+            notes.append(f"per unit of it the layer's sums move by {_largest(kernel, removed):.3g}")
+            return APPROXIMATE
+        bound = moved * amplification(self._axes, self._leaves, recipe.source)
+        notes.append(f"the layer's sums move by at most {moved:.3g}")
+        return bounded(bound) if math.isfinite(bound) else APPROXIMATE
+
+    def _note_made(
+        self,
+        recipe: Recipe,
+        axis: Axis,
+        before: Axis,
+        new: np.ndarray,
+        removed: np.ndarray,
+        notes: list[str],
+        guarantees: list[Guarantee],
+    ) -> None:
+        kinds = {piece.kind for piece in axis.pieces}
+        if len(new):
+            notes.append(f"+ {_named(axis, new)}")
+            if "logits" in kinds:
+                share = f"at most {self._new_share:g} of the probability together"
+                notes.append(f"mean of the others, less so much that they have {share}")
+                self._new_choices[recipe.path] = len(new)
+        if len(removed) and kinds & {"logits", "means", "deviations"}:
+            notes.append(f"- {_named(before, removed)}")
+            if "logits" in kinds:
+                notes.append("its probability goes to the others")
+                guarantees.append(APPROXIMATE)
+        if any(p.kind == "logits" and p.of != "action" for p in axis.pieces) and len(new):
+            whole = [piece for piece in axis.pieces if piece.of not in _origins(before)]
+            if whole:
+                notes.append("a new choice begins even")
+
+
+def _origins(axis: Axis) -> set[str]:
+    return {piece.of for piece in axis.pieces}
+
+
+def _action(recipe: Recipe) -> Action:
+    if recipe.source is None:
+        return "initialised"
+    if recipe.is_copy:
+        return "copied"
+    if any((places == ADDED).any() for places in recipe.places):
+        return "grown"
+    return "shrunk" if any(len(removed) for removed in recipe.removed) else "permuted"
+
+
+def _order(places: np.ndarray) -> Guarantee:
+    """Whether sums keep their order: new terms, which are zero, come after all others."""
+    kept = places[places != ADDED]
+    in_front = np.array_equal(places[: len(kept)], np.arange(len(kept)))
+    return EXACT if in_front else ROUNDING
+
+
+def _largest(kernel: np.ndarray, removed: np.ndarray) -> float:
+    return float(np.linalg.norm(kernel[..., removed, :], axis=-1).max())
+
+
+def _named(axis: Axis, places: np.ndarray, limit: int = 4) -> str:
+    """Elements of an axis in words."""
+    names: list[str] = []
+    units = 0
+    start = 0
+    for piece in axis.pieces:
+        inside = places[(places >= start) & (places < start + piece.total)] - start
+        if piece.kind == "units":
+            units += len(inside)
+        elif len(piece.names) == piece.size:
+            names += [piece.names[index % piece.size] for index in inside]
+        else:
+            names += [f"{piece.of}[{index}]" for index in inside]
+        start += piece.total
+    if units:
+        names.append(f"{units} unit{'s' * (units > 1)}")
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _fresh_dtype(path: str) -> str:
+    return "uint32" if path.endswith("/count") else "float32"
