@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from heredity.common.errors import MismatchError, UnknownNameError, UsageError
-from heredity.policies import ActorCritic, Policy
-from heredity.policies.axes import is_opaque, policy_axes
-from heredity.policies.transfer import changed_space
-from heredity.spaces import Box, Dict, Discrete
-from heredity.weights import flatten
-from heredity.weights.report import EXACT, ROUNDING, WeightReport
 from tests.policies.transfer_policies import (
     CHOICES,
     NAMES,
@@ -29,12 +22,21 @@ from tests.policies.transfer_policies import (
     trained,
 )
 
+from heredity.common.errors import MismatchError, UnknownNameError, UsageError
+from heredity.policies import ActorCritic, Policy
+from heredity.policies.axes import is_opaque, policy_axes
+from heredity.policies.transfer import changed_space
+from heredity.spaces import Box, Dict, Discrete
+from heredity.weights import flatten
+from heredity.weights.report import EXACT, ROUNDING, WeightReport
+
 KINDS = {
     "mlp": ("mlp", SENSORS),
     "dict": ("mlp", SCENE),
     "gru": ("gru", SENSORS),
     "cnn": ("cnn", PICTURE),
 }
+SOME = [("mlp", CHOICES), ("dict", TORQUES), ("gru", TORQUES), ("cnn", CHOICES)]
 EVERY = [
     pytest.param(kind, action, id=f"{kind}-{name}")
     for kind in KINDS
@@ -53,9 +55,22 @@ def body(space):
 
 
 def means_of(policy: Policy, seen) -> np.ndarray:
-    """Most likely actions' parameters for a batch, without memory."""
-    carry = policy.functions.initial_carry((len(jax.tree.leaves(seen)[0]),))
-    return np.asarray(policy.distribution(policy.params, seen, carry)[0])
+    """What the actor puts out for a batch of first moments."""
+    function = policy.functions.outputs_in_numpy(policy.params, batched=True)
+    if function is not None:
+        return np.asarray(function(seen))
+    functions = policy.functions
+    if policy not in _COMPILED:
+
+        def run(params, seen):
+            carry = functions.initial_carry((len(jax.tree.leaves(seen)[0]),), acting=True)
+            return functions.outputs(params, functions.preprocess(params, seen), carry)[0]
+
+        _COMPILED[policy] = jax.jit(run)
+    return np.asarray(_COMPILED[policy](policy.params, seen))
+
+
+_COMPILED: dict[Policy, Any] = {}
 
 
 def put_into(space, seen, changed):
@@ -97,30 +112,30 @@ def test_an_appended_sensor_changes_nothing(kind: str, action):
     assert WeightReport.from_json(entry.arguments["report"]).measurements == report.measurements
 
 
-@pytest.mark.parametrize(("kind", "action"), EVERY)
-def test_a_new_sensor_may_fail_without_the_policy_failing(kind: str, action):
-    policy = policy_of(kind, action)
-    space = policy.spec.observation_space
-    moved, _ = policy.transfer(
-        policy.plan_transfer(changed_space(space, add=[f"{body(space)}radar"]))
-    )
-    seen = drawn(space, 3)
+def test_a_new_sensor_may_fail_without_the_policy_failing():
+    policy = policy_of("dict", TORQUES)
+    moved, _ = policy.transfer(policy.plan_transfer(changed_space(SCENE, add=["body/radar"])))
+    seen = drawn(SCENE, 3)
+    act = jax.jit(lambda params, seen: moved.act(params, seen, deterministic=True)[0])
+    expected = policy.predict(seen)[0]
     for broken in (np.nan, np.inf):
         more = np.full((3, 1), broken, np.float32)
-        shown = put_into(space, seen, np.concatenate([sensors(space, seen), more], axis=-1))
-        np.testing.assert_allclose(means_of(policy, seen), means_of(moved, shown), atol=1e-5)
-        assert np.isfinite(means_of(moved, shown)).all()
-        one, other = (jax.tree.map(lambda leaf: leaf[0], tree) for tree in (seen, shown))
-        expected = policy.predict(one)[0]
-        np.testing.assert_allclose(moved.predict(other)[0], expected, atol=1e-5)
-        np.testing.assert_allclose(moved.predict(shown)[0], policy.predict(seen)[0], atol=1e-5)
-    # A sensor that is read has to work.
-    sensors(space, seen)[0, 1] = np.nan
+        shown = {**seen, "body": np.concatenate([seen["body"], more], axis=-1)}
+        one = jax.tree.map(lambda leaf: leaf[0], shown)
+        for found in (moved.predict(shown)[0], act(moved.params, shown)):
+            np.testing.assert_allclose(found, expected, atol=1e-5)
+        np.testing.assert_allclose(moved.predict(one)[0], expected[0], atol=1e-5)
+    # A sensor that is read has to work; and one that is not, once it is.
+    shown["body"][0, 1] = np.nan
     with pytest.raises(MismatchError, match="NaN in column speed"):
-        policy.predict(seen)
+        moved.predict(shown)
+    learnt = jax.tree.map(np.array, moved.params)
+    learnt["actor"]["hidden_0"]["kernel"][4] = 0.1
+    with pytest.raises(MismatchError, match="NaN in column .*radar"):
+        Policy(moved.spec, learnt).predict({**seen, "body": np.full((3, 5), np.nan, np.float32)})
 
 
-@pytest.mark.parametrize(("kind", "action"), EVERY)
+@pytest.mark.parametrize(("kind", "action"), SOME)
 def test_a_removed_sensor_is_its_mean_and_the_bound_holds(kind: str, action):
     policy = policy_of(kind, action)
     space = policy.spec.observation_space
@@ -144,7 +159,7 @@ def test_a_removed_sensor_is_its_mean_and_the_bound_holds(kind: str, action):
             assert 0 < moved_by <= report.guarantee.bound
 
 
-@pytest.mark.parametrize(("kind", "action"), EVERY)
+@pytest.mark.parametrize(("kind", "action"), SOME)
 def test_wider_layers_compute_the_same(kind: str, action):
     policy = policy_of(kind, action)
     hidden = [24, 24] if kind in ("mlp", "dict") else [24]
@@ -182,7 +197,7 @@ def test_layers_that_would_change_what_it_does_are_refused(hidden: list[int], to
         policy.plan_transfer(hidden=hidden)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(order=st.permutations(range(4)), normalize=st.booleans())
 def test_any_order_of_columns_is_found_again(order, normalize: bool):
     policy = SHUFFLED[normalize]
@@ -241,7 +256,7 @@ def test_entries_come_and_go():
     assert report.guarantee == ROUNDING  # nothing was read of it
     for path, leaf in flatten(policy.params).items():
         np.testing.assert_array_equal(leaf, flatten(back.params)[path])
-    without, report = policy.transfer(policy.plan_transfer(Dict({"body": SENSORS})))
+    _, report = policy.transfer(policy.plan_transfer(Dict({"body": SENSORS})))
     assert report.guarantee.kind == "bounded"
     assert {row.path for row in report.rows if row.action == "dropped"} == {
         f"normalizer/observation/goal/{name}" for name in ("count", "mean", "variance")
@@ -297,8 +312,6 @@ def test_a_new_dimension_of_the_action_leaves_the_others():
 
 
 def test_pictures_of_another_size_need_pooling():
-    small = dataclasses.replace(SCENE, entries=())
-    del small
     larger = Dict({"camera": Box((14, 14, 2), 0, 255, "uint8"), "body": SENSORS})
     policy = trained(spec_of("cnn", PICTURE, CHOICES))
     with pytest.raises(MismatchError, match="pooling"):
@@ -350,7 +363,8 @@ def test_a_plan_is_for_one_policy_alone():
 def test_the_plan_tells_every_weight():
     policy = trained(spec_of("mlp", SENSORS, CHOICES, normalize=True))
     plan = policy.plan_transfer(changed_space(SENSORS, add=["radar"], drop=["wind"]))
-    told = str(plan)
-    assert "+ radar, zero; - wind; its mean is 0 after normalising" in told
+    notes = {row.path: row.note for row in plan.rows}
+    told = "+ radar, zero; - wind; its mean is 0 after normalising"
+    assert notes["actor/hidden_0/kernel"].startswith(told) and "+ radar, zero" in str(plan)
     assert set(flatten(ActorCritic(plan.spec).shapes())) == {row.path for row in plan.rows}
     assert plan.to_json()["plan"]["guarantee"]["kind"] == "bounded"

@@ -10,6 +10,7 @@ import numpy as np
 
 from heredity.common.errors import MismatchError
 from heredity.networks.axes import Piece
+from heredity.networks.normalizer import init_observation_statistics
 from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.policy import Policy
 from heredity.policies.transfer.elements import ADDED
@@ -83,13 +84,28 @@ def transferred(plan: TransferPlan, params: Mapping[str, Any]) -> Params:
 
 
 def first_weights(plan: TransferPlan) -> dict[str, np.ndarray]:
-    """Fresh weights of the new policy, by path, of which only what is new is used."""
+    """What new weights begin with, by path; of weights that have nothing new, zeros."""
     functions = ActorCritic(plan.spec)
-    if all(recipe.is_copy for recipe in plan.recipes):
-        shapes = flatten(functions.shapes())
-        return {path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in shapes.items()}
-    fresh = flatten(jax.jit(functions.init)(plan.seed))
-    return {path: np.asarray(leaf) for path, leaf in fresh.items()}
+    if any(_draws(recipe) for recipe in plan.recipes):
+        drawn = flatten(jax.jit(functions.init)(plan.seed))
+        return {path: np.asarray(leaf) for path, leaf in drawn.items()}
+    # Drawing compiles a decomposition, which takes longer than everything else here.
+    shapes = flatten(functions.shapes())
+    zeros = {path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in shapes.items()}
+    begun: Params = {"actor": functions.family.init()}
+    if plan.spec.normalize_observations:
+        begun["normalizer"] = init_observation_statistics(plan.spec.observation_space)
+    return zeros | {path: np.asarray(leaf) for path, leaf in flatten(begun).items()}
+
+
+def _draws(recipe: Recipe) -> bool:
+    """Whether a weight has new elements that are drawn: of units, and of what nobody says."""
+    if recipe.path.startswith("normalizer/"):
+        return False
+    return any(
+        piece.kind in ("units", "opaque") and is_new.any()
+        for piece, _, is_new in new_outputs(recipe)
+    )
 
 
 def _bias(path: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from heredity.policies.policy import Policy
 from heredity.policies.transfer.elements import ADDED, EntryMatch
 from heredity.policies.transfer.plan import TransferPlan
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
-from heredity.weights import WeightReport, subtree
+from heredity.weights import Params, WeightReport, subtree
 from heredity.weights.report import EXACT, ROUNDING, Guarantee, Measurement
 
 SAMPLES = 256
@@ -53,30 +53,27 @@ def measured_report(
             raise MismatchError("observations with a leading axis (batch,) were expected, not one")
         on = f"{len(jax.tree.leaves(seen)[0]):,} recorded observations"
     shown = embedded(plan, seen, chance)
-    report = plan.report
-    found = _actor(plan, before, moved, seen, shown, on)
+    old, new = _said(before, seen), _said(moved, shown)
+    report, guarantee = plan.report, plan.guarantee
     actions = _actions(plan, before, moved, seen, shown)
-    guarantee = plan.guarantee
+    found = _actor(plan, before, moved, old.parameters, new.parameters, on, guarantee)
     if guarantee == EXACT and max(m.value for m in (found[0], *actions)) > 0:
-        guarantee = ROUNDING
         note = "exact but for the order of sums, which the number of columns decides here"
         report = dataclasses.replace(report, guarantee=ROUNDING, notes=(*report.notes, note))
-        found = _actor(plan, before, moved, seen, shown, on, ROUNDING)
-    values = _critic(plan, before, moved, seen, shown, on, guarantee)
-    return report.measured(*found, *actions, *values)
+    if old.values is not None and new.values is not None:
+        found.append(_critic(plan, old.values, new.values, on))
+    return report.measured(*found, *actions)
 
 
 def _actor(
     plan: TransferPlan,
     before: Policy,
     moved: Policy,
-    seen: Any,
-    shown: Any,
+    old: np.ndarray,
+    new: np.ndarray,
     on: str,
-    guarantee: Guarantee | None = None,
+    guarantee: Guarantee,
 ) -> list[Measurement]:
-    guarantee = guarantee or plan.guarantee
-    old, new = _parameters(before, seen), _parameters(moved, shown)
     kept, sources = _kept_parameters(plan, moved)
     share = _has_new_logits(plan)
     largest = float(np.abs(new[..., kept] - old[..., sources]).max(initial=0.0))
@@ -135,25 +132,10 @@ def _as_old(plan: TransferPlan, action: np.ndarray) -> np.ndarray:
     return np.stack([places[action[:, i]] for i, places in enumerate(kept)], axis=-1)
 
 
-def _critic(
-    plan: TransferPlan,
-    before: Policy,
-    moved: Policy,
-    seen: Any,
-    shown: Any,
-    on: str,
-    actor: Guarantee,
-) -> list[Measurement]:
-    if before.functions.critic is None or moved.functions.critic is None:
-        return []
-    guarantee = plan.critic_guarantee
-    if guarantee == EXACT:
-        guarantee = ROUNDING
-    old, new = _values(before, seen), _values(moved, shown)
+def _critic(plan: TransferPlan, old: np.ndarray, new: np.ndarray, on: str) -> Measurement:
     largest = float(np.abs(new - old).max(initial=0.0))
-    return [
-        Measurement("largest difference of a value", largest, on, _allowed(guarantee, old, plan))
-    ]
+    allowed = _allowed(plan.critic_guarantee, old, plan)
+    return Measurement("largest difference of a value", largest, on, allowed)
 
 
 # --- what is shown --------------------------------------------------------------------------------
@@ -225,35 +207,41 @@ def _embedded_leaf(match: EntryMatch, old: np.ndarray, drawn: np.ndarray) -> np.
 # --- what is compared -----------------------------------------------------------------------------
 
 
-def _over(policy: Policy, seen: Any, function: Callable[..., Any]) -> np.ndarray:
-    """What a function says of observations, or with memory of sequences of them."""
-    functions: ActorCritic = policy.functions
-    seen = jax.tree.map(jnp.asarray, seen)
-    carry, is_first = functions.initial_carry(()), None
+@dataclasses.dataclass(frozen=True)
+class _Said:
+    """What a policy says of observations: parameters ``(B, P)``, values ``(B,)`` or None."""
+
+    parameters: np.ndarray
+    values: np.ndarray | None
+
+
+def _said(policy: Policy, seen: Any) -> _Said:
+    """What a policy says of observations ``(B, ...)``, or with memory of sequences of them."""
+    functions = policy.functions
+    has_critic = functions.critic is not None
+    carry: Any = functions.initial_carry(())
+    is_first = None
     if functions.has_memory:
-        count = len(jax.tree.leaves(seen)[0]) // _MOMENTS or 1
-        moments = min(_MOMENTS, len(jax.tree.leaves(seen)[0]))
-        cut = moments * count
-        seen = jax.tree.map(lambda a: a[:cut].reshape((moments, count, *a.shape[1:])), seen)
+        total = len(jax.tree.leaves(seen)[0])
+        moments = min(_MOMENTS, total)
+        count = total // moments
+        seen = jax.tree.map(
+            lambda a: a[: moments * count].reshape((moments, count, *a.shape[1:])), seen
+        )
         carry = functions.initial_carry((count,))
         is_first = jnp.zeros((moments, count), bool).at[0].set(True)
 
-    def run(params: Any, seen: Any, carry: Any) -> Any:
+    def run(params: Params, seen: Any, carry: Any) -> Any:
         ready = functions.preprocess(params, seen)
-        return function(params, ready, carry, is_first)[0]
+        if has_critic:
+            return functions.unroll(params, ready, carry, is_first)
+        return functions.unroll_parameters(params, ready, carry, is_first)[0], None
 
-    found = np.asarray(jax.jit(run)(policy.params, seen, carry))
-    return found.reshape((-1, *found.shape[2:])) if functions.has_memory else found
-
-
-def _parameters(policy: Policy, seen: Any) -> np.ndarray:
-    """Parameters of the distributions, ``(B, P)``."""
-    return _over(policy, seen, policy.functions.unroll_parameters)
-
-
-def _values(policy: Policy, seen: Any) -> np.ndarray:
-    """Values, ``(B,)``."""
-    return _over(policy, seen, policy.functions.unroll_values)
+    parameters, values = jax.jit(run)(policy.params, jax.tree.map(jnp.asarray, seen), carry)
+    return _Said(
+        np.asarray(parameters).reshape((-1, parameters.shape[-1])),
+        None if values is None else np.asarray(values).reshape(-1),
+    )
 
 
 def _kept_parameters(plan: TransferPlan, moved: Policy) -> tuple[np.ndarray, np.ndarray]:
@@ -318,10 +306,8 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def _allowed(guarantee: Guarantee, old: np.ndarray, plan: TransferPlan) -> float | None:
     match guarantee.kind:
-        case "exact":
-            # What is not bit-equal is said to be rounding, and may not be more than that.
-            return _tolerance(old, plan)
-        case "rounding":
+        case "exact" | "rounding":
+            # What is not equal to the bit is said to be rounding, and may not be more than that.
             return _tolerance(old, plan)
         case "bounded":
             assert guarantee.bound is not None
