@@ -25,6 +25,7 @@ from heredity.environments import (
 from heredity.policies import Policy
 from heredity.training.beginning import Beginning, PostInit
 from heredity.training.callbacks import CallbackLike, as_callbacks
+from heredity.training.checkpoints import Checkpoint
 from heredity.training.evaluation import Evaluation, evaluate_policies, scoring_environment
 from heredity.training.events import Event
 from heredity.training.group import saved_policies
@@ -50,8 +51,8 @@ class PPO:
         preset: ``auto`` for the tuned settings of this environment if there are any, ``none``, or
             the id of an environment whose settings are wanted.
         config: All settings at once, instead of a preset.
-        start: A policy, or the folder of one, whose weights training begins with; default: fresh
-            ones.
+        start: A policy, or the folder of one, whose weights training begins with; of a checkpoint
+            the optimiser goes on as well; default: fresh ones.
         post_init: Receives the first weights as a nested dict of numpy arrays, and gives them back
             changed, with or without a `WeightReport`; both are recorded in the lineage.
         settings: Fields of `PPOConfig` to override.
@@ -73,7 +74,7 @@ class PPO:
         seed: int = 0,
         preset: str = "auto",
         config: PPOConfig | None = None,
-        start: Policy | str | Path | None = None,
+        start: Policy | Checkpoint | str | Path | None = None,
         post_init: PostInit | None = None,
         **settings: Any,
     ) -> None:
@@ -92,8 +93,7 @@ class PPO:
             settings.setdefault("num_envs", env.num_envs)
         self.config = dataclasses.replace(base, **settings)
         self.seed = seed
-        start = Policy.from_pretrained(start) if isinstance(start, str | Path) else start
-        self._beginning = Beginning(start, post_init)
+        self._beginning = Beginning.given(start, post_init)
         self._environment = None if isinstance(env, str) else env
         # What is made here is closed here, after each run, and made again for the next.
         self._made_from = EnvironmentSpec(env) if isinstance(env, str) else None

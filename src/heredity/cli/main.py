@@ -28,12 +28,13 @@ COMMANDS = {
     "lineage": ("heredity.cli.lineage", "where a policy's weights come from"),
     "diff": ("heredity.cli.diff", "what two policies have in common, in weights and in actions"),
     "import": ("heredity.cli.importing", "a policy from a file of another library; runs nothing"),
+    "transfer": ("heredity.cli.transfer", "move a policy to other sensors, actions or widths"),
     "view": ("heredity.cli.view", "watch how a policy grew: live, or as one HTML file"),
     "envs": ("heredity.cli.envs", "which environments are available, and what others need"),
 }
 
 # Commands that compile programs, and keep them for the next time.
-COMPILING = ("train", "resume", "evaluate", "diff")
+COMPILING = ("train", "resume", "evaluate", "diff", "transfer")
 
 NARROWEST = 40  # columns that help and tables are laid out for, at least
 

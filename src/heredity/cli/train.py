@@ -27,7 +27,7 @@ from heredity.cli.parsing import (
     peek,
     require,
 )
-from heredity.cli.places import claim_directory
+from heredity.cli.places import claim_directory, kind_of, policy_folder
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.files import LOCK
 from heredity.common.own_code import own_line
@@ -58,6 +58,8 @@ class _Output:
 
     Args:
         directory: Where everything is written.
+        start: Policy to begin with, or a checkpoint, whose optimiser goes on as well; of a run, the
+            best checkpoint's policy.
         preset: auto (the tuned settings for this environment, if there are any), none, or the id
             of an environment whose settings to use.
         wandb: Project on Weights & Biases to send metrics to.
@@ -67,6 +69,9 @@ class _Output:
 
     directory: Annotated[
         Path | None, otherwise("default: a new folder such as runs/gymnax-CartPole-v1")
+    ] = None
+    start: Annotated[
+        Path | None, tyro.conf.arg(name="from", help_behavior_hint="(default: fresh weights)")
     ] = None
     preset: Annotated[str, tyro.conf.arg(metavar="NAME")] = "auto"
     wandb: Annotated[str | None, tyro.conf.arg(metavar="PROJECT")] = None
@@ -101,14 +106,17 @@ def main(arguments: Sequence[str]) -> int:
     with given.distributed.at_work():
         from heredity.environments import make
 
+        beginning = _beginning(given.output.start)
         environment = make(name, num_envs=config.num_envs, **options_given(given.options))
         told = given.distributed.resume_with
         if not writes:
             told = told or (own and resume_command(own, rest, trust))
-            return _train(environment, config, settings, own or Path("runs"), told, None)
+            place = own or Path("runs")
+            return _train(environment, config, settings, place, told, None, beginning)
         with _place(own, name) as directory:
             told = told or resume_command(directory, rest, trust)
-            return _train(environment, config, settings, directory, told, given.output)
+            output = given.output
+            return _train(environment, config, settings, directory, told, output, beginning)
 
 
 @contextlib.contextmanager
@@ -133,6 +141,7 @@ def _train(
     directory: Path,
     resume: str | None,
     output: _Output | None,
+    beginning: Any,
 ) -> int:
     """Train; where something is to be shown, show progress and say what to look at."""
     from heredity.training.session import begin_run
@@ -140,7 +149,13 @@ def _train(
     callbacks = [] if output is None else shown_callbacks(output.progress, output.wandb)
     try:
         events = begin_run(
-            config, environment, settings, directory, callbacks, resume_command=resume
+            config,
+            environment,
+            settings,
+            directory,
+            callbacks,
+            resume_command=resume,
+            beginning=beginning,
         )
         if output is not None:
             print(f"run      {directory}", file=sys.stderr)
@@ -153,6 +168,16 @@ def _train(
     if output is not None:
         conclude(directory, output.report)
     return 0
+
+
+def _beginning(start: Path | None) -> Any:
+    """What the first weights are: of a policy or a checkpoint, or fresh ones."""
+    from heredity.training.beginning import FRESH, Beginning
+
+    if start is None:
+        return FRESH
+    # Of a checkpoint the whole, of everything else the policy.
+    return Beginning.given(start if kind_of(start) == "checkpoint" else policy_folder(start))
 
 
 def _close(environment: Any) -> None:

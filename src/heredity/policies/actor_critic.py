@@ -177,7 +177,7 @@ class ActorCritic:
         read = self.preprocess(params, observation, self.spec.acting_space)
         found: dict[str, jax.Array] = {}
         for name in ("trunk", "actor"):
-            network = self._networks.get(name)
+            network = self.networks.get(name)
             if network is None:
                 continue
             read, _, tapped = network.apply(

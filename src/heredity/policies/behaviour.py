@@ -103,7 +103,9 @@ def compare(
     )  # fmt: skip
 
 
-def sampled_observations(policy: Policy, count: int, seed: int = 0) -> Any:
+def sampled_observations(
+    policy: Policy, count: int, seed: int = 0, space: Space | None = None
+) -> Any:
     """Observations such as the policy may have seen, drawn anew.
 
     Entries whose statistics it keeps are drawn from normals with these; others from their space,
@@ -113,12 +115,13 @@ def sampled_observations(policy: Policy, count: int, seed: int = 0) -> Any:
         policy: Whose acting space, and statistics, are taken.
         count: How many.
         seed: Decides the draw.
+        space: Instead of the acting space: all that it knows, say.
 
     Returns:
         An observation with a leading axis of `count`.
     """
     generator = np.random.default_rng(seed)
-    space = policy.spec.acting_space
+    space = policy.spec.acting_space if space is None else space
     statistics = flatten(policy.params.get("normalizer", {}))
     leaves = {}
     for path, leaf in leaf_spaces(space).items():

@@ -162,7 +162,10 @@ def fresh_run(plan: Plan) -> Run:
         weights.append(leaves)
         lineages.append(lineage)
     if not plan.beginning.is_fresh:
-        plan.driver.load(weights, [learner.save() for learner in plan.driver.learners])
+        adapted = plan.driver.algorithm.config.learning_rate_schedule == "adaptive_kl"
+        states = [learner.save() for learner in plan.driver.learners]
+        begun = [plan.beginning.first_state(state, adapted=adapted) for state in states]
+        plan.driver.load(weights, begun)
     members = []
     for seat, learner, lineage in zip(plan.seats, plan.driver.learners, lineages, strict=True):
         memory = Memory(

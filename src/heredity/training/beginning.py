@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from heredity.algorithms.ppo.pretrained import PretrainedEncoder
 from heredity.common.errors import MismatchError, UsageError
+from heredity.networks.observations import leaf_spaces
 from heredity.policies import Lineage, LineageEntry, Policy, PolicySpec
+from heredity.spaces import Box, space_difference
+from heredity.training.checkpoints import STATE, Checkpoint, read_checkpoint
 from heredity.training.continuity import check_policy
 from heredity.weights import (
     Params,
@@ -54,11 +58,17 @@ class Beginning:
     Args:
         start: The policy whose weights training begins with; None for fresh ones.
         post_init: Changes the first weights.
+<<<<<<< HEAD
         encoder: Weights from another library's file, which the settings of the networks name.
+=======
+        state: The state of training beside that policy, by path, of which the optimiser goes on;
+            None for a fresh one.
+>>>>>>> 4bf8c91 (Transfer: whole checkpoints with their optimiser, heredity transfer, and heredity train --from)
     """
 
     start: Policy | None = None
     post_init: PostInit | None = None
+<<<<<<< HEAD
     encoder: PretrainedEncoder | None = None
 
     def __post_init__(self) -> None:
@@ -67,6 +77,36 @@ class Beginning:
                 f"a run that starts from a policy has its encoder: leave the network's weights "
                 f"{str(self.encoder.file.path)!r} out, or put them in with post_init"
             )
+=======
+    state: Mapping[str, np.ndarray] | None = None
+
+    @classmethod
+    def given(
+        cls,
+        start: Policy | Checkpoint | str | Path | None = None,
+        post_init: PostInit | None = None,
+        trust: Sequence[str] = (),
+    ) -> Beginning:
+        """The beginning that a person asks for.
+
+        Args:
+            start: A policy or a checkpoint, or the folder of one.
+            post_init: Changes the first weights.
+            trust: Networks that the policy's file may name although they are not built in.
+
+        Raises:
+            RefusedError: naming the file that is missing, torn or altered.
+        """
+        if isinstance(start, str | Path) and (Path(start) / STATE).exists():
+            Policy.from_pretrained(Path(start) / "policy", trust=trust)  # which vouches for it
+            start = read_checkpoint(Path(start))
+        if isinstance(start, Checkpoint):
+            policy = Policy(start.spec, unflatten(start.policy), start.lineage)
+            return cls(policy, post_init, start.state)
+        if isinstance(start, str | Path):
+            start = Policy.from_pretrained(start, trust=trust)
+        return cls(start, post_init)
+>>>>>>> 4bf8c91 (Transfer: whole checkpoints with their optimiser, heredity transfer, and heredity train --from)
 
     @property
     def is_fresh(self) -> bool:
@@ -78,8 +118,40 @@ class Beginning:
         if self.is_fresh:
             return None
         start = None if self.start is None else {"hash": self.start.policy_hash}
+<<<<<<< HEAD
         encoder = {} if self.encoder is None else {"encoder": self.encoder.to_json()}
         return {"start": start, "post_init": _name(self.post_init), **encoder}
+=======
+        told = {"start": start, "post_init": _name(self.post_init)}
+        return told if self.state is None else {**told, "optimizer": "of the checkpoint"}
+
+    def first_state(self, fresh: dict[str, np.ndarray], *, adapted: bool) -> dict[str, np.ndarray]:
+        """The first state of training beside the weights, by path.
+
+        Args:
+            fresh: Of a run from fresh weights.
+            adapted: Whether training itself sets the learning rate, so that it goes on as well.
+
+        Raises:
+            MismatchError: when the checkpoint's optimiser is not of the weights that are trained.
+        """
+        if self.state is None:
+            return fresh
+        goes_on = [path for path in fresh if path.startswith("optimizer/")]
+        problems = [
+            path
+            for path in goes_on
+            if path not in self.state or self.state[path].shape != fresh[path].shape
+        ]
+        if problems:
+            raise MismatchError(
+                f"the optimiser of the checkpoint has no {problems[0]} of shape "
+                f"{fresh[problems[0]].shape}: it trained other weights than this run does",
+                "Begin with its policy alone: the folder policy in it",
+            )
+        goes_on += ["learning_rate"] if adapted else []
+        return {**fresh, **{path: np.array(self.state[path]) for path in goes_on}}
+>>>>>>> 4bf8c91 (Transfer: whole checkpoints with their optimiser, heredity transfer, and heredity train --from)
 
     def first_weights(
         self, spec: PolicySpec, fresh: Mapping[str, np.ndarray], born: LineageEntry
@@ -146,7 +218,7 @@ def _taken(
         normalize_rewards=spec.normalize_rewards,
         algorithm=spec.algorithm,
         observation_space=spec.observation_space
-        if given.acting_space == spec.acting_space
+        if _is_seen_alike(given, spec)
         else given.observation_space,
     )
     check_policy(comparable, spec, "the policy to start from")
@@ -165,6 +237,19 @@ def _taken(
     left = [path for path in found if path not in fresh]
     rows += [WeightRow(path, "dropped", source=path, note="not trained here") for path in left]
     return leaves, WeightReport("train", tuple(rows), EXACT)
+
+
+def _is_seen_alike(given: PolicySpec, spec: PolicySpec) -> bool:
+    """Whether a policy acts on what another one acts on; bounds of fractions change nothing."""
+    difference = space_difference(given.acting_space, spec.acting_space)
+    pairs = zip(
+        leaf_spaces(given.acting_space).items(),
+        leaf_spaces(spec.acting_space).items(),
+        strict=False,
+    )
+    return not difference and all(
+        a == b or (isinstance(a[1], Box) and a[1].dtype.startswith("float")) for a, b in pairs
+    )
 
 
 def _hooked(

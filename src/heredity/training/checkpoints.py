@@ -85,7 +85,16 @@ def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
     check_in_place(folder.root)  # before its config.json is missed
     if not folder.config.is_file():
         raise LostFolderError(folder.root, "has lost its config.json while it was in use")
-    place = folder.checkpoint(checkpoint.step)
+    write_checkpoint_folder(folder.checkpoint(checkpoint.step), checkpoint)
+    point_links(folder, checkpoint.step, checkpoint.notes.get("best"))
+
+
+def write_checkpoint_folder(place: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint beside its place, flush it, and rename it in.
+
+    Raises:
+        StorageError: when the disk refuses.
+    """
     with folder_appearing_whole(place) as temporary:
         (temporary / "policy").mkdir()
         (temporary / "training_state").mkdir()
@@ -104,7 +113,6 @@ def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:
             **checkpoint.notes,
         }
         (temporary / MANIFEST).write_text(seal_json(manifest), encoding="utf-8")
-    point_links(folder, checkpoint.step, checkpoint.notes.get("best"))
 
 
 def point_links(folder: RunFolder, last: int | None, best: dict[str, Any] | None) -> None:

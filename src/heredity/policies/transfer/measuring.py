@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from heredity.common.errors import MismatchError
-from heredity.networks.normalizer import normalized_leaves
 from heredity.networks.observations import leaf_observations
 from heredity.policies.actor_critic import ActorCritic
+from heredity.policies.behaviour import sampled_observations
 from heredity.policies.given import checked_observation
 from heredity.policies.policy import Policy
 from heredity.policies.transfer.elements import ADDED, EntryMatch
 from heredity.policies.transfer.plan import TransferPlan
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
-from heredity.weights import Params, WeightReport, subtree
+from heredity.weights import Params, WeightReport
 from heredity.weights.report import EXACT, ROUNDING, Guarantee, Measurement
 
 SAMPLES = 256
@@ -46,7 +46,8 @@ def measured_report(
     before = Policy(plan.old, policy.params)
     chance = np.random.default_rng(plan.seed)
     if observations is None:
-        seen, on = sampled(before, SAMPLES, chance), f"{SAMPLES} sampled observations"
+        seen = sampled_observations(before, SAMPLES, plan.seed, plan.old.observation_space)
+        on = f"{SAMPLES} sampled observations"
     else:
         seen, batched = checked_observation(plan.old.observation_space, observations)
         if not batched:
@@ -139,28 +140,6 @@ def _critic(plan: TransferPlan, old: np.ndarray, new: np.ndarray, on: str) -> Me
 
 
 # --- what is shown --------------------------------------------------------------------------------
-
-
-def sampled(policy: Policy, count: int, chance: np.random.Generator) -> Any:
-    """Observations of a policy's space: as its statistics say, or from the space where none do.
-
-    Returns:
-        With a leading axis ``(count,)``.
-    """
-    space = policy.spec.observation_space
-    normalized = normalized_leaves(space) if policy.spec.normalize_observations else {}
-
-    def walk(part: Space, path: str) -> Any:
-        if isinstance(part, Dict):
-            return {name: walk(inner, f"{path}/{name}") for name, inner in part.entries}
-        if path in normalized and isinstance(part, Box):
-            known = subtree(policy.params, f"normalizer/{path}")
-            drawn = chance.normal(size=(count, *part.concrete_shape))
-            drawn = known["mean"] + np.sqrt(known["variance"]) * drawn
-            return np.clip(drawn, part.low, part.high).astype(part.dtype)
-        return np.stack([part.sample(chance) for _ in range(count)])
-
-    return walk(space, "observation")
 
 
 def embedded(plan: TransferPlan, seen: Any, chance: np.random.Generator) -> Any:

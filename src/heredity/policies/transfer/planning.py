@@ -95,13 +95,13 @@ def plan_transfer(
     """
     if not 0 < new_share < 1:
         raise UsageError(f"new_share {new_share!r}: a number between 0 and 1 was expected")
-    old = _named(policy.spec, names)
+    old = named(policy.spec, names)
     wanted = dataclasses.replace(
         old,
         observation_space=new_observation_space or old.observation_space,
         action_space=new_action_space or old.action_space,
     )
-    wanted = _named(wanted, new_names)
+    wanted = named(wanted, new_names)
     spaces = (old.observation_space, wanted.observation_space)
     actions = (old.action_space, wanted.action_space)
     renamed = dict(renamed or {})
@@ -152,8 +152,13 @@ def plan_transfer(
     )
 
 
-def _named(spec: PolicySpec, names: Names | Sequence[str]) -> PolicySpec:
-    """A specification with names for what its spaces do not name."""
+def named(spec: PolicySpec, names: Names | Sequence[str]) -> PolicySpec:
+    """A specification with names for what its spaces do not name.
+
+    Args:
+        spec: Of a policy.
+        names: As `plan_transfer` takes them.
+    """
     if not names:
         return spec
     if not isinstance(names, Mapping):

@@ -1,0 +1,235 @@
+"""``heredity transfer``: a policy for other sensors, other actions or wider layers."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.markup import escape
+
+from heredity.cli.output import ANY_WIDTH, console, only_json, print_json
+from heredity.cli.parsing import environment_fields, options_given, parse, peek
+from heredity.cli.places import choice_told, kind_of, policy_folder
+from heredity.common.errors import RefusedError, UsageError
+
+_SEVERAL = tyro.conf.arg(metavar="[NAME ...]")
+_PAIRS = tyro.conf.arg(metavar="[OLD=NEW ...]")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Transfer:
+    """What is transferred, and how.
+
+    Args:
+        policy: Folder of a policy, checkpoint, snapshot or run; of a run, the best checkpoint's
+            policy is taken. A checkpoint is moved as a whole, its optimiser too.
+        out: Where the new policy, or checkpoint, goes; a folder that is not there yet.
+        add_sensor: Columns to append to the observation; of a Dict, ``entry/column``.
+        drop: Columns, or entries of a Dict, to take away; their mean stands for them.
+        rename: New names of columns, entries or actions.
+        hidden: New widths of the hidden layers.
+        critic_hidden: The same for the critic; default: as hidden.
+        names: Names for the columns of the policy, where they have none; of a Dict
+            ``entry=a,b,c``.
+        new_names: The same for the new environment.
+        positions: Match what has no names by its place.
+        means: What stands for a dropped column, in its own units: ``column=value``; default: its
+            mean in the statistics of the normaliser, or in --observations.
+        new_share: Probability that all new discrete actions get together, at most.
+        observations: Recorded observations of the policy to measure on: a file of numpy, .npy with
+            an array (N, columns), or .npz with one array for each entry; default: sampled ones.
+        seed: Of weights that are new.
+        dry_run: Print the plan; write nothing.
+        trust: Networks that the policy's file may name although they are not built in.
+        json: Print one JSON object.
+    """
+
+    policy: Annotated[Path, tyro.conf.Positional]
+    out: Path | None = None
+    add_sensor: Annotated[tuple[str, ...], _SEVERAL] = ()
+    drop: Annotated[tuple[str, ...], _SEVERAL] = ()
+    rename: Annotated[tuple[str, ...], _PAIRS] = ()
+    hidden: tuple[int, ...] = ()
+    critic_hidden: tuple[int, ...] = ()
+    names: Annotated[tuple[str, ...], _SEVERAL] = ()
+    new_names: Annotated[tuple[str, ...], _SEVERAL] = ()
+    positions: bool = False
+    means: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME=VALUE ...]")] = ()
+    new_share: float = 0.01
+    observations: Path | None = None
+    seed: int = 0
+    dry_run: bool = False
+    trust: Annotated[tuple[str, ...], _SEVERAL] = ()
+    json: bool = False
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run ``heredity transfer``."""
+    told = "What the new policy is for; with it, --help lists that environment's options."
+    fields: list[Any] = [
+        ("transfer", tyro.conf.OmitArgPrefixes[_Transfer]),
+        *environment_fields(peek(arguments, "--env"), told, "default: the spaces it has"),
+    ]
+    kind = dataclasses.make_dataclass("Transfer", fields, frozen=True)
+    kind.__doc__ = (
+        "Move a policy to other sensors, other actions or wider layers: columns are found again by "
+        "name, what stays the same is guaranteed and measured."
+    )
+    given: Any = parse(kind, arguments, "heredity transfer")
+    how: _Transfer = given.transfer
+    _check(how, given.env)
+    with only_json(how.json):
+        found, report = _transfer(how, given.env, given.options)
+    if how.json:
+        print_json(found)
+        return 0
+    out = console()
+    if not sys.stdout.isatty():
+        out.width = ANY_WIDTH
+    if told := choice_told(how.policy):
+        out.print(escape(told), soft_wrap=True)
+    out.print(report)
+    if found["out"] is None:
+        out.print("[dim]nothing was written: this was a dry run[/]")
+    else:
+        out.print(f"[bold]{found['kind']}[/]  {escape(found['out'])}", soft_wrap=True)
+        out.print(f"[dim]policy sha256:{found['policy_hash']}[/]")
+    return 0
+
+
+def _check(how: _Transfer, env: str | None) -> None:
+    if how.out is None and not how.dry_run:
+        raise UsageError("--out is needed: where the new policy goes; or --dry-run for the plan")
+    if how.out is not None and how.out.exists() and not how.dry_run:
+        raise UsageError(f"--out {how.out} is there already: choose another folder")
+    if env is not None and (how.add_sensor or how.drop):
+        raise UsageError(
+            "--env shows the new observation: leave --add-sensor and --drop out, or --env"
+        )
+
+
+def _transfer(how: _Transfer, env: str | None, options: Any) -> tuple[dict[str, Any], Any]:
+    """What was done as a JSON object, and the report."""
+    from heredity.policies import Policy
+
+    kind = kind_of(how.policy)
+    place = policy_folder(how.policy)
+    policy = Policy.from_pretrained(place, trust=how.trust)
+    recorded = None if how.observations is None else _recorded(how.observations)
+    plan = _plan(policy, how, env, options, recorded)
+    found: dict[str, Any] = {
+        "kind": "checkpoint" if kind == "checkpoint" else "policy",
+        "source": {"path": str(place), "policy_hash": policy.policy_hash},
+        "out": None,
+        "policy_hash": None,
+        **plan.to_json(),
+    }
+    if how.dry_run:
+        return found, plan.report
+    assert how.out is not None  # checked before
+    if kind == "checkpoint":
+        from heredity.training.transfer import transfer_checkpoint
+
+        moved, report = transfer_checkpoint(how.policy, plan, how.out, recorded)
+    else:
+        moved, report = policy.transfer(plan, recorded)
+        moved.save_pretrained(how.out)
+    found |= {"out": str(how.out), "policy_hash": moved.policy_hash, "report": report.to_json()}
+    return found, report
+
+
+def _plan(policy: Any, how: _Transfer, env: str | None, options: Any, recorded: Any) -> Any:
+    from heredity.policies.transfer import changed_space
+    from heredity.policies.transfer.planning import named
+
+    names, new_names = (_names(words) for words in (how.names, how.new_names))
+    renamed = _pairs(how.rename, "--rename OLD=NEW")
+    observation, action, environment = None, None, None
+    if env is not None:
+        from heredity.environments import make
+
+        made = make(env, num_envs=1, **options_given(options))
+        try:
+            observation, action = made.observation_space, made.action_space
+            environment = made.spec.to_json() if made.spec else None
+        finally:
+            if hasattr(made, "close"):
+                made.close()  # pyright: ignore[reportAttributeAccessIssue]
+    elif how.add_sensor or how.drop or renamed:
+        known = named(policy.spec, names)
+        choices = getattr(known.action_space, "names", ())
+        of_sensors = {old: new for old, new in renamed.items() if old not in choices}
+        if len(of_sensors) < len(renamed):
+            after = tuple(renamed.get(name, name) for name in choices)
+            named_space: Any = known.action_space
+            action = dataclasses.replace(named_space, names=after)
+        if how.add_sensor or how.drop or of_sensors:
+            observation = changed_space(
+                known.observation_space, add=how.add_sensor, drop=how.drop, renamed=of_sensors
+            )
+    return policy.plan_transfer(
+        observation,
+        action,
+        renamed=renamed,
+        hidden=how.hidden or None,
+        critic_hidden=how.critic_hidden or None,
+        names=names,
+        new_names=new_names,
+        positions=how.positions,
+        means=_numbers(_pairs(how.means, "--means NAME=VALUE")),
+        observations=recorded,
+        new_share=how.new_share,
+        environment=environment,
+        seed=how.seed,
+    )
+
+
+def _names(words: Sequence[str]) -> Any:
+    """Names of columns: of the only entry, or ``entry=a,b,c`` for each."""
+    if not any("=" in word for word in words):
+        return tuple(words)
+    found = {}
+    for entry, names in _pairs(words, "ENTRY=NAME,NAME").items():
+        path = entry if entry == "action" else f"observation/{entry}"
+        found[path] = tuple(names.split(","))
+    return found
+
+
+def _pairs(words: Sequence[str], expected: str) -> dict[str, str]:
+    found = {}
+    for word in words:
+        left, sign, right = word.partition("=")
+        if not (left and sign and right):
+            raise UsageError(f"{word!r}: {expected} was expected")
+        found[left] = right
+    return found
+
+
+def _numbers(pairs: dict[str, str]) -> dict[str, float]:
+    found = {}
+    for name, text in pairs.items():
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise UsageError(f"--means {name}={text}: a number was expected") from None
+    return found
+
+
+def _recorded(path: Path) -> Any:
+    """Observations from a file of numpy: one array, or one for each entry."""
+    import numpy as np
+
+    from heredity.weights import unflatten
+
+    try:
+        loaded = np.load(path, allow_pickle=False)  # a pickle could run what it likes
+        if isinstance(loaded, np.ndarray):
+            return loaded
+        with loaded as file:
+            return unflatten({name: file[name] for name in file.files})
+    except (OSError, ValueError, EOFError) as error:
+        raise RefusedError(path, f"is no file of numpy arrays ({error})") from None

@@ -1,0 +1,150 @@
+"""Whole checkpoints moved to other spaces and widths: the optimiser follows the weights.
+
+Moments follow by the same recipe as the weights they are of; moments of new elements begin at zero,
+as in a new run. The age of Adam begins at 0 again with them. Were it kept, nothing would correct
+their bias, and their first steps would be `(1 - b1) / sqrt(1 - b2)` = 3.16 times the learning rate
+long. With age 0 theirs are as in a new run, and those of elements with moments begin at about a
+third of what they were and grow back within some thousand steps: a learning rate that warms up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heredity.common.errors import MismatchError
+from heredity.policies import Policy
+from heredity.policies.transfer import TransferPlan
+from heredity.policies.transfer import transfer as transfer_policy
+from heredity.policies.transfer.recipes import Recipe
+from heredity.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint_folder
+from heredity.weights import WeightReport, content_hash, flatten, unflatten
+
+OPTIMIZER = "optimizer/"
+# Where environments are, and what follows from it, is of the old environment.
+_LEFT_BEHIND = ("experience/",)
+
+
+def transfer(
+    checkpoint: Checkpoint, plan: TransferPlan, observations: Any = None
+) -> tuple[Checkpoint, WeightReport]:
+    """A checkpoint for other spaces or widths: weights, statistics, critic and optimiser together.
+
+    A run that begins with it (`PPO(env, start=...)`, ``heredity train --from``) goes on learning
+    with the moments it has. It is no moment of the old run, and cannot be resumed there.
+
+    Args:
+        checkpoint: To be moved; stays as it is.
+        plan: Made of its policy.
+        observations: See `policies.transfer.transfer`.
+
+    Returns:
+        The new checkpoint, and the report of its weights.
+
+    Raises:
+        GuaranteeError: when what was measured is not within what the plan guarantees.
+        MismatchError: when the plan is for other weights.
+    """
+    policy = Policy(checkpoint.spec, unflatten(checkpoint.policy), checkpoint.lineage)
+    moved, report = transfer_policy(policy, plan, observations)
+    leaves = {path: np.asarray(leaf) for path, leaf in flatten(moved.params).items()}
+    state = transferred_state(plan, checkpoint.state)
+    moments = sum(path.startswith(OPTIMIZER) for path in state)
+    note = (
+        f"{moments} arrays of the optimiser moved with their weights; it begins at age 0, so that "
+        "the first steps of what is new are no longer than in a new run"
+    )
+    report = dataclasses.replace(report, notes=(*report.notes, note))
+    notes = {**checkpoint.notes, "best": None, "owed": None, "parent": moved.policy_hash}
+    notes["frozen"] = {
+        path: content_hash({"leaf": leaves[path]})
+        for path in checkpoint.notes["frozen"]
+        if path in leaves
+    }
+    notes["exactness"] = {"exact": False, "reason": "it was transferred to other spaces"}
+    made = dataclasses.replace(
+        checkpoint,
+        spec=moved.spec,
+        policy=leaves,
+        state=state,
+        lineage=moved.lineage,
+        notes=notes,
+    )
+    return made, report
+
+
+def transfer_checkpoint(
+    source: Path, plan: TransferPlan, place: Path, observations: Any = None
+) -> tuple[Policy, WeightReport]:
+    """Move the checkpoint in a folder, and write the new one into another.
+
+    Args:
+        source: Folder of the checkpoint.
+        plan: Made of its policy.
+        place: Where the new one goes; not there yet.
+        observations: See `policies.transfer.transfer`.
+
+    Returns:
+        The new policy, and the report.
+    """
+    made, report = transfer(read_checkpoint(source), plan, observations)
+    write_checkpoint_folder(place, made)
+    return Policy(made.spec, unflatten(made.policy), made.lineage), report
+
+
+def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The training state beside the new weights.
+
+    Args:
+        plan: Of the policy.
+        state: By path, as a checkpoint has it.
+    """
+    moved: dict[str, np.ndarray] = {}
+    by_source: dict[str, list[Recipe]] = {}
+    for recipe in plan.recipes:
+        if recipe.source is not None:
+            by_source.setdefault(recipe.source, []).append(recipe)
+    folders = set()
+    for path, leaf in state.items():
+        if path.startswith(_LEFT_BEHIND):
+            continue
+        if not path.startswith(OPTIMIZER):
+            moved[path] = leaf
+        elif path.endswith("/count"):
+            moved[path] = np.zeros_like(leaf)
+        else:
+            folder, weight = _of_weight(path, plan)
+            folders.add(folder)
+            for recipe in by_source.get(weight, ()):
+                shape = tuple(axis.size for axis in recipe.axes)
+                zeros = np.zeros(shape, leaf.dtype)
+                moved[f"{folder}/{recipe.path}"] = recipe.moved(leaf, zeros)
+    trained = {_of_weight(path, plan)[1] for path in state if _is_moment(path)}
+    for recipe in plan.recipes:
+        # New weights of a network that is trained are trained as well.
+        network = recipe.path.partition("/")[0]
+        if recipe.source is None and any(path.startswith(f"{network}/") for path in trained):
+            shape = tuple(axis.size for axis in recipe.axes)
+            for folder in folders:
+                moved[f"{folder}/{recipe.path}"] = np.zeros(shape, np.float32)
+    return moved
+
+
+def _is_moment(path: str) -> bool:
+    return path.startswith(OPTIMIZER) and not path.endswith("/count")
+
+
+def _of_weight(path: str, plan: TransferPlan) -> tuple[str, str]:
+    """The folder of the optimiser's state that an array is in, and the weight that it is of."""
+    parts = path.split("/")
+    for start in range(1, len(parts)):
+        weight = "/".join(parts[start:])
+        if weight in plan.sources_of_weights:
+            return "/".join(parts[:start]), weight
+    raise MismatchError(
+        f"{path} in the state of the optimiser is of no weight of the policy",
+        "Transfer the policy alone: its folder instead of the checkpoint's",
+    )
