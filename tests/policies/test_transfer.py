@@ -131,7 +131,7 @@ def test_a_new_sensor_may_fail_without_the_policy_failing():
         moved.predict(shown)
     learnt = jax.tree.map(np.array, moved.params)
     learnt["actor"]["hidden_0"]["kernel"][4] = 0.1
-    with pytest.raises(MismatchError, match="NaN in column .*radar"):
+    with pytest.raises(MismatchError, match=r"NaN in column .*radar"):
         Policy(moved.spec, learnt).predict({**seen, "body": np.full((3, 5), np.nan, np.float32)})
 
 

@@ -1,0 +1,82 @@
+"""``heredity transfer``, and runs that begin with what it gave."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from command_line import TINY
+
+from heredity.policies import Policy
+
+
+def test_a_plan_is_printed_and_nothing_written(policy: Path, heredity, tmp_path: Path):
+    words = (
+        "transfer",
+        policy,
+        "--names",
+        "light",
+        "--add-sensor",
+        "wind",
+        "--out",
+        tmp_path / "n",
+    )
+    done = heredity(*words, "--dry-run")
+    assert done.code == 0 and "+ wind, zero" in done.out and "dry run" in done.out
+    assert "actor/hidden_0/kernel" in done.out and not (tmp_path / "n").exists()
+    found = heredity(*words, "--dry-run", "--json").json
+    assert found["out"] is None and found["plan"]["guarantee"] == {"kind": "exact"}
+    assert found["observation_space"]["names"] == ["signal", "wind"]
+
+
+def test_a_policy_is_moved_measured_and_recorded(policy: Path, heredity, tmp_path: Path):
+    found = heredity(
+        "transfer", policy, "--add-sensor", "wind", "--hidden", "16",
+        "--out", tmp_path / "new", "--json",
+    ).json  # fmt: skip
+    assert found["report"]["measurements"][0]["value"] < 1e-5
+    moved, before = Policy.from_pretrained(tmp_path / "new"), Policy.from_pretrained(policy)
+    assert moved.policy_hash == found["policy_hash"]
+    assert moved.lineage.entries[-1].parent == found["source"]["policy_hash"] == before.policy_hash
+    seen = np.array([0.5], np.float32)
+    np.testing.assert_allclose(
+        moved.predict(np.array([0.5, np.nan], np.float32))[0], before.predict(seen)[0], atol=1e-5
+    )
+    again = heredity("transfer", policy, "--hidden", "16", "--out", tmp_path / "new")
+    assert again.code == 2 and "is there already" in again.told
+
+
+def test_a_run_begins_with_a_moved_checkpoint(trained: Path, heredity, tmp_path: Path):
+    last = trained / "checkpoints" / "last"
+    done = heredity("transfer", last, "--hidden", "16", "--out", tmp_path / "wide")
+    assert done.code == 0 and "checkpoint" in done.out and "optimiser" in done.out
+    words = [word if word != "8" else "16" for word in TINY]
+    begun = heredity(
+        "train", *words, "--total-timesteps", "64", "--directory", tmp_path / "run",
+        "--from", tmp_path / "wide",
+    )  # fmt: skip
+    assert begun.code == 0, begun.told
+    policy = Policy.from_pretrained(tmp_path / "run" / "checkpoints" / "last" / "policy")
+    operations = [entry.operation for entry in policy.lineage.entries]
+    assert "transfer" in operations and operations.count("train") == 2
+
+
+def test_what_would_have_to_be_guessed_is_refused(policy: Path, heredity, tmp_path: Path):
+    out = ("--out", tmp_path / "new")
+    whole = Policy.from_pretrained(policy)
+    space: Any = whole.spec.observation_space
+    nameless = dataclasses.replace(
+        whole.spec, observation_space=dataclasses.replace(space, names=())
+    )
+    Policy(nameless, whole.params).save_pretrained(tmp_path / "nameless")
+    done = heredity("transfer", tmp_path / "nameless", "--add-sensor", "wind", *out)
+    assert done.code == 2 and "no named columns" in done.told and "--names" in done.told
+    done = heredity("transfer", policy, "--hidden", "4", *out)
+    assert done.code == 3 and "wider, not narrower" in done.told
+    assert heredity("transfer", policy, "--hidden", "16").code == 2
+    assert heredity("transfer", tmp_path / "nameless", "--names", "light", "--add-sensor", "wind",
+                    "--dry-run").code == 0  # fmt: skip
+    words = ("--add-sensor", "wind", "--drop", "signal", "--means", "signal=bright", *out)
+    assert "a number was expected" in heredity("transfer", policy, *words).told
+    assert heredity("transfer", policy, "--observations", policy / "config.json", *out).code == 3
+    assert not (tmp_path / "new").exists()

@@ -1,0 +1,158 @@
+"""Whole checkpoints in other spaces: the optimiser follows, and the first steps are safe."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests.training.sensors import Sensors
+
+import heredity as hd
+from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.update import gradient_transformation
+from heredity.common import counters
+from heredity.common.errors import MismatchError, UsageError
+from heredity.common.run_folder import RunFolder
+from heredity.policies import Policy
+from heredity.training.checkpoints import Checkpoint, read_checkpoint
+from heredity.training.transfer import transfer, transfer_checkpoint
+from heredity.weights import flatten, unflatten
+
+RATE = 1e-3
+SIZE = 64
+CONFIG = PPOConfig(
+    num_envs=4,
+    num_steps=16,
+    num_epochs=1,
+    num_minibatches=1,
+    learning_rate=RATE,
+    adam_epsilon=1e-12,  # what is measured are the steps of Adam itself
+    network={"hidden": (8,)},
+    normalize_observations=True,
+)
+KEPT: dict[str, Any] = {"evaluation_episodes": 0, "checkpoint_every": SIZE, "keep_last": 9}
+FEW = ("x", "theta")
+MORE = ("x", "theta", "x_velocity", "theta_velocity")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    """The end of a run that saw few sensors."""
+    directory = tmp_path_factory.mktemp("few")
+    hd.PPO(Sensors(FEW), config=CONFIG).learn(20 * SIZE, directory=directory, **KEPT)
+    return read_checkpoint(RunFolder(directory).checkpoint(20 * SIZE))
+
+
+@pytest.fixture(scope="module")
+def moved(source: Checkpoint) -> Checkpoint:
+    """The same with more of them."""
+    plan = policy_of(source).plan_transfer(Sensors(MORE).observation_space)
+    return transfer(source, plan)[0]
+
+
+def policy_of(checkpoint: Checkpoint) -> Policy:
+    return Policy(checkpoint.spec, unflatten(checkpoint.policy), checkpoint.lineage)
+
+
+def test_moments_and_counts_follow_their_weights(source: Checkpoint, moved: Checkpoint):
+    assert policy_of(moved).lineage.entries[-1].operation == "transfer"
+    for moment in ("mu", "nu"):
+        name = f"optimizer/1/{moment}/actor/hidden_0/kernel"
+        assert moved.state[name].shape == (4, 8) and source.state[name].any()
+        np.testing.assert_array_equal(moved.state[name][:2], source.state[name])
+        assert not moved.state[name][2:].any()
+        other = f"optimizer/1/{moment}/critic/output/kernel"
+        np.testing.assert_array_equal(moved.state[other], source.state[other])
+    assert source.state["optimizer/1/count"] == 20 and moved.state["optimizer/1/count"] == 0
+    seen = counters.to_float(jnp.asarray(moved.policy["normalizer/observation/count"]))
+    np.testing.assert_array_equal(seen, [20 * SIZE, 20 * SIZE, 0, 0])
+    # Of the environment that is left behind.
+    assert not any(path.startswith("experience/") for path in moved.state)
+
+
+def test_wider_layers_take_their_moments_along(source: Checkpoint):
+    policy = policy_of(source)
+    wide, report = transfer(source, policy.plan_transfer(hidden=[12]))
+    assert "optimiser" in report.notes[-1]
+    name = "optimizer/1/nu/actor/output/kernel"
+    np.testing.assert_array_equal(wide.state[name][:8], source.state[name])
+    assert wide.state[name].shape == (12, 2) and not wide.state[name][8:].any()
+    paths = {path.partition("/nu/")[2] for path in wide.state if "/nu/" in path}
+    assert paths == {path for path in flatten(policy.params) if "normalizer" not in path}
+
+
+def steps_of(age: int, moved_moments: bool, gradients: np.ndarray) -> np.ndarray:
+    """How far an element steps, in learning rates, once it is there at an age of the optimiser."""
+    transformation = gradient_transformation(dataclasses.replace(CONFIG, max_grad_norm=1e9))
+    params = {"weight": jnp.zeros(())}
+    state: Any = transformation.init(params)
+    adam = state[1]._replace(count=jnp.int32(age))
+    if moved_moments:
+        adam = adam._replace(mu={"weight": jnp.float32(0.3)}, nu={"weight": jnp.float32(0.3**2)})
+    state = (state[0], adam)
+    found = []
+    update = jax.jit(transformation.update)
+    for gradient in gradients:
+        direction, state = update({"weight": jnp.float32(gradient)}, state, params)
+        found.append(float(direction["weight"]))
+    return np.abs(found)
+
+
+def test_the_trap_is_there_and_age_zero_is_out_of_it():
+    steady = np.full(300, 0.3)
+    # What is new, in an optimiser that is old: 3.16 learning rates at once, and long for a while.
+    trapped = steps_of(100_000, False, steady)
+    assert trapped[0] == pytest.approx(3.16, abs=0.01) and trapped.max() > 5
+    # At age 0: one learning rate, as in a new run.
+    assert steps_of(0, False, steady).max() <= 1.001
+    # What has moments takes shorter steps at first, never longer ones.
+    warming = steps_of(0, True, steady)
+    assert warming.max() <= 1.001 and warming[0] < 0.4 and warming[-1] > warming[10]
+
+
+def first_step(checkpoint: Checkpoint, directory: Path) -> np.ndarray:
+    """How far the new columns move in the first gradient step of a run, in learning rates."""
+    model = hd.PPO(Sensors(MORE), config=CONFIG, start=checkpoint)
+    model.learn(SIZE, directory=directory, **KEPT)
+    folder = RunFolder(directory)
+    weights = [
+        read_checkpoint(folder.checkpoint(step)).policy["actor/hidden_0/kernel"]
+        for step in (0, SIZE)
+    ]
+    np.testing.assert_array_equal(weights[0], checkpoint.policy["actor/hidden_0/kernel"])
+    assert model.policy.lineage.entries[-2].operation in ("train", "transfer")
+    return np.abs(weights[1] - weights[0])[2:] / RATE
+
+
+def test_the_first_step_of_a_run_from_it_is_safe(moved: Checkpoint, tmp_path: Path):
+    safe = first_step(moved, tmp_path / "safe")
+    assert 0.9 < safe.max() <= 1.01  # it learns at once, by no more than the learning rate
+    # The same with the age kept, which is what copying the optimiser would do.
+    old = {**moved.state, "optimizer/1/count": np.int32(100_000)}
+    trapped = first_step(dataclasses.replace(moved, state=old), tmp_path / "trapped")
+    assert trapped.max() > 3
+
+
+def test_a_folder_is_moved_to_a_folder(source: Checkpoint, tmp_path: Path):
+    from heredity.training.checkpoints import write_checkpoint_folder
+
+    write_checkpoint_folder(tmp_path / "old", source)
+    plan = policy_of(source).plan_transfer(hidden=[12])
+    policy, report = transfer_checkpoint(tmp_path / "old", plan, tmp_path / "new")
+    again = read_checkpoint(tmp_path / "new")
+    assert policy_of(again).policy_hash == policy.policy_hash and report.coverage == 1.0
+    assert not again.notes["exactness"]["exact"] and again.notes["best"] is None
+
+
+def test_an_optimiser_of_other_weights_is_refused(moved: Checkpoint, source: Checkpoint):
+    wrong = dataclasses.replace(moved, state=source.state)
+    model = hd.PPO(Sensors(MORE), config=CONFIG, start=wrong)
+    with pytest.raises(MismatchError, match="optimiser of the checkpoint"):
+        model.learn(SIZE)
+    with pytest.raises((MismatchError, UsageError), match="observations are not"):
+        hd.PPO(Sensors(FEW), config=CONFIG, start=moved).learn(SIZE)
