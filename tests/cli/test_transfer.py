@@ -14,8 +14,6 @@ def test_a_plan_is_printed_and_nothing_written(policy: Path, heredity, tmp_path:
     words = (
         "transfer",
         policy,
-        "--names",
-        "light",
         "--add-sensor",
         "wind",
         "--out",

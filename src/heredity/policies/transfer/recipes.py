@@ -51,8 +51,8 @@ class Recipe:
     def moved(self, old: np.ndarray | None, start: np.ndarray) -> np.ndarray:
         """The weight, or anything else of its shape such as a moment of the optimiser.
 
-        What was made before reads nothing that is new: those elements are zero. Everything else
-        that is new stays as `start` has it.
+        What was made before reads nothing that is new, and nobody reads new columns: those
+        elements are zero. Everything else that is new stays as `start` has it.
 
         Args:
             old: Of the old policy; None where there is no source.
@@ -63,12 +63,25 @@ class Recipe:
         new = np.array(start)
         kept = [np.flatnonzero(place != ADDED) for place in self.places]
         makes = self.axis("makes")
-        if self.axis("reads") is not None and makes is not None:
+        reads = self.axis("reads")
+        if reads is not None and makes is not None:
             new[_at(makes, kept[makes], new.ndim)] = 0
+        if reads is not None and self.source is not None:
+            new[_at(reads, self._new_columns(reads), new.ndim)] = 0
         if old is not None:
             old_places = [place[now] for place, now in zip(self.places, kept, strict=True)]
             new[np.ix_(*kept)] = old[np.ix_(*old_places)]
         return new
+
+    def _new_columns(self, reads: int) -> np.ndarray:
+        """Places of what is new of the observation, of an axis that reads."""
+        found, start = [], 0
+        for piece in self.axes[reads].pieces:
+            if piece.kind in ("columns", "channels"):
+                places = self.places[reads][start : start + piece.total]
+                found.append(start + np.flatnonzero(places == ADDED))
+            start += piece.total
+        return np.concatenate(found) if found else np.zeros(0, int)
 
     def identity(self, start: np.ndarray) -> np.ndarray:
         """The weight of a layer that hands on what it reads."""
