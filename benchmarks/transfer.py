@@ -36,7 +36,6 @@ from heredity.policies import ActorCritic, Policy  # noqa: E402
 from heredity.spaces import Box  # noqa: E402
 from heredity.training.checkpoints import read_checkpoint  # noqa: E402
 from heredity.training.transfer import transfer  # noqa: E402
-from heredity.weights import unflatten  # noqa: E402
 from source import source  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
@@ -76,10 +75,10 @@ class Change:
 CHANGES = (
     Change(
         "added",
-        "CartPole: the speed of the pole is a new sensor",
+        "CartPole: the place of the cart is a new sensor",
         "gymnax/CartPole-v1",
-        ("x", "x_velocity", "theta"),
-        ("x", "x_velocity", "theta", "theta_velocity"),
+        ("theta", "theta_velocity"),
+        ("theta", "theta_velocity", "x"),
         200_000,
         100_000,
         5_120,
@@ -155,10 +154,10 @@ def trained(change: Change, seed: int) -> dict[str, Any]:
         model = hd.PPO(before, config=config, seed=seed)
         model.learn(change.first_steps, directory=folder, evaluation_episodes=0)
         checkpoint = read_checkpoint(RunFolder(Path(folder)).checkpoints / "last")
-    policy = Policy(checkpoint.spec, unflatten(checkpoint.policy), checkpoint.lineage)
+    policy = checkpoint.to_policy()
     plan = policy.plan_transfer(after.observation_space)
     moved, report = transfer(checkpoint, plan)
-    moved_policy = Policy(moved.spec, unflatten(moved.policy), moved.lineage)
+    moved_policy = moved.to_policy()
     fresh = Policy(moved.spec, ActorCritic(moved.spec).init(seed))
     going_on = hd.PPO(after, config=config, seed=seed, start=moved)
     scratch = hd.PPO(after, config=config, seed=seed)

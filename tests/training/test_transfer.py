@@ -21,7 +21,7 @@ from heredity.common.run_folder import RunFolder
 from heredity.policies import Policy
 from heredity.training.checkpoints import Checkpoint, read_checkpoint
 from heredity.training.transfer import transfer, transfer_checkpoint
-from heredity.weights import flatten, unflatten
+from heredity.weights import flatten
 
 RATE = 1e-3
 SIZE = 64
@@ -56,7 +56,7 @@ def moved(source: Checkpoint) -> Checkpoint:
 
 
 def policy_of(checkpoint: Checkpoint) -> Policy:
-    return Policy(checkpoint.spec, unflatten(checkpoint.policy), checkpoint.lineage)
+    return checkpoint.to_policy()
 
 
 def test_moments_and_counts_follow_their_weights(source: Checkpoint, moved: Checkpoint):

@@ -101,8 +101,7 @@ class Beginning:
             Policy.from_pretrained(Path(start) / "policy", trust=trust)  # which vouches for it
             start = read_checkpoint(Path(start))
         if isinstance(start, Checkpoint):
-            policy = Policy(start.spec, unflatten(start.policy), start.lineage)
-            return cls(policy, post_init, start.state)
+            return cls(start.to_policy(), post_init, start.state)
         if isinstance(start, str | Path):
             start = Policy.from_pretrained(start, trust=trust)
         return cls(start, post_init)

@@ -26,7 +26,9 @@ from heredity.common.run_folder import RunFolder, step_name
 from heredity.common.tensors import read_tensors, tensor_bytes
 from heredity.policies.files import load_policy, policy_files, write_policy_files
 from heredity.policies.lineage import Lineage
+from heredity.policies.policy import Policy
 from heredity.policies.specification import PolicySpec
+from heredity.weights import unflatten
 
 # Of the manifest, and of what stands in it.
 _MANIFEST_KINDS: dict[str, dict[str, Any]] = {
@@ -73,6 +75,10 @@ class Checkpoint:
     state: dict[str, np.ndarray]
     lineage: Lineage
     notes: dict[str, Any]
+
+    def to_policy(self) -> Policy:
+        """The policy of that moment, to act with."""
+        return Policy(self.spec, unflatten(self.policy), self.lineage)
 
 
 def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:

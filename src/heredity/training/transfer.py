@@ -21,7 +21,7 @@ from heredity.policies.transfer import TransferPlan
 from heredity.policies.transfer import transfer as transfer_policy
 from heredity.policies.transfer.recipes import Recipe
 from heredity.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint_folder
-from heredity.weights import WeightReport, content_hash, flatten, unflatten
+from heredity.weights import WeightReport, content_hash, flatten
 
 OPTIMIZER = "optimizer/"
 # Where environments are, and what follows from it, is of the old environment.
@@ -48,8 +48,7 @@ def transfer(
         GuaranteeError: when what was measured is not within what the plan guarantees.
         MismatchError: when the plan is for other weights.
     """
-    policy = Policy(checkpoint.spec, unflatten(checkpoint.policy), checkpoint.lineage)
-    moved, report = transfer_policy(policy, plan, observations)
+    moved, report = transfer_policy(checkpoint.to_policy(), plan, observations)
     leaves = {path: np.asarray(leaf) for path, leaf in flatten(moved.params).items()}
     state = transferred_state(plan, checkpoint.state)
     moments = sum(path.startswith(OPTIMIZER) for path in state)
@@ -92,7 +91,7 @@ def transfer_checkpoint(
     """
     made, report = transfer(read_checkpoint(source), plan, observations)
     write_checkpoint_folder(place, made)
-    return Policy(made.spec, unflatten(made.policy), made.lineage), report
+    return made.to_policy(), report
 
 
 def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
