@@ -75,14 +75,14 @@ class Change:
 CHANGES = (
     Change(
         "added",
-        "CartPole: the place of the cart is a new sensor",
-        "gymnax/CartPole-v1",
-        ("theta", "theta_velocity"),
-        ("theta", "theta_velocity", "x"),
+        "Acrobot: the speed of the second joint is a new sensor",
+        "gymnax/Acrobot-v1",
+        ("cos_theta1", "sin_theta1", "cos_theta2", "sin_theta2", "omega1"),
+        ("cos_theta1", "sin_theta1", "cos_theta2", "sin_theta2", "omega1", "omega2"),
         200_000,
-        100_000,
-        5_120,
-        475.0,
+        120_000,
+        8_192,
+        -100.0,
     ),
     Change(
         "removed",

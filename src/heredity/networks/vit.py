@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -12,10 +12,20 @@ import jax.numpy as jnp
 
 from heredity.common.errors import UsageError
 from heredity.common.fields import check_fields
+from heredity.networks.axes import (
+    Axes,
+    Axis,
+    Piece,
+    column_count,
+    column_names,
+    fixed,
+    layer_axes,
+    output_pieces,
+)
 from heredity.networks.cnn import flat_path, largest_value, picture_name, picture_spaces
 from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
 from heredity.networks.layers import LayerOptions, read_options
-from heredity.networks.mlp import HiddenLayers, chosen_taps
+from heredity.networks.mlp import HiddenLayers, chosen_taps, hidden_axes
 from heredity.networks.observations import (
     feature_size,
     features,
@@ -186,7 +196,7 @@ class Vit(Network):
         self._joined = sum(self._seen.values()) * options.width
         self._joined += feature_size(self._others) if self._others.entries else 0
         widths = [self._joined, *options.hidden]
-        self._has_output = output_size is not None
+        self._outputs = None if output_size is None else output_pieces(output_size)
         self.output_size = widths[-1] if output_size is None else output_size
         self._encoder = Encoder(self.shape)
         self._layers = HiddenLayers(options, output_size)
@@ -272,42 +282,52 @@ class Vit(Network):
         output, tapped = applied
         return output, carry, chosen_taps({**encoded, **tapped}, taps)
 
-    def axes(self) -> Mapping[str, tuple[str, ...]]:
-        width, axes = "encoder/width", {}
-        channels = f"{next(iter(self._names))}/channels"
-        axes["encoder/patches/kernel"] = ("patch/height", "patch/width", channels, width)
-        axes["encoder/patches/bias"] = (width,)
-        axes["encoder/class_token"] = ("one", "one", width)
-        axes["encoder/positions"] = ("one", "encoder/tokens", width)
-        for index in range(self.shape.depth):
+    def axes(self) -> Axes:
+        options, shape = self._options, self.shape
+        # LayerNorm and attention look at all of a token at once.
+        token = (Piece("encoder/width", shape.width, grows=False),)
+        channels = fixed("channels", options.picture_channels).pieces
+        axes: dict[str, Any] = layer_axes(
+            "encoder/patches", "channels", channels, token, options.patch
+        )
+        made = Axis("encoder/width", token, "makes")
+        axes["encoder/class_token"] = (fixed("one", 1), fixed("one", 1), made)
+        axes["encoder/positions"] = (fixed("one", 1), fixed("tokens", shape.tokens), made)
+        for index in range(shape.depth):
             block = f"encoder/block_{index}"
-            between = {"attention": f"{block}/heads", "mlp": f"{block}/mlp/hidden"}
-            layers = {
-                "attention/query": (width, between["attention"]),
-                "attention/key": (width, between["attention"]),
-                "attention/value": (width, between["attention"]),
-                "attention/output": (between["attention"], width),
-                "mlp/hidden": (width, between["mlp"]),
-                "mlp/output": (between["mlp"], width),
-            }
-            for layer, (source, target) in layers.items():
-                axes[f"{block}/{layer}/kernel"] = (source, target)
-                axes[f"{block}/{layer}/bias"] = (target,)
+            inside = (Piece(f"{block}/mlp/hidden", shape.mlp_width, grows=False),)
+            axes |= layer_axes(f"{block}/mlp/hidden", "encoder/width", token, inside)
+            axes |= layer_axes(f"{block}/mlp/output", f"{block}/mlp/hidden", inside, token)
+            for name in ("query", "key", "value"):
+                layer = f"{block}/attention/{name}"
+                asked = (Piece(layer, shape.width, grows=False),)
+                axes |= layer_axes(layer, "encoder/width", token, asked)
+            heard = (Piece(f"{block}/attention/value", shape.width, grows=False),)
+            layer = f"{block}/attention/output"
+            axes |= layer_axes(layer, f"{block}/attention/value", heard, token)
             for part in ("attention", "mlp"):
-                axes[f"{block}/{part}_norm/scale"] = (width,)
-                axes[f"{block}/{part}_norm/bias"] = (width,)
-                if self.shape.layer_scale:
-                    axes[f"{block}/{part}_scale"] = (width,)
-        axes["encoder/norm/scale"] = axes["encoder/norm/bias"] = (width,)
-        source = "joined"
-        layers = [f"hidden_{index}" for index in range(len(self._options.hidden))]
-        if self._has_output:
-            layers.append("output")
-        for layer in layers:
-            axes[f"joined/{layer}/kernel"] = (source, f"joined/{layer}")
-            axes[f"joined/{layer}/bias"] = (f"joined/{layer}",)
-            source = f"joined/{layer}"
-        return axes
+                axes[f"{block}/{part}_norm/scale"] = axes[f"{block}/{part}_norm/bias"] = (made,)
+                if shape.layer_scale:
+                    axes[f"{block}/{part}_scale"] = (made,)
+        axes["encoder/norm/scale"] = axes["encoder/norm/bias"] = (made,)
+        joined = self._joined_pieces()
+        return axes | hidden_axes("joined/", options, "joined", joined, self._outputs)[0]
+
+    def output_pieces(self) -> tuple[Piece, ...]:
+        joined = self._joined_pieces()
+        return hidden_axes("joined/", self._options, "joined", joined, self._outputs)[1]
+
+    def _joined_pieces(self) -> tuple[Piece, ...]:
+        """What the encoder made of each picture, and what else is seen."""
+        pieces = [
+            Piece(name, self.shape.width, repeats=self._seen[path], grows=False)
+            for path, name in self._names.items()
+        ]
+        others = {flat_path(path): path for path in leaf_spaces(self._space)}
+        for name, leaf in self._others.entries:
+            columns = column_names(leaf)
+            pieces.append(Piece(others[name], column_count(leaf), "columns", columns))
+        return tuple(pieces)
 
 
 def _times_read(options: VitOptions, box: Box, path: str) -> int:

@@ -58,18 +58,15 @@ class Beginning:
     Args:
         start: The policy whose weights training begins with; None for fresh ones.
         post_init: Changes the first weights.
-<<<<<<< HEAD
         encoder: Weights from another library's file, which the settings of the networks name.
-=======
         state: The state of training beside that policy, by path, of which the optimiser goes on;
             None for a fresh one.
->>>>>>> 4bf8c91 (Transfer: whole checkpoints with their optimiser, heredity transfer, and heredity train --from)
     """
 
     start: Policy | None = None
     post_init: PostInit | None = None
-<<<<<<< HEAD
     encoder: PretrainedEncoder | None = None
+    state: Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         if self.start is not None and self.encoder is not None:
@@ -77,14 +74,13 @@ class Beginning:
                 f"a run that starts from a policy has its encoder: leave the network's weights "
                 f"{str(self.encoder.file.path)!r} out, or put them in with post_init"
             )
-=======
-    state: Mapping[str, np.ndarray] | None = None
 
     @classmethod
     def given(
         cls,
         start: Policy | Checkpoint | str | Path | None = None,
         post_init: PostInit | None = None,
+        encoder: PretrainedEncoder | None = None,
         trust: Sequence[str] = (),
     ) -> Beginning:
         """The beginning that a person asks for.
@@ -92,6 +88,7 @@ class Beginning:
         Args:
             start: A policy or a checkpoint, or the folder of one.
             post_init: Changes the first weights.
+            encoder: Weights from another library's file.
             trust: Networks that the policy's file may name although they are not built in.
 
         Raises:
@@ -101,11 +98,10 @@ class Beginning:
             Policy.from_pretrained(Path(start) / "policy", trust=trust)  # which vouches for it
             start = read_checkpoint(Path(start))
         if isinstance(start, Checkpoint):
-            return cls(start.to_policy(), post_init, start.state)
+            return cls(start.to_policy(), post_init, encoder, start.state)
         if isinstance(start, str | Path):
             start = Policy.from_pretrained(start, trust=trust)
-        return cls(start, post_init)
->>>>>>> 4bf8c91 (Transfer: whole checkpoints with their optimiser, heredity transfer, and heredity train --from)
+        return cls(start, post_init, encoder)
 
     @property
     def is_fresh(self) -> bool:
@@ -117,11 +113,8 @@ class Beginning:
         if self.is_fresh:
             return None
         start = None if self.start is None else {"hash": self.start.policy_hash}
-<<<<<<< HEAD
         encoder = {} if self.encoder is None else {"encoder": self.encoder.to_json()}
-        return {"start": start, "post_init": _name(self.post_init), **encoder}
-=======
-        told = {"start": start, "post_init": _name(self.post_init)}
+        told = {"start": start, "post_init": _name(self.post_init), **encoder}
         return told if self.state is None else {**told, "optimizer": "of the checkpoint"}
 
     def first_state(self, fresh: dict[str, np.ndarray], *, adapted: bool) -> dict[str, np.ndarray]:
@@ -150,7 +143,6 @@ class Beginning:
             )
         goes_on += ["learning_rate"] if adapted else []
         return {**fresh, **{path: np.array(self.state[path]) for path in goes_on}}
->>>>>>> 4bf8c91 (Transfer: whole checkpoints with their optimiser, heredity transfer, and heredity train --from)
 
     def first_weights(
         self, spec: PolicySpec, fresh: Mapping[str, np.ndarray], born: LineageEntry

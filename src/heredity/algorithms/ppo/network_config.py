@@ -33,7 +33,7 @@ KINDS_WITH: Mapping[str, tuple[str, ...]] = {
     "mlp_width": _VIT,
     "layer_scale": _VIT,
     "norm_epsilon": _VIT,
-    "pooling": _VIT,
+    "pooling": ("auto", "cnn", "gru", "vit"),
     "picture_size": _VIT,
     "picture_channels": _VIT,
     "picture_resize": _VIT,
@@ -78,7 +78,9 @@ class NetworkConfig:
         layer_scale: What each block of a vit multiplies its contributions by at the start; 0 for
             blocks without these weights; default: as the weights have it, or 0.
         norm_epsilon: Of the norms of a vit; default: as beside the weights, or 1e-6.
-        pooling: What a vit makes of its tokens: class (the class token) or mean (of all patches).
+        pooling: What is made of the places of a picture: by a cnn none (each has weights of its
+            own) or mean (over all, so that the weights fit pictures of any size); by a vit class
+            (the class token) or mean (of all patches); default: none, class.
         picture_size: Height and width that a vit resizes pictures to; default: that of the
             weights, or of the first picture, up to whole patches.
         picture_channels: Of the pictures that a vit reads: what has a multiple of them is read as
@@ -114,7 +116,7 @@ class NetworkConfig:
     mlp_width: int | None = None
     layer_scale: float | None = None
     norm_epsilon: float | None = None
-    pooling: Literal["class", "mean"] = "class"
+    pooling: Literal["none", "class", "mean"] | None = None
     picture_size: tuple[int, ...] = ()
     picture_channels: int | None = None
     picture_resize: Literal["bilinear", "bicubic"] | None = None
@@ -158,6 +160,7 @@ class NetworkConfig:
         """What is said of a vit's encoder; what is not is left to the weights, or to the kind."""
         given = {name: getattr(self, name) for name, kinds in KINDS_WITH.items() if kinds == _VIT}
         del given["weights"]
+        given["pooling"] = self.pooling
         return {name: value for name, value in given.items() if value not in (None, ())}
 
 

@@ -74,6 +74,11 @@ def check_all_used(config: PPOConfig, functions: ActorCritic) -> None:
             f"network convolutions {network.convolutions!r}: nothing that is read is a picture, a "
             "box of shape (height, width, channels); leave them out"
         )
+    if network.pooling and not functions.spec.network_kinds & {"cnn", "vit"}:
+        raise UsageError(
+            f"network pooling {network.pooling!r}: nothing that is read is a picture, a box of "
+            "shape (height, width, channels); leave it out"
+        )
     if config.sequence_length is not None and not functions.has_memory:
         raise UsageError(
             f"sequence_length {config.sequence_length!r} is for networks with memory, "
@@ -140,7 +145,10 @@ def _spec(
         if hidden is None and not config.convolutions and uses_small_pictures(seen):
             layers["hidden"] = _SMALL_HIDDEN
         encoder = CnnOptions(
-            **layers, output_scale=output_scale, convolutions=config.convolutions
+            **layers,
+            output_scale=output_scale,
+            convolutions=config.convolutions,
+            pooling=config.pooling or "none",
         ).spec()
     else:
         encoder = MlpOptions(**layers, output_scale=output_scale).spec()
