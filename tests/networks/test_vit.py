@@ -53,7 +53,9 @@ def test_leaves_have_the_names_and_axes_that_are_documented(key: jax.Array):
     leaves = flatten(jax.jit(network.init)(key))
     axes = network.axes()
     assert set(axes) == set(leaves)
-    assert all(len(axes[path]) == leaf.ndim for path, leaf in leaves.items())
+    assert all(
+        tuple(axis.size for axis in axes[path]) == leaf.shape for path, leaf in leaves.items()
+    )
     assert leaves["encoder/block_0/attention/query/kernel"].shape == (12, 12)
     # Two pictures of three channels, the second of which is two; and two of speed.
     assert leaves["joined/hidden_0/kernel"].shape == (3 * 12 + 2, 5)

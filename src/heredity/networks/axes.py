@@ -90,6 +90,9 @@ class Axis:
         )
 
 
+# A file may describe a space of any size: names are not spelled out for more columns than fit.
+_MOST_NAMES = 1_000_000
+
 Axes: TypeAlias = Mapping[str, tuple[Axis, ...]]
 """The axes of every weight, by path."""
 
@@ -164,7 +167,7 @@ def column_count(leaf: Space) -> int:
 
 
 def column_names(leaf: Space) -> tuple[str, ...]:
-    """The names of the columns that an entry gives; () where nobody named them.
+    """The names of the columns that an entry gives; () where nobody named them, or of too many.
 
     Of more than one axis, and of several choices, the place in front tells columns apart.
 
@@ -174,6 +177,8 @@ def column_names(leaf: Space) -> tuple[str, ...]:
         >>> column_names(Discrete(2, names=("left", "right")))
         ('left', 'right')
     """
+    if column_count(leaf) > _MOST_NAMES:
+        return ()
     match leaf:
         case Box() if leaf.names:
             places = [""]

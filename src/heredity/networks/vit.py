@@ -201,6 +201,10 @@ class Vit(Network):
         self._encoder = Encoder(self.shape)
         self._layers = HiddenLayers(options, output_size)
 
+    @property
+    def hidden_layers(self) -> tuple[str, ...]:
+        return tuple(f"hidden_{index}" for index in range(len(self._options.hidden)))
+
     def preprocessed(self, picture: jax.Array, largest: float = 255.0) -> jax.Array:
         """A picture as the encoder reads it.
 

@@ -35,21 +35,6 @@ _MADE_NEW = ("critic/", "normalizer/reward/")
 
 
 @dataclasses.dataclass(frozen=True)
-class Step:
-    """One thing that made the first weights what they are.
-
-    Args:
-        operation: For the lineage.
-        report: What it did.
-        arguments: What it was told.
-    """
-
-    operation: str
-    report: WeightReport
-    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
 class Beginning:
     """What a run's first weights are made of.
 
