@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.training.runner_base import Learner
-from heredity.weights import WeightReport, WeightRow, flatten
+from heredity.weights import WeightReport, WeightRow
 from heredity.weights.report import EXACT, row_of
 
 MOMENTS = 2
@@ -23,7 +23,7 @@ def unfreezing_report(before: PPO, after: PPO, learner: Learner) -> WeightReport
     leaves = learner.policy_leaves()
     rows: list[WeightRow] = []
     slots = 0
-    for path, leaf in flatten(leaves).items():
+    for path, leaf in leaves.items():
         if path in after.plan.frozen:
             rows.append(row_of(path, "frozen", leaf))
         elif path in before.plan.frozen:

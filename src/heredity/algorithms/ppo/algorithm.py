@@ -142,6 +142,7 @@ class PPO:
         self.steps_per_iteration = config.num_transitions * action_repeat
         self.spec = policy_spec(config, observation_space, action_space, environment)
         self.functions = ActorCritic(self.spec)
+        self.plan = self._planned()
         if self.functions.has_memory and config.num_sequences % config.num_minibatches:
             raise UsageError(
                 f"num_minibatches {config.num_minibatches} does not divide the sequences that a "
@@ -173,8 +174,7 @@ class PPO:
         )
         return frozen, state
 
-    @functools.cached_property
-    def plan(self) -> TrainingPlan | None:
+    def _planned(self) -> TrainingPlan | None:
         """What settings say of single weights; None where they say nothing but `freeze`."""
         config = self.config
         if not (config.unfreeze or config.learning_rate_scale):

@@ -1,0 +1,80 @@
+"""Rates of single weights, and Adam for weights that began later."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.freezing import read_scales, read_unfreezing
+from heredity.algorithms.ppo.training_plan import TrainingPlan
+
+PARAMS = {"a": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "b": jnp.ones(4)}
+PATHS = ("a/bias", "a/kernel", "b")
+CONFIG = PPOConfig(freeze=("a/**",), unfreeze=("a/*@10",), max_grad_norm=1e9)
+
+
+def test_the_plan_follows_the_steps_in_their_order():
+    config = dataclasses.replace(CONFIG, freeze=("**",), unfreeze=("b@300", "a/*@1e2"))
+    assert [one.step for one in read_unfreezing(config.unfreeze)] == [100, 300]
+    plan = TrainingPlan.of(config, PATHS, 1)
+    assert plan.begins == {"a/bias": 1, "a/kernel": 1, "b": 2}
+    assert plan.frozen == {"b"}
+    frozen, rest = plan.split(PARAMS)
+    assert set(frozen) == {"b"} and set(rest) == {"a"}
+
+
+def test_scales_are_a_vector_in_the_order_of_the_weights():
+    given = ("a/**=0.5", "a/bias=2", "b=1")
+    plan = TrainingPlan.of(PPOConfig(learning_rate_scale=given), PATHS)
+    rates = plan.rates(PARAMS)
+    assert rates is not None
+    expected = {"a": {"kernel": jnp.full((2, 3), 0.5), "bias": jnp.full(3, 2.0)}, "b": jnp.ones(4)}
+    np.testing.assert_array_equal(rates, ravel_pytree(expected)[0])
+    assert TrainingPlan.of(PPOConfig(learning_rate_scale=("b=1.0",)), PATHS).rates(PARAMS) is None
+    assert read_scales(["a/*=1e-3"]) == (("a/*", 1e-3),)
+
+
+def test_weights_that_are_new_step_as_if_they_were_trained_alone():
+    """Corrected by the age of the others, the first step would be 3.16 times as long."""
+    old, new = TrainingPlan.of(CONFIG, PATHS, 0), TrainingPlan.of(CONFIG, PATHS, 1)
+    draw = np.random.default_rng(0)
+    gradients = [
+        jax.tree.map(lambda leaf: jnp.asarray(draw.normal(size=leaf.shape), jnp.float32), PARAMS)
+        for _ in range(8)
+    ]
+
+    def vector(tree):
+        return ravel_pytree(tree)[0]
+
+    first = {"b": PARAMS["b"]}
+    optimizer = old.optimizer(CONFIG, first)
+    state = optimizer.init(first)
+    for gradient in gradients[:5]:
+        _, state = optimizer.update({"b": gradient["b"]}, state)
+    state = new.grown(state, PARAMS)
+    assert state[1].counts.tolist() == [5, 0]
+    optimizer = new.optimizer(CONFIG, PARAMS)
+    state = (state[0], state[1]._replace(mu=vector(state[1].mu), nu=vector(state[1].nu)))
+
+    alone, together = (optax.scale_by_adam(eps=CONFIG.adam_epsilon) for _ in range(2))
+    of_new, of_old = alone.init({"a": PARAMS["a"]}), together.init(first)
+    for gradient in gradients[:5]:
+        _, of_old = together.update({"b": gradient["b"]}, of_old)
+    for gradient in gradients[5:]:
+        direction, state = optimizer.update(vector(gradient), state)
+        newer, of_new = alone.update({"a": gradient["a"]}, of_new)
+        older, of_old = together.update({"b": gradient["b"]}, of_old)
+        expected = vector({**newer, **older})
+        np.testing.assert_allclose(direction, expected, rtol=1e-4, atol=1e-6)
+    assert state[1].counts.tolist() == [8, 3]
+
+
+@pytest.mark.parametrize("text", ["a@x", "@5", "a@1.5", "a@inf", "a@-1"])
+def test_what_is_no_step_is_refused(text: str):
+    with pytest.raises(ValueError, match="PATTERN@STEP was expected"):
+        PPOConfig(freeze=("a",), unfreeze=(text,))
