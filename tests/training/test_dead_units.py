@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tiny_runs import CONFIG, environment, train
 
-from heredity.algorithms.ppo.algorithm import policy_spec
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.networks import policy_spec
 from heredity.policies import ActorCritic
 from heredity.training.evaluation import Evaluator
 from heredity.viewer.reading import read_run

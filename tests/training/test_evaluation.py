@@ -9,7 +9,7 @@ import pytest
 from tiny_runs import CONFIG, Fault, Faulty, environment
 
 import heredity as hd
-from heredity.algorithms.ppo.algorithm import policy_spec
+from heredity.algorithms.ppo.networks import policy_spec
 from heredity.common.errors import MismatchError, UsageError
 from heredity.common.recording import Recording
 from heredity.environments import SeededEpisodes, make

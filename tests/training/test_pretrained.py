@@ -11,9 +11,9 @@ import pytest
 from tests.networks.vit_files import WIDTH, write_tiny_vit
 
 import heredity as hd
-from heredity.algorithms.ppo.algorithm import policy_spec
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.network_config import NetworkConfig
+from heredity.algorithms.ppo.networks import policy_spec
 from heredity.algorithms.ppo.pretrained import with_pretrained
 from heredity.common.errors import UsageError
 from heredity.networks import read_vit

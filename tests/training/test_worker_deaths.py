@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tiny_runs import CONFIG, SIZE, resume, train
 
-from heredity.algorithms.ppo.algorithm import policy_spec
+from heredity.algorithms.ppo.networks import policy_spec
 from heredity.common.errors import HeredityError
 from heredity.common.run_folder import RunFolder
 from heredity.environments import HostEnvironment, TimeStep, make

@@ -270,6 +270,17 @@ class Vit(Network):
             found.append(features(self._others, others))
         return found[0] if len(found) == 1 else jnp.concatenate(found, axis=-1), taps
 
+    @property
+    def encoder(self) -> str:
+        return "encoder"
+
+    def features(self, params: Params, observation: Any) -> jax.Array:
+        return self.encoded(params, observation)[0]
+
+    def from_features(self, params: Params, features: jax.Array) -> jax.Array:
+        applied: Any = self._layers.apply({"params": params.get("joined", {})}, features)
+        return applied[0]
+
     def apply(
         self,
         params: Params,

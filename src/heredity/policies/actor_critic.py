@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -19,6 +19,16 @@ from heredity.networks.normalizer import (
 from heredity.policies.specification import PolicySpec
 from heredity.spaces import Box, Space
 from heredity.weights import Params, flatten
+
+
+class Encoded(NamedTuple):
+    """What encoders made of observations, in place of these.
+
+    Args:
+        features: Of each network that reads observations, ``(..., F)``, by the network's name.
+    """
+
+    features: dict[str, jax.Array]
 
 
 class ActorCritic:
@@ -103,6 +113,27 @@ class ActorCritic:
             self.spec.observation_epsilon,
         )
 
+    def encoders(self) -> dict[str, str]:
+        """The folders of the encoders of all networks that read observations, by network.
+
+        {} where one of them has none, or one has a memory.
+        """
+        reading = self.networks if self.trunk is None else {"trunk": self.trunk}
+        found = {name: network.encoder for name, network in reading.items()}
+        if self.has_memory or not all(found.values()):
+            return {}
+        return {name: f"{name}/{folder}" for name, folder in found.items()}
+
+    def encode(self, params: Params, seen: Any) -> Encoded:
+        """What the `encoders` make of what `preprocess` gave; to be given to others instead of it.
+
+        Args:
+            params: All weights; those of the encoders are needed.
+            seen: What `preprocess` gave, ``(...,)``.
+        """
+        names = self.encoders()
+        return Encoded({n: self.networks[n].features(params[n], seen) for n in names})
+
     # --- one moment -------------------------------------------------------------------------------
 
     def _apply(
@@ -110,6 +141,8 @@ class ActorCritic:
     ) -> tuple[Any, Carry]:
         """One network, and the carry with its new memory."""
         network = self.networks[name]
+        if isinstance(seen, Encoded):
+            return network.from_features(params.get(name, {}), seen.features[name]), carry
         memory = _of(carry, name)
         found, memory, _ = network.apply(
             params.get(name, {}), seen, memory, is_first=is_first, key=key
@@ -288,8 +321,10 @@ class ActorCritic:
         self, name: str, params: Params, read: Any, carry: Carry, is_first: jax.Array | None
     ) -> tuple[jax.Array, Carry]:
         """One network over ``(T, B, ...)``, and the carry with its new memory."""
-        memory = _of(carry, name)
         weights = params.get(name, {})
+        if isinstance(read, Encoded):
+            return self.networks[name].from_features(weights, read.features[name]), carry
+        memory = _of(carry, name)
         found, memory = self.networks[name].scan(weights, read, memory, is_first=is_first)
         return found, {**carry, name: memory} if name in carry else carry
 

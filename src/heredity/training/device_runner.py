@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heredity.algorithms.ppo.algorithm import PPO, PPOState
+from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.collect import begin, iteration
+from heredity.algorithms.ppo.state import PPOState
 from heredity.environments import Exactness, JaxEnvironment
 from heredity.training.mesh import DeviceMesh
 from heredity.training.metrics import LAST_VALUES

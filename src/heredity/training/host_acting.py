@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from heredity.algorithms.ppo.algorithm import PPO, PPOState
+from heredity.algorithms.ppo.algorithm import PPO
+from heredity.algorithms.ppo.state import PPOState
 from heredity.networks.contract import NumpyFunction
 from heredity.policies import ActorCritic
 from heredity.weights import Params, merge

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
+from heredity.algorithms.ppo.algorithm import PPO
+from heredity.algorithms.ppo.state import PPOState, Rollout
 from heredity.environments import Exactness, HostEnvironment, SeededEpisodes
 from heredity.environments.infos import InfoMeans
 from heredity.training.host_acting import HostActor

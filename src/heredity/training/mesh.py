@@ -9,8 +9,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from heredity.algorithms.ppo.algorithm import PPOState
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.state import PPOState
 from heredity.common.devices import AXIS
 from heredity.common.errors import UsageError
 

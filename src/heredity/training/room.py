@@ -27,7 +27,9 @@ def check_room_to_train(algorithm: PPO, params: Any, seeds: int = 1) -> None:
         UsageError: when it cannot be.
     """
     config = algorithm.config
-    one = bytes_of(algorithm.spec.observation_space)
+    one = bytes_of(algorithm.spec.observation_space) if algorithm.keeps_observations else 0
+    if algorithm.caches_features:
+        one += sum(4 * size for size in algorithm.feature_sizes)
     # As they were collected, and with a memory once more, cut into sequences.
     rollout = one * config.num_transitions * (2 if algorithm.functions.has_memory else 1)
     weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)) * _WEIGHTS

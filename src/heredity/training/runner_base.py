@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heredity.algorithms.ppo.algorithm import PPO, PPOState
+from heredity.algorithms.ppo.algorithm import PPO
+from heredity.algorithms.ppo.state import PPOState
 from heredity.common import counters
 from heredity.environments import Exactness
 from heredity.training.metrics import LAST_VALUES

@@ -19,7 +19,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from heredity.algorithms.ppo.algorithm import PPO, PPOState
+from heredity.algorithms.ppo.algorithm import PPO
+from heredity.algorithms.ppo.state import PPOState
 from heredity.common.tensors import read_tensors
 from heredity.weights import Params, flatten, unflatten
 

@@ -19,7 +19,8 @@ from tests.algorithms.ppo.conformance import (
 
 from heredity.algorithms.ppo import PPOConfig
 from heredity.algorithms.ppo.advantages import generalized_advantages
-from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
+from heredity.algorithms.ppo.algorithm import PPO
+from heredity.algorithms.ppo.state import PPOState, Rollout
 from heredity.networks.distributions import TanhNormal
 from heredity.networks.normalizer import init_statistics, update_statistics
 from heredity.spaces import Box

@@ -23,7 +23,8 @@ from tests.algorithms.ppo.conformance import (
 from heredity.algorithms.ppo import PPOConfig
 from heredity.algorithms.ppo import update as update_module
 from heredity.algorithms.ppo.advantages import explained_variance, generalized_advantages
-from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
+from heredity.algorithms.ppo.algorithm import PPO
+from heredity.algorithms.ppo.state import PPOState, Rollout
 from heredity.algorithms.ppo.update import Minibatch, UpdateState, update
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space
 from heredity.weights import flatten

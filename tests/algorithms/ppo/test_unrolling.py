@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from heredity.algorithms.ppo import unrolling
-from heredity.algorithms.ppo.algorithm import PPO, Rollout
+from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.state import Rollout
 from heredity.common.seeds import AXIS
 from heredity.spaces import Box, Discrete
 

@@ -15,7 +15,8 @@ import pytest
 
 from heredity.algorithms.ppo import PPOConfig
 from heredity.algorithms.ppo import update as update_module
-from heredity.algorithms.ppo.algorithm import PPO, Rollout
+from heredity.algorithms.ppo.algorithm import PPO
+from heredity.algorithms.ppo.state import Rollout
 from heredity.algorithms.ppo.update import (
     Minibatch,
     _adapted,

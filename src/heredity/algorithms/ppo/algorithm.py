@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from heredity.algorithms.ppo.advantages import explained_variance, generalized_advantages
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.freezing import Unfreezing, read_unfreezing
-from heredity.algorithms.ppo.networks import network_specs
+from heredity.algorithms.ppo.networks import policy_spec
+from heredity.algorithms.ppo.state import PPOState, Rollout
 from heredity.algorithms.ppo.training_plan import TrainingPlan
 from heredity.algorithms.ppo.unrolling import parts_of, unrolled
 from heredity.algorithms.ppo.update import (
@@ -26,90 +27,19 @@ from heredity.algorithms.ppo.update import (
 from heredity.common import counters
 from heredity.common.devices import whole
 from heredity.common.errors import UsageError
-from heredity.common.streams import stream
-from heredity.networks import DistributionSpec, default_kind
 from heredity.networks.contract import Carry
 from heredity.networks.normalizer import (
     EPSILON,
     update_observation_statistics,
     update_statistics,
 )
+from heredity.networks.observations import example_batch
 from heredity.networks.own import check_dtypes
-from heredity.policies import ActorCritic, PolicySpec
+from heredity.policies import ActorCritic
 from heredity.spaces import Space
-from heredity.weights import Params, flatten, merge, partition, unflatten
+from heredity.weights import Params, flatten, merge, partition, select, unflatten
 
 REWARD_CLIP = 10.0  # deviations; the value of Stable-Baselines3's VecNormalize
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class PPOState:
-    """Everything that training changes, and nothing else.
-
-    Args:
-        params: Trained weights of the actor and the critic.
-        statistics: ``normalizer/…``; {} without normalisation.
-        optimizer: State of the gradient transformation.
-        learning_rate: float32; moves only under adaptive_kl.
-        discounted_returns: Running discounted return of each environment, (B,), for the reward
-            normaliser.
-        steps: Counter of environment steps.
-        iterations: Counter of updates.
-        attempt: uint32; how often training was rolled back. Every draw depends on it.
-        seed: uint32.
-        experience: Environments in the middle of their episodes; () when they live on the host.
-    """
-
-    params: Params
-    statistics: Params
-    optimizer: Any
-    learning_rate: jax.Array
-    discounted_returns: jax.Array
-    steps: jax.Array
-    iterations: jax.Array
-    attempt: jax.Array
-    seed: jax.Array
-    experience: Any = ()
-
-    def key(self, purpose: str, *counts: jax.Array | int) -> jax.Array:
-        """The key for one purpose in this iteration."""
-        high, low = self.iterations[0], self.iterations[1]
-        return stream(self.seed, purpose, self.attempt, high, low, *counts)
-
-
-class Rollout(NamedTuple):
-    """What acting gave, for one update.
-
-    Args:
-        observations: Acted on, (T, B, ...).
-        raw_actions: Drawn, (T, B, ...).
-        log_probs: (T, B).
-        parameters: Of the distributions drawn from, (T, B, P).
-        rewards: (T, B), as the environment gave them.
-        terminated: (T, B), bool.
-        truncated: (T, B), bool.
-        final_values: (T, B); where truncated, the value of the true last observation, else 0.
-        last_observation: After the last step (of the next episode where one ended), (B, ...).
-        is_first: Where episodes begin, (T, B); () without memory.
-        carries: Memory before the first moment of each sequence, (T / L, B, ...).
-        last_carry: Memory after the last step, (B, ...).
-        last_is_first: Whether an episode begins after the last step, (B,).
-    """
-
-    observations: Any
-    raw_actions: jax.Array
-    log_probs: jax.Array
-    parameters: jax.Array
-    rewards: jax.Array
-    terminated: jax.Array
-    truncated: jax.Array
-    final_values: jax.Array
-    last_observation: Any
-    is_first: Any = ()
-    carries: Any = ()
-    last_carry: Any = ()
-    last_is_first: Any = None
 
 
 class PPO:
@@ -123,6 +53,10 @@ class PPO:
         action_repeat: Environment steps of one decision.
         environment: Id and options, to be remembered by the policy.
         stage: How many of the settings' unfreezings there were already.
+
+    Attributes:
+        plan: What settings say of single weights; None where they say nothing but `freeze`.
+        caches_features: Whether encoders are frozen, and compute features once, for acting.
     """
 
     def __init__(
@@ -143,6 +77,7 @@ class PPO:
         self.spec = policy_spec(config, observation_space, action_space, environment)
         self.functions = ActorCritic(self.spec)
         self.plan = self._planned()
+        self.caches_features = self._caches()
         if self.functions.has_memory and config.num_sequences % config.num_minibatches:
             raise UsageError(
                 f"num_minibatches {config.num_minibatches} does not divide the sequences that a "
@@ -181,6 +116,33 @@ class PPO:
             return None
         paths = flatten(jax.eval_shape(self.functions.init, jnp.uint32(0)))
         return TrainingPlan.of(config, paths, self.stage)
+
+    @property
+    def keeps_observations(self) -> bool:
+        """Whether learning needs the observations themselves."""
+        return not self.caches_features or self.config.normalize_observations
+
+    @property
+    def feature_sizes(self) -> tuple[int, ...]:
+        """How many features each encoder computes of an observation."""
+        functions = self.functions
+
+        def encoded(key: jax.Array) -> Any:
+            example = example_batch(self.spec.observation_space)
+            return functions.encode(functions.init(key), example)
+
+        shapes = jax.tree.leaves(jax.eval_shape(encoded, jnp.uint32(0)))
+        return tuple(leaf.shape[-1] for leaf in shapes)
+
+    def _caches(self) -> bool:
+        """Whether everything that reads observations has an encoder that is frozen."""
+        folders = self.functions.encoders().values()
+        if not (self.config.cache_features and self.config.freeze and folders):
+            return False
+        paths = flatten(jax.eval_shape(self.functions.init, jnp.uint32(0)))
+        frozen = select(paths, self.config.freeze) if self.plan is None else self.plan.frozen
+        encoders = tuple(f"{folder}/" for folder in folders)
+        return all(path in frozen for path in paths if path.startswith(encoders))
 
     def _parted(self, params: Params) -> tuple[Params, Params, Params]:
         """Frozen weights, trained weights, and statistics."""
@@ -249,7 +211,22 @@ class PPO:
             What the environments receive; what a `Rollout` keeps: raw actions, their
             log-probabilities, and the parameters of the distributions; and the new carry.
         """
+        return self.act_on(params, self.seen(params, observation), noise, carry, is_first)
+
+    def seen(self, params: Params, observation: Any) -> Any:
+        """What is acted on: preprocessed, and encoded where `caches_features`."""
         seen = self.functions.preprocess(params, observation)
+        return self.functions.encode(params, seen) if self.caches_features else seen
+
+    def act_on(
+        self,
+        params: Params,
+        seen: Any,
+        noise: jax.Array,
+        carry: Carry = (),
+        is_first: jax.Array | None = None,
+    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array], Carry]:
+        """`act` on what `seen` gave."""
         parameters, carry = self.functions.parameters(params, seen, carry, is_first=is_first)
         family = self.functions.family
         raw_action = family.draw(parameters, noise)
@@ -288,7 +265,9 @@ class PPO:
         learning_rate, clip_range = self._scheduled(state.learning_rate, steps)
 
         statistics, discounted_returns, rewards = self._scaled_rewards(state, params, rollout)
-        seen = self.functions.preprocess(params, rollout.observations)
+        seen = rollout.encoded
+        if not self.caches_features:
+            seen = self.functions.preprocess(params, rollout.observations)
         values = self._over_rollout(self.functions.unroll_values, params, seen, rollout)
         last_value = self.value(
             params, rollout.last_observation, rollout.last_carry, rollout.last_is_first
@@ -363,6 +342,12 @@ class PPO:
         """
         functions = self.functions
         seen = functions.preprocess(params, rollout.observations)
+        if self.caches_features:
+            parts = parts_of(self.spec.observation_space, *rollout.rewards.shape)
+            seen = unrolled(
+                lambda seen, *_: (functions.encode(params, seen), ()), seen, (), None, parts
+            )
+            rollout = rollout._replace(encoded=seen)
         parameters = self._over_rollout(functions.unroll_parameters, params, seen, rollout)
         log_probs = functions.family.log_prob(parameters, rollout.raw_actions)
         return rollout._replace(parameters=parameters, log_probs=log_probs)
@@ -374,6 +359,8 @@ class PPO:
         first_carry = jax.tree.map(lambda leaf: leaf[0], rollout.carries)
         is_first = rollout.is_first if self.functions.has_memory else None
         parts = parts_of(self.spec.observation_space, *rollout.rewards.shape)
+        if self.caches_features:
+            parts = 1  # features are small
         return unrolled(functools.partial(unroll, params), seen, first_carry, is_first, parts)
 
     def _scheduled(self, learning_rate: jax.Array, steps: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -414,30 +401,6 @@ class PPO:
         deviation = jnp.sqrt(statistics["variance"] + EPSILON)
         scaled = jnp.clip(rewards / deviation, -REWARD_CLIP, REWARD_CLIP)
         return {"reward": statistics}, carried, scaled
-
-
-def policy_spec(
-    config: PPOConfig,
-    observation_space: Space,
-    action_space: Space,
-    environment: dict[str, Any] | None = None,
-) -> PolicySpec:
-    """The specification of the policies that these settings train."""
-    kind = config.distribution if config.distribution != "auto" else default_kind(action_space)
-    trunk, actor, critic = network_specs(config.network, observation_space)
-    return PolicySpec(
-        observation_space=observation_space,
-        action_space=action_space,
-        actor=actor,
-        critic=critic,
-        trunk=trunk,
-        distribution=DistributionSpec(kind, config.initial_std),
-        normalize_observations=config.normalize_observations,
-        normalize_rewards=config.normalize_rewards,
-        observation_clip=config.observation_clip,
-        environment=environment,
-        algorithm="ppo",
-    )
 
 
 def _only(statistics: Params, trained: Params) -> Params:

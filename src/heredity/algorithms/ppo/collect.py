@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from heredity.algorithms.ppo.algorithm import PPO, PPOState, Rollout
+from heredity.algorithms.ppo.algorithm import PPO
+from heredity.algorithms.ppo.state import PPOState, Rollout
 from heredity.common.devices import on_each_device, split
 from heredity.common.seeds import any_seed, seeds_together
 from heredity.common.streams import stream
@@ -112,7 +113,8 @@ def collect(
     experience, outputs, is_first, carries, sums, told = acting(
         params, state.experience, algorithm.noise(state), keys
     )
-    rollout = Rollout(*outputs, last_observation=experience.observation)
+    *fields, encoded = outputs
+    rollout = Rollout(*fields, last_observation=experience.observation, encoded=encoded)
     if algorithm.functions.has_memory:
         rollout = rollout._replace(
             is_first=is_first,
@@ -154,7 +156,8 @@ def _act(
         now, sums = carry
         noise, drawn = chance
         is_first = now.episode_length == 0 if has_memory else None
-        action, kept, carry = algorithm.act(params, now.observation, noise, now.carry, is_first)
+        seen = algorithm.seen(params, now.observation)
+        action, kept, carry = algorithm.act_on(params, seen, noise, now.carry, is_first)
         env_state, result = environment.step_batch(now.environment, action)
         ended = result.terminated | result.truncated
         final_values = jax.lax.cond(
@@ -183,12 +186,13 @@ def _act(
             carry,
         )
         output = (
-            now.observation,
+            now.observation if algorithm.keeps_observations else (),
             *kept,
             rewards,
             result.terminated,
             result.truncated,
             final_values,
+            seen if algorithm.caches_features else (),
         )
         told = {f"environment/{name}": jnp.mean(value) for name, value in result.info.items()}
         return (following, sums), (output, is_first if has_memory else (), told)

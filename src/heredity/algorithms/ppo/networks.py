@@ -11,17 +11,19 @@ from heredity.algorithms.ppo.network_config import NetworkConfig
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.networks import (
     CnnOptions,
+    DistributionSpec,
     GruOptions,
     MlpOptions,
     NetworkSpec,
     VitOptions,
     chosen_entries,
+    default_kind,
     known_networks,
     picture_spaces,
     trust_network,
 )
 from heredity.networks.cnn import uses_small_pictures
-from heredity.policies import ActorCritic
+from heredity.policies import ActorCritic, PolicySpec
 from heredity.spaces import Dict, Space
 
 _SMALL_HIDDEN = (128,)  # as in MinAtar
@@ -108,6 +110,30 @@ def network_specs(
     actor = _spec(config, observation_space, hidden, config.actor_reads, config.actor_output_scale)
     critic = _spec(config, observation_space, critic_hidden, config.critic_reads, 1.0)
     return None, actor, critic
+
+
+def policy_spec(
+    config: PPOConfig,
+    observation_space: Space,
+    action_space: Space,
+    environment: dict[str, Any] | None = None,
+) -> PolicySpec:
+    """The specification of the policies that these settings train."""
+    kind = config.distribution if config.distribution != "auto" else default_kind(action_space)
+    trunk, actor, critic = network_specs(config.network, observation_space)
+    return PolicySpec(
+        observation_space=observation_space,
+        action_space=action_space,
+        actor=actor,
+        critic=critic,
+        trunk=trunk,
+        distribution=DistributionSpec(kind, config.initial_std),
+        normalize_observations=config.normalize_observations,
+        normalize_rewards=config.normalize_rewards,
+        observation_clip=config.observation_clip,
+        environment=environment,
+        algorithm="ppo",
+    )
 
 
 def _layers(config: NetworkConfig, hidden: tuple[int, ...] | None) -> dict[str, Any]:

@@ -46,12 +46,12 @@ def parts_of(space: Space, steps: int, envs: int) -> int:
 
 
 def unrolled(
-    function: Callable[[Any, Carry, Any], tuple[jax.Array, Carry]],
+    function: Callable[[Any, Carry, Any], tuple[Any, Carry]],
     seen: Any,
     carry: Carry,
     is_first: Any,
     parts: int,
-) -> jax.Array:
+) -> Any:
     """What a function gives over a rollout, part after part.
 
     Args:
@@ -68,9 +68,9 @@ def unrolled(
     def cut(array: jax.Array) -> jax.Array:
         return array.reshape((parts, array.shape[0] // parts, *array.shape[1:]))
 
-    def step(carry: Carry, part: tuple[Any, Any]) -> tuple[Carry, jax.Array]:
+    def step(carry: Carry, part: tuple[Any, Any]) -> tuple[Carry, Any]:
         outputs, carry = function(part[0], carry, part[1])
         return carry, outputs
 
     _, outputs = jax.lax.scan(step, carry, jax.tree.map(cut, (seen, is_first)))
-    return outputs.reshape((-1, *outputs.shape[2:]))
+    return jax.tree.map(lambda array: array.reshape((-1, *array.shape[2:])), outputs)
