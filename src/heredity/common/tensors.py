@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -43,18 +45,41 @@ def _canonical_header(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
-def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def read_tensors(
+    path: Path, names: Collection[str] | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Tensors by flat name, and the header's metadata.
+
+    Args:
+        path: Of the file.
+        names: Those that are wanted, where they are there; None for all.
 
     Raises:
         RefusedError: when the file is missing, torn or not a safetensors file.
     """
+    with _opened(path) as stream:
+        metadata = stream.metadata() or {}
+        wanted = [name for name in stream.keys() if names is None or name in names]  # noqa: SIM118 - no mapping
+        return {name: stream.get_tensor(name) for name in wanted}, dict(metadata)
+
+
+def tensor_names(path: Path) -> tuple[str, ...]:
+    """The names of the tensors of a file, of which nothing else is read.
+
+    Raises:
+        RefusedError: when the file is missing, torn or not a safetensors file.
+    """
+    with _opened(path) as stream:
+        return tuple(stream.keys())
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise RefusedError(path, "is missing", ANOTHER_COPY)
     try:
         with safetensors.safe_open(path, framework="numpy") as stream:
-            metadata = stream.metadata() or {}
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
+            yield stream
     except (
         safetensors.SafetensorError,
         AttributeError,  # a dtype that numpy does not have
@@ -66,4 +91,3 @@ def read_tensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise RefusedError(
             path, f"is not a whole safetensors file ({error})", ANOTHER_COPY
         ) from None
-    return tensors, dict(metadata)

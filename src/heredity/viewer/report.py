@@ -27,6 +27,7 @@ from heredity.viewer.formatting import (
     steps_text,
     time_text,
 )
+from heredity.viewer.frozen import frozen_html, frozen_weights
 from heredity.viewer.group import (
     Group,
     group_charts,
@@ -142,6 +143,11 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
     parts = [
         sections.part("Learning", "", sections.charts_html(learning, 0)),
         sections.part("Weights", "", sections.charts_html(weights, len(learning))),
+        sections.part(
+            "Frozen weights",
+            "compared by this page, byte for byte",
+            frozen_html(frozen_weights(run, chosen, notes)),
+        ),
         sections.part(
             "Operations on weights",
             "what each did, leaf by leaf",
