@@ -113,8 +113,9 @@ def frozen_html(frozen: FrozenWeights | None) -> str:
     )
     more = len(frozen.sizes) - MOST_PATHS
     rest = f"<li>{more:,} more paths are in the checkpoint's manifest</li>" if more > 0 else ""
+    named = counted(len(frozen.sizes), "frozen weight")
     return (
-        f"<details class='card operation'><summary><b>{counted(len(frozen.sizes), 'frozen weight')}</b>, "
+        f"<details class='card operation'><summary><b>{named}</b>, "
         f"{frozen.bytes:,} bytes: {escape(verdict)}</summary><ul>"
         f"<li>Optimiser: {escape(slots)}</li>"
         f"<li>Saved by not training them: {frozen.saved:,} bytes "
