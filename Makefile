@@ -8,6 +8,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .peers
 PEERS_STAMP := $(PEERS)/.installed
+LIBRARIES_STAMP := $(PEERS)/.libraries
+RSL_RL := 2.3.3 3.1.2 4.0.1 5.5.1
+ELEMENTS := 3.22.4
+FOREIGN := tests/fixtures/foreign
+FUZZ ?= 10000
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -18,7 +23,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test test-kill peers fixtures bench docs lint format lock clean
+.PHONY: help setup demo test test-kill fuzz fixtures peers bench docs lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +55,30 @@ test-kill: $(STAMP) ## kill runs at random moments, in every adapter, resume the
 	@echo
 	@echo "Every killed run resumed to the same bytes. How it is done: docs/concepts.md, 'Exact resume'."
 
+fuzz: $(STAMP) ## damage files of every format that is imported, 10,000 times each (FUZZ=100: fewer)
+	PYTHONPATH=src:. $(BIN)/python -m tests.weights.fuzzing --files $(FUZZ)
+
+fixtures: $(LIBRARIES_STAMP) ## let the original libraries write tests/fixtures anew (see benchmarks/conformance/README.md)
+	$(PEERS)/bin/python benchmarks/conformance/vit.py
+	rm -rf $(FOREIGN)
+	for recipe in sb3 torch brax; do \
+	  JAX_PLATFORMS=cpu PYTHONPATH=benchmarks/conformance $(PEERS)/bin/python \
+	    benchmarks/conformance/foreign_$$recipe.py $(FOREIGN) || exit 1; done
+	PYTHONPATH=$(PEERS)/elements-$(ELEMENTS):benchmarks/conformance $(PEERS)/bin/python \
+	  benchmarks/conformance/foreign_others.py $(FOREIGN)
+	for version in $(RSL_RL); do \
+	  PYTHONPATH=$(PEERS)/rsl_rl-$$version:benchmarks/conformance $(PEERS)/bin/python \
+	    benchmarks/conformance/foreign_rsl_rl.py $(FOREIGN) || exit 1; done
+
+$(LIBRARIES_STAMP): $(PEERS_STAMP) benchmarks/conformance/libraries.txt
+	$(PEERS)/bin/python -m pip install --quiet -c benchmarks/peers.txt -r benchmarks/conformance/libraries.txt
+	for version in $(RSL_RL); do \
+	  $(PEERS)/bin/python -m pip install --quiet --no-deps --upgrade \
+	    --target $(PEERS)/rsl_rl-$$version rsl-rl-lib==$$version || exit 1; done
+	$(PEERS)/bin/python -m pip install --quiet --no-deps --upgrade \
+	  --target $(PEERS)/elements-$(ELEMENTS) elements==$(ELEMENTS)
+	@touch $@
+
 peers: $(PEERS_STAMP) ## make .peers with the libraries that `make bench` measures beside ours (Linux, Python 3.11)
 	@echo "Ready: make bench measures them too."
 
@@ -61,9 +90,6 @@ $(PEERS_STAMP): benchmarks/peers.txt
 	$(PEERS)/bin/python -m pip install --quiet --no-deps --index-url $(TORCH_INDEX) "$$(grep '^torch==' $<)"
 	$(PEERS)/bin/python -m pip install --quiet -r $<
 	@touch $@
-
-fixtures: $(PEERS_STAMP) ## let the original libraries write tests/fixtures anew (see benchmarks/conformance/README.md)
-	$(PEERS)/bin/python benchmarks/conformance/vit.py
 
 bench: $(STAMP) ## measure ours beside the peers of `make peers`, if they are there (ROWS="brax-ant predict": some rows)
 	$(BIN)/python benchmarks/run.py $(ROWS)
