@@ -121,7 +121,7 @@ def hostile_archives(members: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]
 def _overlapping(whole: bytes) -> bytes:
     """The same archive, where all entries of the directory lead to the first member."""
     data = bytearray(whole)
-    place = data.find(b"PK\x01\x02")
+    place = _directory(whole)
     while place != -1:
         data[place + 42 : place + 46] = bytes(4)
         place = data.find(b"PK\x01\x02", place + 4)
@@ -130,5 +130,10 @@ def _overlapping(whole: bytes) -> bytes:
 
 def _with_flag(whole: bytes) -> bytes:
     data = bytearray(whole)
-    data[data.find(b"PK\x01\x02") + 8] |= 1
+    data[_directory(whole) + 8] |= 1
     return bytes(data)
+
+
+def _directory(whole: bytes) -> int:
+    """Where the directory of an archive begins; archives among its members have their own."""
+    return int.from_bytes(whole[-6:-2], "little")

@@ -18,6 +18,7 @@ from heredity.common.errors import RefusedError
 
 MOST_TEXT = 256 * 2**20  # bytes; a scene with its meshes is the largest JSON there is
 MOST_TABLE = 2**30  # bytes of metrics.csv or evaluations.npz
+_PIECE = 2**20  # bytes
 ANOTHER_COPY = "Use another copy or an earlier checkpoint"
 
 
@@ -78,6 +79,27 @@ def read_text(path: Path, most: int = MOST_TEXT) -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         raise _refused(path, f"is not UTF-8 text ({error.reason})") from None
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """A file's bytes.
+
+    Args:
+        path: Of the file.
+        most: Bytes that it may hold.
+
+    Raises:
+        RefusedError: when it is missing, no regular file, or too large.
+    """
+    content = bytearray()
+    with open_regular(path, most=most) as stream:
+        # In pieces: room for all that it may hold is not asked for at once, and a file that gives
+        # more than its size says ends there as well.
+        while len(content) <= most and (piece := stream.read(_PIECE)):
+            content += piece
+    if len(content) > most:
+        raise _refused(path, f"holds more than {most:,} bytes")
+    return bytes(content)
 
 
 def sha256_file(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from heredity.common.errors import RefusedError
-from heredity.common.reading import open_regular
+from heredity.common.reading import read_bytes
 from heredity.networks import DistributionSpec, MlpOptions
 from heredity.policies.importers.making import (
     Arrays,
@@ -174,8 +174,7 @@ def _read_folder(path: Path) -> _Content:
 
 
 def _read_pickled(path: Path) -> _Content:
-    with open_regular(path, most=MOST_PICKLE) as stream:
-        content = stream.read(MOST_PICKLE)
+    content = read_bytes(path, MOST_PICKLE)
     value = read_pickle(content, path, records=_RECORDS)
     parts = list(value) if isinstance(value, list | tuple) else []
     # Between 0.10.5 and 0.12, callbacks were given policy and value in one object.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from heredity.common.errors import RefusedError
-from heredity.common.reading import open_regular, read_text
+from heredity.common.reading import read_bytes, read_text
 from heredity.policies.importers.making import Imported, check_hash
 from heredity.policies.importers.options import ImportOptions
 from heredity.weights.reading import arrays_by_path, read_pickle
@@ -50,8 +50,7 @@ def read_dreamerv3(path: Path) -> DreamerCheckpoint:
         if shards:
             raise RefusedError(path, f"keeps its agent in {len(shards)} parts, one was expected")
         path = path / "agent.pkl"
-    with open_regular(path, most=MOST_PICKLE) as stream:
-        content = stream.read(MOST_PICKLE)
+    content = read_bytes(path, MOST_PICKLE)
     value = read_pickle(content, path)
     if not isinstance(value, Mapping) or not isinstance(value.get("params"), Mapping):
         raise RefusedError(path, "is no agent of DreamerV3: a dict with params was expected")

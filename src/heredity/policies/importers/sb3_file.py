@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from heredity.common.errors import HeredityError, RefusedError
-from heredity.common.reading import open_regular
+from heredity.common.reading import read_bytes
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from heredity.weights.reading import Record, read_pickle, read_torch
 from heredity.weights.reading.limits import MOST_STRUCTURE
@@ -275,8 +275,7 @@ def read_vec_normalize(path: Path) -> Mapping[str, Any]:
     Raises:
         RefusedError: when it is broken, something else, or asks for what is not statistics.
     """
-    with open_regular(path, most=MOST_STRUCTURE) as stream:
-        content = stream.read(MOST_STRUCTURE)
+    content = read_bytes(path, MOST_STRUCTURE)
     records = {_VEC_NORMALIZE, _MEAN_STD, *SPACE_RECORDS}
     value = read_pickle(content, path, records=records)
     if not isinstance(value, Record) or value.name != _VEC_NORMALIZE:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from heredity.common.errors import RefusedError
-from heredity.common.reading import open_regular, read_text
+from heredity.common.reading import read_bytes, read_text
 from heredity.weights.reading.limits import (
     MOST_DEPTH,
     MOST_ENTRIES,
@@ -105,9 +105,9 @@ def _content(folder: Path) -> dict[str, bytes]:
                 raise RefusedError(path, "is a link, pipe or device in a checkpoint")
         for name in files:
             path = Path(place, name)
-            with open_regular(path, most=MOST_PICKLE - total) as stream:
-                found[path.relative_to(folder).as_posix()] = stream.read(MOST_PICKLE - total)
-            total += len(found[path.relative_to(folder).as_posix()])
+            content = read_bytes(path, MOST_PICKLE - total)
+            found[path.relative_to(folder).as_posix()] = content
+            total += len(content)
         if len(found) > MOST_ENTRIES:
             raise RefusedError(folder, f"has more than {MOST_ENTRIES:,} files")
     return found
