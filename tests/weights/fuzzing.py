@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tests.policies.foreign import BY_NAME
 from tests.weights.mutations import (
     BYTES,
     Damaged,
@@ -36,6 +37,7 @@ from tests.weights.mutations import (
 
 from heredity.common.errors import HeredityError, RefusedError
 from heredity.common.tensors import read_tensors
+from heredity.policies.importers import import_policy
 from heredity.policies.importers.brax import CONFIG, _read_folder, _read_pickled
 from heredity.policies.importers.dreamerv3 import read_dreamerv3
 from heredity.policies.importers.sb3_file import read_sb3, read_vec_normalize
@@ -59,12 +61,14 @@ class Format:
         load: Reads one, as plain values and arrays by name.
         has_checksums: Whether every damaged byte has to be noticed.
         kind: Of the damage that knows the format: archive, pickle, folder, or "" for bytes alone.
+        become: Makes a policy of one; tried where a damaged file says other numbers.
     """
 
     source: Path
     load: Callable[[Path], Values]
     has_checksums: bool
     kind: str
+    become: Callable[[Path], Any] | None = None
 
 
 def _sb3(path: Path) -> Values:
@@ -86,28 +90,61 @@ def _brax(path: Path) -> Values:
     return {**content.arrays, CONFIG: content.config}
 
 
+def _policy(name: str, **changes: Any) -> Callable[[Path], Any]:
+    """Imports a file as a case of the tests does."""
+    case = BY_NAME[name]
+    return lambda path: import_policy(
+        path, case.format, dataclasses.replace(case.options, **changes)
+    )
+
+
+def _with_normalizer(path: Path) -> Any:
+    case = BY_NAME["sb3_ppo_box"]
+    return _policy(case.name, normalizer=str(path))(case.path)
+
+
 def _safetensors(path: Path) -> Values:
     return read_tensors(path)[0]
 
 
 FORMATS: Mapping[str, Format] = {
-    "sb3": Format(FOREIGN / "sb3_ppo_box" / "model.zip", _sb3, True, "archive"),
-    "rsl_rl": Format(FOREIGN / "rsl_rl_5_normalized" / "model.pt", _torch, True, "archive"),
+    "sb3": Format(
+        FOREIGN / "sb3_ppo_box" / "model.zip", _sb3, True, "archive", _policy("sb3_ppo_box")
+    ),
+    "rsl_rl": Format(
+        FOREIGN / "rsl_rl_5_normalized" / "model.pt",
+        _torch,
+        True,
+        "archive",
+        _policy("rsl_rl_5_normalized"),
+    ),
     "cleanrl": Format(
-        FOREIGN / "cleanrl_ppo_continuous" / "agent.cleanrl_model", _torch, True, "archive"
+        FOREIGN / "cleanrl_ppo_continuous" / "agent.cleanrl_model",
+        _torch,
+        True,
+        "archive",
+        _policy("cleanrl_ppo_continuous"),
     ),
     "vecnormalize": Format(
         FOREIGN / "sb3_ppo_box" / "vecnormalize.pkl",
         lambda path: arrays_by_path(dict(read_vec_normalize(path))),
         False,
         "pickle",
+        _with_normalizer,
     ),
-    "brax": Format(FOREIGN / "brax_ppo" / "checkpoint" / "000000000100", _brax, False, "folder"),
+    "brax": Format(
+        FOREIGN / "brax_ppo" / "checkpoint" / "000000000100",
+        _brax,
+        False,
+        "folder",
+        _policy("brax_ppo"),
+    ),
     "brax-pickle": Format(
         FOREIGN / "brax_ppo_pickle" / "params.pkl",
         lambda path: _read_pickled(path).arrays,
         False,
         "pickle",
+        _policy("brax_ppo_pickle"),
     ),
     "dreamerv3": Format(
         next((FOREIGN / "dreamerv3" / "ckpt").glob("2*/agent.pkl")),
@@ -285,6 +322,11 @@ def _outcome(form: Format, target: Path, good: Values, how: Damaged) -> str:
         return "same"
     is_byte = how.how.rpartition(" ")[2] != "truncated" and not how.must_refuse
     if how.says_other or (not form.has_checksums and is_byte):
+        if form.become is not None:
+            try:
+                watched(lambda: form.become(target))  # pyright: ignore[reportOptionalCall]
+            except HeredityError:
+                return "other"
         return "other"
     raise HarmError("it was loaded with other values")
 
