@@ -195,7 +195,7 @@ def test_every_command_is_understood(
     monkeypatch.setattr(session, "begin_run", begin)
     monkeypatch.setattr(processes, "join", lambda *_: None)  # nobody else is there
     monkeypatch.setattr(launching, "launch", begin)
-    for verb in ("resume", "evaluate", "inspect", "lineage", "diff", "view"):
+    for verb in ("resume", "evaluate", "inspect", "lineage", "diff", "view", "import"):
         parse_only(importlib.import_module(COMMANDS[verb][0]))
     for line, words in commands(text):
         try:

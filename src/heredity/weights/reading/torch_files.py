@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,8 +68,6 @@ def read_torch(source: Path | bytes, path: Path | str = "") -> Any:
                 "is of the layout that torch had before 1.6, which only an unpickler can read",
                 "Load it with torch where you trust it, and save the state dict again",
             )
-        if not zipfile.is_zipfile(stream):
-            raise RefusedError(path, "is not a file of torch.save: it is no zip archive")
         archive = SafeZip(stream, path)
         return _TorchArchive(archive).value()
 
