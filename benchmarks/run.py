@@ -32,7 +32,10 @@ from single import SINGLE, STARTS
 from source import source
 
 RESULTS = HERE / "results"
-ORDER = ("predict", "start", "seeds", "gymnax", "brax", "gym", "snapshots", "profile", "changes")
+ORDER = (
+    *("predict", "imported", "start", "seeds"),
+    *("gymnax", "brax", "gym", "snapshots", "profile", "changes"),
+)
 GUESS = 150.0  # seconds of a row that was never measured
 
 
@@ -77,8 +80,9 @@ def peers_in(record: Mapping[str, Any]) -> set[str]:
     """Whom a record of any row has beside ours."""
     contestants = set(record.get("contestants", {})) - {"ours"}
     of_predict = {"predict"} if record.get("peer") else set()
+    of_imported = {"imported"} if "1" in record.get("libraries", {}) else set()
     of_start = {name for name, (of_peers, _) in STARTS.items() if of_peers}
-    return contestants | of_predict | of_start & set(record.get("seconds", {}))
+    return contestants | of_predict | of_imported | of_start & set(record.get("seconds", {}))
 
 
 def keep(name: str, record: dict[str, Any]) -> str:

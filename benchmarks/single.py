@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from imported import BATCH, CASES
 from processes import PEERS, called, output, script
 from profile_checks import contradiction
 
@@ -44,6 +45,42 @@ def predict(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, An
     if theirs:
         found["ratio"] = ours[middle]["microseconds"] / theirs[middle]["microseconds"]
     say(", ".join(f"{one['library']}: {one['microseconds']:.1f} µs" for one in (*ours, *theirs)))
+    return found
+
+
+def imported(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
+    """Policies of Stable-Baselines3, imported, beside the originals, in turn.
+
+    Of ours the default, which is one thread for one observation; of theirs the better of one
+    thread and two, case by case.
+    """
+    del quick
+    runs: dict[str, list[dict[str, Any]]] = {"ours": [], "1": [], "2": []}
+    for _ in range(rounds):
+        runs["ours"].append(called(script("predict_imported.py"), LIMIT * patience))
+        for threads in ("1", "2") if PEERS else ():
+            command = script("predict_sb3_imported.py", threads)
+            runs[threads].append(called(command, LIMIT * patience))
+    found: dict[str, Any] = {
+        "batch": BATCH,
+        "libraries": {who: made[0]["library"] for who, made in runs.items() if made},
+        "cases": {},
+    }
+    for name, (told, _) in CASES.items():
+        case: dict[str, Any] = {"told": told}
+        for what in ("one", "batch"):
+            times = {
+                who: statistics.median(run["microseconds"][name][what] for run in made)
+                for who, made in runs.items()
+                if made
+            }
+            case[what] = {"ours": times.pop("ours"), "peer": None}
+            if times:
+                threads = min(times, key=lambda who: times[who])
+                case[what] |= {"peer": times[threads], "peer_threads": int(threads)}
+                case[what]["ratio"] = case[what]["ours"] / case[what]["peer"]
+            say(f"{told}, {what}: {case[what]}")
+        found["cases"][name] = case
     return found
 
 
@@ -107,6 +144,7 @@ def changes(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, An
 
 SINGLE = {
     "predict": predict,
+    "imported": imported,
     "start": start,
     "seeds": seeds,
     "snapshots": snapshots,

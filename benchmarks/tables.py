@@ -112,6 +112,12 @@ def beside_peers(found: Found) -> str:
                 aim(f"≤ {PREDICT_AIM}x", not peer or found["predict"]["ratio"] <= PREDICT_AIM),
             )
         )
+    if "imported" in found:
+        rows += [
+            _imported(case["told"], what, case[what], found["imported"])
+            for case in found["imported"]["cases"].values()
+            for what in ("one", "batch")
+        ]
     if "snapshots" in found:
         kept = found["snapshots"]
         minutes = kept["learning_seconds"] / kept["snapshots"] * 100 / 60
@@ -125,6 +131,24 @@ def beside_peers(found: Found) -> str:
             )
         )
     return table(*rows)
+
+
+def _imported(told: str, what: str, times: Found, record: Found) -> Row:
+    """A row of `predict` of a policy that was imported."""
+    seen = "one observation" if what == "one" else f"{record['batch']} observations"
+    beside, ratio = NOT_MEASURED, ""
+    if times["peer"] is not None:
+        threads = f"{times['peer_threads']} thread{'s' if times['peer_threads'] > 1 else ''}"
+        library = record["libraries"][str(times["peer_threads"])]
+        beside = f"{library} ({threads}): {times['peer']:,.0f} µs"
+        ratio = f"{times['ratio']:.2f}x its time"
+    return (
+        f"`predict` of an imported {told}: {seen}",
+        f"{times['ours']:,.0f} µs",
+        beside,
+        ratio,
+        "",
+    )
 
 
 def aim(words: str, reached: bool) -> str:
