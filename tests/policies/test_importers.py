@@ -6,6 +6,8 @@ import io
 import json
 import pickle
 import shutil
+import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -180,6 +182,15 @@ def test_environments_that_are_named_stay_with_the_policy():
     assert import_policy(case.path, "cleanrl", options).policy.spec.environment == environment
 
 
+def test_what_an_environment_shows_decides_bounds_and_dtype():
+    case = BY_NAME["cleanrl_ppo"]
+    shown = Box((5,), -9.0, 9.0, "float64", names=("a", "b", "c", "d", "e"))
+    for space, expected in ((shown, shown), (Box((4,), -1.0, 1.0), Box((5,)))):
+        options = dataclasses.replace(case.options, observation_space=space)
+        policy = import_policy(case.path, "cleanrl", options).policy
+        assert policy.spec.observation_space == expected
+
+
 # --- what is refused, before anything is asked --------------------------------------------------
 
 
@@ -235,6 +246,49 @@ def test_sb3_files_that_are_refused(tmp_path: Path):
         other = BY_NAME["sb3_ppo_box"].options.normalizer
         a2c = BY_NAME["sb3_a2c_choices"]
         import_policy(a2c.path, "sb3", dataclasses.replace(a2c.options, normalizer=other))
+
+
+def test_spaces_of_the_older_gym_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Before Gymnasium, spaces had the same content in modules of another name."""
+
+    def space(module: str, name: str, state: dict[str, Any]) -> dict[str, str]:
+        kind = type(name, (), {"__module__": module})
+        made = types.ModuleType(module)
+        setattr(made, name, kind)
+        monkeypatch.setitem(sys.modules, module, made)
+        one = kind()
+        one.__dict__.update(state)
+        return pickled(one)
+
+    for package in ("gym", "gym.spaces"):
+        monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
+    bound = np.full(5, 3.0, np.float32)
+    state = {"dtype": bound.dtype, "_shape": (5,), "low": -bound, "high": bound}
+    path = rewritten(
+        BY_NAME["sb3_ppo_discrete"],
+        tmp_path,
+        observation_space=space("gym.spaces.box", "Box", {**state, "_np_random": None}),
+        action_space=space("gym.spaces.discrete", "Discrete", {"n": 3, "_np_random": None}),
+    )
+    case = BY_NAME["sb3_ppo_discrete"]
+    policy = import_policy(path, "sb3", case.options).policy
+    assert policy.spec == import_policy(case.path, "sb3", case.options).policy.spec
+
+
+def test_statistics_that_are_none_are_refused(tmp_path: Path):
+    """What fuzzing found: a flag that is an array, statistics of another kind."""
+    case = BY_NAME["sb3_ppo_box"]
+    good = Path(str(case.options.normalizer)).read_bytes()
+    path = tmp_path / "vecnormalize.pkl"
+    for old, new in (
+        (b"norm_obs\x94\x88", b"norm_obs\x94]"),
+        (b"norm_obs\x94\x88", b"norm_obs\x94N"),
+    ):
+        assert old in good
+        path.write_bytes(good.replace(old, new))
+        with pytest.raises(RefusedError, match="norm_obs is no truth value"):
+            options = dataclasses.replace(case.options, normalizer=str(path))
+            import_policy(case.path, "sb3", options)
 
 
 def test_recorded_returns_are_told_and_measured_ones_kept():

@@ -166,6 +166,7 @@ def _options(
         critic=given.critic or None,
         observation_clip=given.observation_clip,
         environment=environment if "environment" in takes else None,
+        observation_space=spaces[0] if spaces and "observation_space" in takes else None,
         spec=None if given.spec is None else PolicySpec.from_json(POLICY.read(given.spec)),
         rules=None if given.rules is None else rules_from_json(read_text(given.rules), given.rules),
         allow=given.allow,

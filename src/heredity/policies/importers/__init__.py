@@ -34,10 +34,10 @@ class Importer:
     takes: frozenset[str]
 
 
-_OF_ALL = {"environment", "sha256", "observation_names"}
+_OF_ALL = {"environment", "observation_space", "sha256", "observation_names"}
 
 IMPORTERS: Mapping[str, Importer] = {
-    "sb3": Importer(import_sb3, frozenset({*_OF_ALL, "normalizer"})),
+    "sb3": Importer(import_sb3, frozenset({*_OF_ALL, "normalizer"} - {"observation_space"})),
     "rsl_rl": Importer(
         import_rsl_rl, frozenset({*_OF_ALL, "activation", "action_bounds", "critic"})
     ),

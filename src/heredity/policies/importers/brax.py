@@ -23,6 +23,7 @@ from heredity.policies.importers.making import (
     made,
     statistics,
     statistics_rules,
+    whole_number,
 )
 from heredity.policies.importers.options import (
     NO_NORMALIZER,
@@ -122,7 +123,7 @@ def import_brax(path: Path, options: ImportOptions) -> Imported:
     is_normalized = _is_normalized(config, demands, path)
     keys = [str(settings.get(f"{part}_obs_key", "state")) for part in ("policy", "value")]
     sizes = _sizes(config, arrays, actor, path)
-    names = demands.names(sizes.get("", sizes.get(keys[0], 0)))
+    seen = demands.seen(sizes.get("", sizes.get(keys[0], 0)))
     notes = []
     if critic is not None and critic.widths[-1] != 1:
         notes.append("a critic of quantiles was left out")
@@ -134,8 +135,7 @@ def import_brax(path: Path, options: ImportOptions) -> Imported:
         notes.append("variances are std², by which brax divides, with nothing added")
     demands.check()
     spaces: dict[str, Space] = {
-        name: Box((size,), names=names if name in ("", keys[0]) else ())
-        for name, size in sizes.items()
+        name: seen if name in ("", keys[0]) else Box((size,)) for name, size in sizes.items()
     }
     is_dict = "" not in sizes
     spec = PolicySpec(
@@ -277,7 +277,7 @@ def _activation(settings: Mapping[str, Any], demands: Demands, path: Path) -> st
     told = settings.get("activation")
     if told is None:
         return demands.ask("activation", "the function after each hidden layer; brax's own: swish")
-    if told not in _ACTIVATIONS:
+    if not isinstance(told, str) or told not in _ACTIVATIONS:
         raise RefusedError(path, f"has the activation {str(told)[:80]!r}, which heredity has not")
     return demands.known("activation", _ACTIVATIONS[told])
 
@@ -343,7 +343,7 @@ def _statistics(
     rules: list[Rule] = []
     low = arrays.get("0/count/lo", arrays.get("0/count"))
     high = arrays.get("0/count/hi", np.zeros((), np.uint32))
-    count = 0 if low is None else int(np.asarray(high).sum()) * 2**32 + int(np.asarray(low).sum())
+    count = 0 if low is None else whole_number(high) * 2**32 + whole_number(low)
     for key, size in sizes.items():
         inner = f"/{key}" if key else ""
         mean, deviation = arrays.get(f"0/mean{inner}"), arrays.get(f"0/std{inner}")

@@ -23,7 +23,7 @@ from heredity.policies.importers.making import (
 from heredity.policies.importers.npz import read_npz
 from heredity.policies.importers.options import NO_NORMALIZER, Demands, ImportOptions
 from heredity.policies.specification import PolicySpec
-from heredity.spaces import Box, Discrete
+from heredity.spaces import Discrete
 from heredity.weights import Rule
 from heredity.weights.reading import read_torch
 from heredity.weights.rules import SQUEEZED
@@ -76,7 +76,7 @@ def import_cleanrl(path: Path, options: ImportOptions) -> Imported:
     own = None
     if normalizer not in (None, NO_NORMALIZER):
         own = _statistics(Path(normalizer), widths[0])
-    names = demands.names(widths[0])
+    seen = demands.seen(widths[0])
     demands.check()
     rules = [*chain_rules(layers, "actor"), *chain_rules(critic_layers, "critic")]
     if is_continuous:
@@ -84,7 +84,7 @@ def import_cleanrl(path: Path, options: ImportOptions) -> Imported:
     if own is not None:
         rules += statistics_rules()
     spec = PolicySpec(
-        observation_space=Box((widths[0],), names=names),
+        observation_space=seen,
         action_space=(
             Discrete(widths[-1]) if bounds is None else bounded_actions(bounds, widths[-1])
         ),

@@ -212,6 +212,20 @@ def log_of_deviation(deviation: np.ndarray, path: Path, name: str) -> np.ndarray
     return np.log(value)
 
 
+def whole_number(value: Any) -> int:
+    """A count of a file, rounded down.
+
+    Raises:
+        MismatchError: when it is no number, or below zero.
+    """
+    array = np.asarray(value)
+    if array.size == 1 and array.dtype.kind in "iuf" and np.isfinite(array).all():
+        number = int(array.item())
+        if number >= 0:
+            return number
+    raise MismatchError(f"a count of observations is {array.dtype}{list(array.shape)}, no number")
+
+
 def counter(count: Any, shape: tuple[int, ...]) -> np.ndarray:
     """How many observations statistics have seen, as `networks.normalizer` counts them.
 
@@ -219,9 +233,7 @@ def counter(count: Any, shape: tuple[int, ...]) -> np.ndarray:
         count: Any number; SB3's begins at 0.0001.
         shape: Of the statistics.
     """
-    number = float(np.asarray(count))
-    whole = int(number) if np.isfinite(number) and number > 0 else 0
-    whole = min(whole, 2**64 - 1)
+    whole = min(whole_number(count), 2**64 - 1)
     pair = np.array([whole >> 32, whole & 0xFFFFFFFF], np.uint32)
     return np.broadcast_to(pair, (*shape, 2)).copy()
 

@@ -11,6 +11,7 @@ from typing import Any
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.networks.layers import ACTIVATIONS
 from heredity.policies.specification import PolicySpec
+from heredity.spaces import Box, Space
 from heredity.weights import Rule
 
 UNNAMED = "unnamed"
@@ -33,6 +34,8 @@ class ImportOptions:
             is left out (``"drop"``); asked for where a file does not say what it reads.
         observation_clip: What CleanRL-like statistics in a file of their own are clipped to.
         environment: Id and options of the environment the policy is for; None if unknown.
+        observation_space: What that environment shows: bounds and dtype are taken from it where a
+            file knows how many features there are and no more.
         spec: For safetensors: what the weights are of.
         rules: For safetensors: from its names to ours.
         allow: For safetensors: patterns of names that may be left out, or keep fresh weights.
@@ -46,6 +49,7 @@ class ImportOptions:
     critic: str | None = None
     observation_clip: float = 10.0
     environment: Mapping[str, Any] | None = None
+    observation_space: Space | None = None
     spec: PolicySpec | None = None
     rules: tuple[Rule, ...] | None = None
     allow: tuple[str, ...] = ()
@@ -130,6 +134,14 @@ class Demands:
                 f"--observation-names: {len(names)} were given, {self._path} has {count} features"
             )
         return tuple(names)
+
+    def seen(self, count: int) -> Box:
+        """A vector of `count` features as the environment shows it, with the names asked for."""
+        names = self.names(count)
+        space = self._options.observation_space
+        if isinstance(space, Box) and space.shape == (count,):
+            return dataclasses.replace(space, names=names or space.names)
+        return Box((count,), names=names)
 
     def check(self) -> None:
         """See that nothing is missing.

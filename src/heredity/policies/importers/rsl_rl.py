@@ -27,7 +27,6 @@ from heredity.policies.importers.making import (
 )
 from heredity.policies.importers.options import Demands, ImportOptions
 from heredity.policies.specification import PolicySpec
-from heredity.spaces import Box
 from heredity.weights import Rule
 from heredity.weights.reading import read_torch
 from heredity.weights.rules import drop
@@ -81,7 +80,7 @@ def import_rsl_rl(path: Path, options: ImportOptions) -> Imported:
         "action_bounds",
         "what the environment clips actions to, as in --action-bounds=-1,1; none for nothing",
     )
-    names = demands.names(widths[0])
+    seen = demands.seen(widths[0])
     told = "'same' if it reads what the actor reads, and is to be taken over; else 'drop'"
     critic = demands.ask("critic", f"what the critic reads: {told}")
     demands.check()
@@ -102,7 +101,7 @@ def import_rsl_rl(path: Path, options: ImportOptions) -> Imported:
         if name.startswith(used) and not any(rule.match(name) for rule in rules):
             del source[name]
     spec = PolicySpec(
-        observation_space=Box((widths[0],), names=names),
+        observation_space=seen,
         action_space=bounded_actions(bounds, widths[-1]),
         actor=MlpOptions(hidden=widths[1:-1], activation=activation).spec(),
         critic=(

@@ -330,6 +330,9 @@ def _normalized(path: Path, seen: Space, networks: _Networks) -> _Normalized:
     source: dict[str, np.ndarray] = {}
     rules: list[Rule] = []
     settings: dict[str, Any] = {}
+    for flag in ("norm_obs", "norm_reward"):
+        if not isinstance(state.get(flag), bool):
+            raise RefusedError(path, f"{flag} is no truth value")
     try:
         if state["norm_obs"]:
             leaves = leaf_spaces(seen)
@@ -363,7 +366,7 @@ def _normalized(path: Path, seen: Space, networks: _Networks) -> _Normalized:
             source["reward: count"] = counter(count, ())
             rules += statistics_rules("reward")
             settings["normalize_rewards"] = True
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise RefusedError(path, f"is not a whole VecNormalize ({error!r})") from None
     return _Normalized(settings, source, tuple(rules))
 

@@ -39,6 +39,7 @@ _RANDOM = {
     "numpy.random._mt19937.MT19937",
     "numpy.random.bit_generator.__pyx_unpickle_SeedSequence",
     "numpy.random.bit_generator.SeedSequence",
+    "gym.utils.seeding.RandomNumberGenerator._generator_ctor",
 }
 SPACE_RECORDS = frozenset({*_SPACES, *_RANDOM})
 
@@ -110,9 +111,14 @@ class Sb3File:
 
     @property
     def activation(self) -> str:
-        """Of the layers after the feature extractor, as the file says or as is the default."""
-        default = "ReLU" if self.kind == "sac" else "Tanh"
-        name = str(self.settings.get("activation_fn", default)).rpartition(".")[2]
+        """Of the layers after the feature extractor, as the file says or as is the default.
+
+        Raises:
+            RefusedError: when it is none of ours.
+        """
+        name = self.setting("activation_fn", "ReLU" if self.kind == "sac" else "Tanh")
+        if name not in _ACTIVATIONS:
+            raise RefusedError(self.path, f"has the activation {name[:80]}, which heredity has not")
         return _ACTIVATIONS[name]
 
     def setting(self, name: str, default: str) -> str:
