@@ -233,6 +233,7 @@ def test_sb3_files_that_are_refused(tmp_path: Path):
         ({"policy_class": pickled(dict(a=1))}, "class of its policy"),
         ({"policy_kwargs": pickled({"net_arch": Calls(Case, 1)})}, "asks for"),
         ({"policy_kwargs": [1]}, "no dict"),
+        ({"policy_kwargs": {"activation_fn": "Sigmoid"}}, "activation Sigmoid"),
         ({"action_space": pickled(3)}, "none of Gymnasium's"),
     ):
         with pytest.raises(RefusedError, match=told):
@@ -280,12 +281,10 @@ def test_statistics_that_are_none_are_refused(tmp_path: Path):
     case = BY_NAME["sb3_ppo_box"]
     good = Path(str(case.options.normalizer)).read_bytes()
     path = tmp_path / "vecnormalize.pkl"
-    for old, new in (
-        (b"norm_obs\x94\x88", b"norm_obs\x94]"),
-        (b"norm_obs\x94\x88", b"norm_obs\x94N"),
-    ):
-        assert old in good
-        path.write_bytes(good.replace(old, new))
+    flag = b"norm_obs\x94\x88"
+    assert flag in good
+    for instruction in (b"]", b"N"):  # a list, None
+        path.write_bytes(good.replace(flag, flag[:-1] + instruction))
         with pytest.raises(RefusedError, match="norm_obs is no truth value"):
             options = dataclasses.replace(case.options, normalizer=str(path))
             import_policy(case.path, "sb3", options)
@@ -340,6 +339,7 @@ def test_brax_files_that_are_refused(tmp_path: Path):
         ({"mean_clip_scale": 2.0}, "mean_clip_scale"),
         ({"state_dependent_std": True}, "depends on what is seen"),
         ({"activation": "glu"}, "activation 'glu'"),
+        ({"activation": {}}, "activation '{}'"),
     ):
         changed(**settings)
         with pytest.raises(RefusedError, match=told):
