@@ -12,7 +12,7 @@ import pytest
 from heredity.common.errors import RefusedError
 from heredity.common.files import seal_json, sha256_bytes
 from heredity.common.formats import RUN
-from heredity.common.reading import check_hash, open_regular, read_text, sha256_file
+from heredity.common.reading import check_hash, open_regular, read_bytes, read_text, sha256_file
 from heredity.common.run_folder import read_rows
 from heredity.common.tensors import read_tensors
 
@@ -33,6 +33,18 @@ def test_reading_refuses_by_name(tmp_path: Path):
 def test_text_is_read_byte_for_byte(tmp_path: Path):
     (tmp_path / "text").write_bytes(b"a\r\nb\rc\n")
     assert read_text(tmp_path / "text") == "a\r\nb\rc\n"
+
+
+def test_bytes_are_read_up_to_what_a_file_may_hold(tmp_path: Path):
+    content = bytes(range(256)) * 10_000
+    (tmp_path / "bytes").write_bytes(content)
+    assert read_bytes(tmp_path / "bytes", len(content)) == content
+    with pytest.raises(RefusedError, match="2,560,000 bytes, at most 2,559,999"):
+        read_bytes(tmp_path / "bytes", len(content) - 1)
+    # Some files of the kernel's say that they are empty.
+    assert b"processor" in read_bytes(Path("/proc/cpuinfo"), 2**24)
+    with pytest.raises(RefusedError, match="more than 100 bytes"):
+        read_bytes(Path("/proc/cpuinfo"), 100)
 
 
 def test_a_file_has_the_bytes_that_a_record_speaks_of(
