@@ -44,6 +44,11 @@ def members(data: bytes) -> dict[str, bytes]:
 # --- pickles ------------------------------------------------------------------------------------
 
 
+def _name(value: str | bytes) -> str:
+    """Names alone: archives hold the time at which they were made."""
+    return value if isinstance(value, str) else "data"
+
+
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize(
     "dtype", ["bool", "int8", "uint16", "int64", "float16", "float32", ">f4", "float64", "bfloat16"]
@@ -99,9 +104,7 @@ def test_the_canary_would_die_in_pythons_unpickler(tmp_path: Path):
     assert canary.exists()
 
 
-@pytest.mark.parametrize(
-    ("name", "data"), list(greedy_pickles()), ids=lambda value: str(value)[:40]
-)
+@pytest.mark.parametrize(("name", "data"), list(greedy_pickles()), ids=_name)
 def test_greedy_pickles_take_neither_memory_nor_time(name: str, data: bytes):
     tracemalloc.start()
     try:
@@ -141,7 +144,7 @@ def test_members_are_read_with_their_checksum():
 @pytest.mark.parametrize(
     ("name", "data"),
     list(hostile_archives({"archive/data.pkl": b"N.", "archive/data/0": b"abcd"})),
-    ids=lambda value: str(value)[:40],
+    ids=_name,
 )
 def test_hostile_archives_are_refused(name: str, data: bytes):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,192 @@
+"""Every operation on weights, for every kind of network, with both kinds of actions.
+
+What is refused is refused for the reason that docs/weights.md gives.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pytest
+
+import heredity as hd
+from cells import ACTIONS, FOLDERS, NETWORKS, SPACES, STEPS, Toy, config, observations
+from heredity.common.run_folder import RunFolder
+from heredity.policies import ActorCritic, Policy
+from heredity.policies.behaviour import compare
+from heredity.policies.importers import ImportOptions, import_policy
+from heredity.spaces import Box, Dict, Discrete
+from heredity.training.checkpoints import read_checkpoint
+from heredity.training.session import resume_run
+from heredity.weights import (
+    Rule,
+    WeightReport,
+    content_hash,
+    diff,
+    export,
+    find,
+    flatten,
+    subtree,
+    write_safetensors,
+)
+
+TOTAL = 3 * STEPS
+CELLS = [(network, actions) for network in NETWORKS for actions in ACTIONS]
+
+
+class Cell(NamedTuple):
+    """One run of a cell, of three iterations: a folder is frozen for two, and then trained."""
+
+    network: str
+    actions: str
+    folder: str
+    directory: Path
+    policy: Policy
+
+    def checkpoint(self, step: int) -> Path:
+        return RunFolder(self.directory).checkpoint(step)
+
+    def policy_at(self, step: int) -> Policy:
+        return Policy.from_pretrained(self.checkpoint(step) / "policy")
+
+    def sees(self) -> Any:
+        return observations(self.network)
+
+
+@pytest.fixture(scope="module", params=CELLS, ids="-".join)
+def cell(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cell]:
+    network, actions = request.param
+    directory = tmp_path_factory.mktemp(f"{network}-{actions}")
+    folder = FOLDERS[network]
+    frozen = config(network, freeze=(f"{folder}/**",), unfreeze=(f"{folder}/**@{2 * STEPS}",))
+    model = hd.PPO(Toy(network, actions), config=frozen)
+    model.learn(
+        TOTAL, directory=directory, evaluation_episodes=0, checkpoint_every=STEPS, keep_last=9
+    )
+    yield Cell(network, actions, folder, directory, model.policy)
+
+
+def report_of(policy: Policy, operation: str) -> WeightReport:
+    entries = [entry for entry in policy.lineage.entries if entry.operation == operation]
+    assert entries, f"the lineage has no {operation}"
+    return WeightReport.from_json(entries[-1].arguments["report"])
+
+
+def hash_of(policy: Policy, folder: str) -> str:
+    return content_hash(subtree(policy.params, folder))
+
+
+def test_freeze(cell: Cell):
+    first = cell.policy_at(STEPS)
+    fresh = ActorCritic(first.spec).init(0)
+    assert hash_of(first, cell.folder) == content_hash(subtree(fresh, cell.folder))
+    assert not diff(fresh, first.params).is_empty, "the rest has learnt"
+    state = read_checkpoint(cell.checkpoint(STEPS)).state
+    slots = [path for path in state if path.startswith("optimizer/") and cell.folder in path]
+    assert not slots
+
+
+def test_unfreeze(cell: Cell):
+    last = cell.policy_at(TOTAL)
+    first = cell.policy_at(STEPS)
+    assert hash_of(cell.policy_at(2 * STEPS), cell.folder) == hash_of(first, cell.folder)
+    assert hash_of(last, cell.folder) != hash_of(first, cell.folder)
+    state = read_checkpoint(cell.checkpoint(2 * STEPS)).state
+    assert [path for path in state if path.startswith("optimizer/") and cell.folder in path]
+    report = report_of(last, "unfreeze")
+    changed = {row.path for row in report.rows if row.path.startswith(f"{cell.folder}/")}
+    assert changed == set(find(last.params, f"{cell.folder}/**"))
+
+
+def test_resume(cell: Cell, tmp_path: Path):
+    """From before the unfreezing to after it."""
+    directory = tmp_path / "resumed"
+    shutil.copytree(cell.directory, directory, symlinks=True)
+    for step in (2 * STEPS, TOTAL):
+        shutil.rmtree(RunFolder(directory).checkpoint(step))
+    list(resume_run(directory, environment=Toy(cell.network, cell.actions)))
+    for name in ("policy/model.safetensors", "training_state/state.safetensors"):
+        place = RunFolder(directory).checkpoint(TOTAL) / name
+        assert place.read_bytes() == (cell.checkpoint(TOTAL) / name).read_bytes()
+
+
+def test_inject(cell: Cell):
+    fresh = Policy(cell.policy.spec, ActorCritic(cell.policy.spec).init(7))
+    given = subtree(cell.policy.params, cell.folder)
+    child, report = fresh.inject(given, into=cell.folder)
+    assert hash_of(child, cell.folder) == hash_of(cell.policy, cell.folder)
+    touched = {row.path for row in report.rows if row.action == "copied"}
+    assert touched == {f"{cell.folder}/{path}" for path in flatten(given)}
+    assert report_of(child, "inject") == report and report.guarantee.kind == "exact"
+    behaviour = compare(fresh, child, cell.sees())
+    assert behaviour.kl_largest is not None and behaviour.kl_largest > 0
+
+
+def test_diff(cell: Cell):
+    before, after = cell.policy_at(STEPS), cell.policy_at(TOTAL)
+    changed = {leaf.path for leaf in diff(before.params, after.params).leaves if leaf.relative}
+    assert any(path.startswith(f"{cell.folder}/") for path in changed)
+    assert diff(after.params, cell.policy.params).is_empty
+    behaviour = compare(before, after, cell.sees())
+    assert behaviour.kl_largest is not None and behaviour.kl_largest > 0
+    assert (behaviour.largest is None) == (cell.actions == "discrete")
+
+
+def test_export_to_safetensors_and_import(cell: Cell, tmp_path: Path):
+    rules = (Rule("{*path}", "{*path}"),)
+    arrays, exported = export(cell.policy.params, rules)
+    assert exported.coverage == 1.0
+    write_safetensors(tmp_path / "weights.safetensors", arrays)
+    options = ImportOptions(spec=cell.policy.spec, rules=rules)
+    imported = import_policy(tmp_path / "weights.safetensors", "safetensors", options)
+    assert imported.policy.policy_hash == cell.policy.policy_hash
+    assert report_of(imported.policy, "import").coverage == 1.0
+    assert compare(cell.policy, imported.policy, cell.sees()).same == 1.0
+    assert imported.policy.lineage.entries[0].operation == "import"
+
+
+def test_transfer_to_other_sensors(cell: Cell):
+    space = SPACES[cell.network]
+    if cell.network in ("cnn", "vit"):
+        # Pictures have no named sensors; their resolution may be another one.
+        new: Any = Box((12, 12, 3), 0, 255, "uint8")
+        kind = "approximate"
+    elif isinstance(space, Dict):
+        new = Dict({**dict(space.entries), "wind": Box((1,), names=("wind",))})
+        kind = "exact"
+    else:
+        assert isinstance(space, Box)
+        new = Box((4,), names=(*space.names, "wind"))
+        kind = "exact"
+    plan = cell.policy.plan_transfer(new)
+    moved, report = cell.policy.transfer(plan)
+    assert str(report.guarantee) in (kind, "exact up to rounding"), report
+    assert report.measurements and all(each.holds for each in report.measurements)
+    assert report_of(moved, "transfer").rows == report.rows
+    moved.predict(new.sample(np.random.default_rng(0)))
+
+
+def test_transfer_to_other_actions(cell: Cell):
+    old = ACTIONS[cell.actions]
+    if isinstance(old, Discrete):
+        new: Any = Discrete(4, names=(*old.names, "jump"))
+    else:
+        assert isinstance(old, Box)
+        new = Box((3,), -1.0, 1.0, names=(*old.names, "jump"))
+    plan = cell.policy.plan_transfer(new_action_space=new)
+    moved, report = cell.policy.transfer(plan)
+    expected = "bounded" if cell.actions == "discrete" else ("exact", "rounding")
+    assert report.guarantee.kind in expected, report
+    one = jax.tree.map(lambda leaf: leaf[0], cell.sees())
+    (before, _), (after, _) = cell.policy.predict(one), moved.predict(one)
+    if cell.actions == "discrete":
+        assert before == after
+    else:
+        np.testing.assert_allclose(after[:2], before, atol=1e-6)
