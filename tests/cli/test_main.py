@@ -17,6 +17,7 @@ FLAGS = {
     "evaluate": ("--episodes", "--env", "--json", "--stochastic", "--seed", "--trust"),
     "inspect": ("--json",),
     "lineage": ("--verify", "--json"),
+    "import": ("--format", "--out", "--normalizer", "--env", "--json"),
     "view": ("--report", "--port", "--host"),
     "envs": ("--json",),
 }  # fmt: skip

@@ -80,10 +80,7 @@ def main(arguments: Sequence[str]) -> int:
         *environment_fields(peek(arguments, "--env"), told, "default: the policy names none"),
     ]
     kind = dataclasses.make_dataclass("Import", fields, frozen=True)
-    kind.__doc__ = (
-        "Make a policy of a file of another library; no code that is in the file is run.\n"
-        "What the file does not say is asked for after it was read."
-    )
+    kind.__doc__ = "Make a policy of a file of another library. Nothing that is in it is run."
     parsed: Any = parse(kind, arguments, "heredity import")
     given: _Import = parsed.importing
     with only_json(given.json):
