@@ -29,8 +29,10 @@ from heredity.policies.importers import (
     import_policy,
     read_dreamerv3,
     rules_from_json,
+    sb3,
 )
 from heredity.spaces import Box, Dict, Discrete
+from heredity.weights import content_hash
 from heredity.weights.report import ROUNDING, WeightReport
 
 MOST = 1e-5  # what an action may differ, in the units of the environment
@@ -384,6 +386,100 @@ def test_dreamerv3_checkpoints_are_read_and_told_not_to_be_policies(tmp_path: Pa
     (tmp_path / "latest").write_text("../elsewhere")
     with pytest.raises(RefusedError, match="names no folder"):
         read_dreamerv3(tmp_path)
+
+
+# --- layouts that no fixture has ------------------------------------------------------------------
+
+
+def changed_file(monkeypatch: pytest.MonkeyPatch, name: str, **changes: Any) -> None:
+    """Let a fixture of Stable-Baselines3 be read as if it had other content."""
+    file = sb3.read_sb3(BY_NAME[name].path)
+    monkeypatch.setattr(sb3, "read_sb3", lambda _: dataclasses.replace(file, **changes))
+
+
+def test_actors_of_sac_that_see_pictures(monkeypatch: pytest.MonkeyPatch):
+    """Three convolutional networks are too large for a fixture: one is put together from two."""
+    case = BY_NAME["sb3_ppo_cnn"]
+    ppo = imported_as(case.name).policy
+    arrays = sb3.read_sb3(case.path).arrays
+    draw = np.random.default_rng(0)
+    layers = {
+        f"actor.{name}.{part}": draw.normal(size=shape).astype(np.float32) / 5
+        for name, shapes in (
+            ("latent_pi.0", ((8, 24), (8,))),
+            ("mu", ((2, 8), (2,))),
+            ("log_std", ((2, 8), (2,))),
+        )
+        for part, shape in zip(("weight", "bias"), shapes, strict=True)
+    }
+    features = {f"actor.{n}": a for n, a in arrays.items() if n.startswith("features_extractor.")}
+    others = {f"critic.{n}": a for n, a in arrays.items() if n.startswith("features_extractor.")}
+    low, high = np.float32([-2.0, 0.0]), np.float32([2.0, 0.5])
+    bounds = Box((2,), tuple(low.tolist()), tuple(high.tolist()))
+    changed_file(
+        monkeypatch,
+        case.name,
+        kind="sac",
+        arrays={**features, **layers, **others},
+        action_space=bounds,
+    )
+    imported = import_policy(case.path, "sb3", case.options)
+    assert imported.report.counts()["dropped"] == len(others)
+    seen = case.expected()[0][:20]
+    assert ppo.functions.trunk is not None
+    trunk, _, _ = jax.jit(ppo.functions.trunk.apply)(ppo.params["trunk"], seen)
+    x = np.asarray(trunk)
+    hidden = np.maximum(
+        x @ layers["actor.latent_pi.0.weight"].T + layers["actor.latent_pi.0.bias"], 0
+    )
+    mean = hidden @ layers["actor.mu.weight"].T + layers["actor.mu.bias"]
+    expected = low + 0.5 * (np.tanh(mean) + 1) * (high - low)
+    found, _ = imported.policy.predict(seen)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_features_that_are_not_shared_leave_the_critic_out(monkeypatch: pytest.MonkeyPatch):
+    case = BY_NAME["sb3_ppo_cnn"]
+    arrays = dict(sb3.read_sb3(case.path).arrays)
+    arrays["vf_features_extractor.cnn.0.bias"] = arrays["vf_features_extractor.cnn.0.bias"] + 1
+    changed_file(monkeypatch, case.name, arrays=arrays)
+    imported = import_policy(case.path, "sb3", case.options)
+    assert imported.policy.spec.critic is None
+    assert any("the critic has features of its own" in note for note in imported.report.notes)
+    trunk, actor = (imported.policy.params[name] for name in ("trunk", "actor"))
+    assert content_hash({"trunk": trunk, "actor": actor}) == content_hash(
+        {name: imported_as(case.name).policy.params[name] for name in ("trunk", "actor")}
+    )
+
+
+def test_layers_that_actor_and_critic_share_are_refused(monkeypatch: pytest.MonkeyPatch):
+    case = BY_NAME["sb3_ppo_discrete"]
+    arrays = dict(sb3.read_sb3(case.path).arrays)
+    arrays["mlp_extractor.shared_net.0.weight"] = np.zeros((5, 5), np.float32)
+    changed_file(monkeypatch, case.name, arrays=arrays)
+    with pytest.raises(RefusedError, match="actor and critic share"):
+        import_policy(case.path, "sb3", case.options)
+
+
+@pytest.mark.parametrize("layout", ["frozen dicts", "one object", "without a critic"])
+def test_older_pickles_of_brax(layout: str, tmp_path: Path):
+    from brax.training.agents.ppo.losses import PPONetworkParams
+    from flax.core.frozen_dict import FrozenDict
+
+    case = BY_NAME["brax_ppo_arrays"]
+    statistics, policy, value = pickle.loads(case.path.read_bytes())
+    parts: tuple[Any, ...] = (statistics, policy)
+    if layout == "frozen dicts":
+        parts = (statistics, FrozenDict(policy), FrozenDict(value))
+    elif layout == "one object":
+        parts = (statistics, PPONetworkParams(policy=policy, value=value))
+    path = tmp_path / "params.pkl"
+    path.write_bytes(pickle.dumps(parts))
+    found = import_policy(path, "brax", case.options).policy
+    expected = imported_as(case.name).policy
+    for name in found.params:
+        assert content_hash(found.params[name]) == content_hash(expected.params[name])
+    assert ("critic" in found.params) == (layout != "without a critic")
 
 
 # --- safetensors --------------------------------------------------------------------------------
