@@ -461,6 +461,21 @@ def test_layers_that_actor_and_critic_share_are_refused(monkeypatch: pytest.Monk
         import_policy(case.path, "sb3", case.options)
 
 
+def test_weights_are_checked_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch):
+    case = BY_NAME["sb3_ppo_discrete"]
+    arrays = sb3.read_sb3(case.path).arrays
+    broken = arrays["action_net.bias"].copy()
+    broken[0] = np.nan
+    for changes, told in (
+        ({"action_net.bias": broken}, r"action_net\.bias has NaN"),
+        ({"memory.weight": np.zeros(3)}, r"has memory\.weight, which no policy of this kind has"),
+    ):
+        with monkeypatch.context() as patched:
+            changed_file(patched, case.name, arrays={**arrays, **changes})
+            with pytest.raises(RefusedError, match=told):
+                import_policy(case.path, "sb3")
+
+
 @pytest.mark.parametrize("layout", ["frozen dicts", "one object", "without a critic"])
 def test_older_pickles_of_brax(layout: str, tmp_path: Path):
     from brax.training.agents.ppo.losses import PPONetworkParams

@@ -18,6 +18,7 @@ from heredity.policies.importers.making import (
     Arrays,
     Imported,
     Plan,
+    check_arrays,
     check_hash,
     log_of_deviation,
     made,
@@ -118,6 +119,7 @@ def import_brax(path: Path, options: ImportOptions) -> Imported:
         rules.append(Rule("log(std)", "actor/log_std"))
     else:
         _refuse_others(arrays, actor, path)
+    check_arrays(path, source, rules)
     demands = Demands(path, options)
     activation = _activation(settings, demands, path)
     is_normalized = _is_normalized(config, demands, path)

@@ -13,6 +13,7 @@ from heredity.policies.importers.making import (
     Plan,
     bounded_actions,
     chain_rules,
+    check_arrays,
     check_hash,
     dense_widths,
     made,
@@ -63,6 +64,7 @@ def import_cleanrl(path: Path, options: ImportOptions) -> Imported:
     widths, critic = (dense_widths(arrays, part, path) for part in (layers, critic_layers))
     if critic[0] != widths[0] or critic[-1] != 1:
         raise RefusedError(path, "has a critic that does not read what the actor reads")
+    check_arrays(path, arrays)
     demands = Demands(path, options)
     told = "the function after each hidden layer, as in the script; in CleanRL's own: tanh"
     activation = demands.ask("activation", told)

@@ -32,7 +32,7 @@ from heredity.weights import (
     unflatten,
 )
 from heredity.weights.report import ROUNDING
-from heredity.weights.rules import linear
+from heredity.weights.rules import linear, resolve
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -162,6 +162,27 @@ def check_hash(path: Path, options: ImportOptions) -> None:
     if options.sha256 is not None and file_hash(path) != options.sha256.lower():
         raise RefusedError(
             path, f"has sha256 {file_hash(path)}, --sha256 says {options.sha256.lower()}"
+        )
+
+
+def check_arrays(path: Path, arrays: Arrays, rules: Sequence[Rule] | None = None) -> None:
+    """See that the arrays of a file can become weights, before a person is asked for anything.
+
+    Args:
+        path: Of the file.
+        arrays: Of a policy in it.
+        rules: That have to know all of them, where they are known yet.
+
+    Raises:
+        RefusedError: naming an array that has NaN or infinite numbers, or that no rule knows.
+    """
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise RefusedError(path, f"{name} has NaN or infinite numbers")
+    unknown = () if rules is None else resolve(rules, arrays).unmatched
+    if unknown:
+        raise RefusedError(
+            path, f"has {unknown[0]}, which no policy of this kind has ({len(unknown)} such arrays)"
         )
 
 

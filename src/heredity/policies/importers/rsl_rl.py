@@ -17,6 +17,7 @@ from heredity.policies.importers.making import (
     Plan,
     bounded_actions,
     chain_rules,
+    check_arrays,
     check_hash,
     dense_widths,
     log_of_deviation,
@@ -72,6 +73,7 @@ def import_rsl_rl(path: Path, options: ImportOptions) -> Imported:
     critic_widths = dense_widths(arrays, critic_layers, path)
     source, log_std = dict(arrays), _deviation(arrays, widths[-1], path)
     normalizer = _statistics(arrays, "actor_norm.", widths[0], path)
+    check_arrays(path, arrays)
     demands = Demands(path, options)
     activation = demands.ask(
         "activation", "the function after each hidden layer: elu, leaky_relu, relu, selu, tanh, …"

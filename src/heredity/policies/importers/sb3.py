@@ -19,6 +19,7 @@ from heredity.policies.importers.making import (
     Imported,
     Plan,
     chain_rules,
+    check_arrays,
     check_hash,
     counter,
     dense_widths,
@@ -65,6 +66,7 @@ def import_sb3(path: Path, options: ImportOptions) -> Imported:
     _check_expressible(file)
     seen = _seen(file)
     networks = _sac(file, seen) if file.kind == "sac" else _actor_critic(file, seen)
+    check_arrays(path, file.arrays, networks.rules)
     demands = Demands(path, options)
     told = "'none', or the VecNormalize pickle that was saved beside it"
     normalizer = demands.ask("normalizer", f"how observations were normalised: {told}")
