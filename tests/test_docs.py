@@ -21,7 +21,7 @@ import pytest
 
 from heredity.algorithms.ppo.elsewhere import RENAMED, our_way
 from heredity.algorithms.ppo.presets import presets
-from heredity.cli import launching
+from heredity.cli import launching, train
 from heredity.cli.main import COMMANDS, run_command
 from heredity.common.errors import HeredityError
 from heredity.environments import registry
@@ -193,9 +193,10 @@ def test_every_command_is_understood(
         monkeypatch.setattr(module, "parse", parsed)
 
     monkeypatch.setattr(session, "begin_run", begin)
+    monkeypatch.setattr(train, "_beginning", lambda _: None)  # of a policy that is not there
     monkeypatch.setattr(processes, "join", lambda *_: None)  # nobody else is there
     monkeypatch.setattr(launching, "launch", begin)
-    for verb in ("resume", "evaluate", "inspect", "lineage", "diff", "view", "import"):
+    for verb in ("resume", "evaluate", "inspect", "lineage", "diff", "transfer", "view", "import"):
         parse_only(importlib.import_module(COMMANDS[verb][0]))
     for line, words in commands(text):
         try:

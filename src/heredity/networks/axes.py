@@ -103,17 +103,18 @@ def layer_axes(
     """Axes of a layer's kernel ``(…, in, out)`` and bias ``(out,)``.
 
     Args:
-        path: Of the layer.
+        path: Of the layer; empty for a network that is one.
         name: Of what it reads, for people.
         reads: What comes in.
         makes: What goes out.
         window: Of a convolution: the side of its kernel ``(side, side, in, out)``; 0 for none.
     """
-    out = Axis(path, makes, "makes")
+    out = Axis(path or "output", makes, "makes")
     sides = tuple(fixed(side, window) for side in ("height", "width")) if window else ()
+    folder = f"{path}/" if path else ""
     return {
-        f"{path}/kernel": (*sides, Axis(name, reads, "reads"), out),
-        f"{path}/bias": (out,),
+        f"{folder}kernel": (*sides, Axis(name, reads, "reads"), out),
+        f"{folder}bias": (out,),
     }
 
 
