@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ from source import source  # noqa: E402
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "returns" / "transfer.json"
 PICTURES = HERE.parent / "docs" / "pictures"
+PAGE = HERE.parent / "docs" / "transfer.md"
+REGION = re.compile(r"(<!-- transfer -->\n).*?(<!-- /transfer -->)", re.DOTALL)
 SEEDS = range(5)
 EPISODES = 32
 
@@ -212,14 +215,35 @@ WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 62, 12, 34, 40
 
 
 def draw(known: dict[str, Any]) -> None:
-    """Write a picture of each change, from what is recorded alone; print what it shows."""
+    """Write the pictures and the table of docs/transfer.md, from what is recorded alone."""
     for name, found in known.items():
-        path = PICTURES / f"transfer-{name}.svg"
-        path.write_text(drawn(found), encoding="utf-8")
-        for arm in COLOURS:
-            steps = [steps_to(run[arm], found["solved"]) for run in found["runs"]]
-            shares = mean_interval(area(run[arm]) for run in found["runs"])
-            print(f"{name} {arm}: {found['solved']:g} reached after {steps} steps; mean {shares}")
+        (PICTURES / f"transfer-{name}.svg").write_text(drawn(found), encoding="utf-8")
+    text = REGION.sub(lambda old: f"{old[1]}{table(known)}{old[2]}", PAGE.read_text("utf-8"))
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def table(known: dict[str, Any]) -> str:
+    """A row for each change and arm, as Markdown."""
+    rows = ["| | | return at once | steps until it is solved | mean return on the way |"]
+    rows.append("|---|---|---|---|---|")
+    for name, found in known.items():
+        for arm, words in NAMES.items():
+            runs = [run[arm] for run in found["runs"]]
+            first = sum(run[0][1] for run in runs) / len(runs)
+            steps = [steps_to(run, found["solved"]) for run in runs]
+            told = ", ".join("never" if step is None else f"{step:,.0f}" for step in steps)
+            mean = mean_interval(area(run) for run in runs)
+            rows.append(
+                f"| sensor {name} | {words} | {first:,.0f} | {told} | "
+                f"{mean.mean:,.0f} ({mean.low:,.0f} to {mean.high:,.0f}) |"
+            )
+    solved = {found["solved"] for found in known.values()}
+    rows.append("")
+    rows.append(
+        f"Solved is a mean return of {', '.join(f'{value:g}' for value in solved)} over "
+        f"{EPISODES} episodes; in brackets 95 % t intervals of the mean over seeds."
+    )
+    return "\n".join(rows) + "\n"
 
 
 def area(curve: Sequence[Sequence[float]]) -> float:

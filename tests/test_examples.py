@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 from heredity.environments import Environment
@@ -68,3 +69,24 @@ def test_pretrained_vit_proves_what_it_says(
     assert len(ways) == 3 and len(set(ways)) == 1
     assert "resized     trunk/encoder/positions" in printed
     assert "38 arrays, 76,288 bytes: all as they were put in" in printed
+
+
+@pytest.mark.slow
+def test_new_sensor_tells_its_guarantees_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    import heredity as hd
+
+    monkeypatch.chdir(tmp_path)
+    module = example("new_sensor")
+    module.main(4_096)
+    printed = capsys.readouterr().out
+    assert "+ x, tip, zero; - x_velocity" in printed and "bounded(" in printed
+    assert "holds" in printed and "DOES NOT" not in printed
+    policy = hd.Policy.from_pretrained(module.RUN / "policy")
+    operations = [entry.operation for entry in policy.lineage.entries]
+    assert operations.count("train") == 2 and "transfer" in operations
+    assert policy.predict(policy.spec.observation_space.sample(np.random.default_rng(0)))[0] in (
+        0,
+        1,
+    )

@@ -35,11 +35,12 @@ KINDS = {
     "dict": ("mlp", SCENE),
     "gru": ("gru", SENSORS),
     "cnn": ("cnn", PICTURE),
+    "vit": ("vit", PICTURE),
 }
-SOME = [("mlp", CHOICES), ("dict", TORQUES), ("gru", TORQUES), ("cnn", CHOICES)]
+SOME = [("vit", TORQUES), ("mlp", CHOICES), ("dict", TORQUES), ("gru", TORQUES), ("cnn", CHOICES)]
 EVERY = [
     pytest.param(kind, action, id=f"{kind}-{name}")
-    for kind in KINDS
+    for kind in ("mlp", "dict", "gru", "cnn")
     for name, action in (("discrete", CHOICES), ("continuous", TORQUES))
 ]
 
@@ -99,7 +100,7 @@ def test_an_appended_sensor_changes_nothing(kind: str, action):
     new = changed_space(space, add=[f"{body(space)}radar", f"{body(space)}lidar"])
     moved, report = policy.transfer(policy.plan_transfer(new))
     # In a Dict other entries follow the sensors, so that sums are made in another order.
-    assert report.guarantee in ((EXACT, ROUNDING) if kind in ("mlp", "gru", "cnn") else (ROUNDING,))
+    assert report.guarantee in ((EXACT, ROUNDING) if kind != "dict" else (ROUNDING,))
     seen = drawn(space, 64)
     more = np.random.default_rng(2).normal(scale=50, size=(64, 2)).astype(np.float32)
     shown = put_into(space, seen, np.concatenate([sensors(space, seen), more], axis=-1))
@@ -170,9 +171,8 @@ def test_wider_layers_compute_the_same(kind: str, action):
     seen = drawn(policy.spec.observation_space, 64)
     np.testing.assert_allclose(means_of(policy, seen), means_of(moved, seen), atol=1e-5)
     new = {row.path: row for row in report.rows}
-    name = {"gru": "actor/encoder/hidden_0", "cnn": "actor/joined/hidden_0"}.get(
-        kind, "actor/hidden_0"
-    )
+    pictures = dict.fromkeys(("cnn", "vit"), "actor/joined/hidden_0")
+    name = {"gru": "actor/encoder/hidden_0", **pictures}.get(kind, "actor/hidden_0")
     assert new[f"{name}/kernel"].action == "grown" and "8 units" in new[f"{name}/kernel"].note
     # What is new is alive, or it would never learn: it gives something, which nobody reads yet.
     grown = flatten(moved.params)[f"{name}/kernel"][..., 16:]
@@ -318,6 +318,10 @@ def test_pictures_of_another_size_need_pooling():
     policy = trained(spec_of("cnn", PICTURE, CHOICES))
     with pytest.raises(MismatchError, match="pooling"):
         policy.plan_transfer(larger)
+    vit = trained(spec_of("vit", PICTURE, CHOICES))
+    plan = vit.plan_transfer(larger)
+    assert plan.guarantee.kind == "approximate"  # what it sees is resized to what it saw
+    assert plan.spec.actor.options["picture_size"] == [10, 10]
     policy = trained(spec_of("pooled", PICTURE, CHOICES))
     moved, report = policy.transfer(policy.plan_transfer(larger))
     assert report.guarantee.kind == "approximate" and report.coverage == 1.0

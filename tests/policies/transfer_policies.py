@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from heredity.common import counters
-from heredity.networks import CnnOptions, DistributionSpec, GruOptions, MlpOptions
+from heredity.networks import CnnOptions, DistributionSpec, GruOptions, MlpOptions, VitOptions
 from heredity.policies import ActorCritic, Policy, PolicySpec
 from heredity.spaces import Box, Dict, Discrete, Space
 from heredity.weights import flatten, unflatten
@@ -27,6 +27,7 @@ NETWORKS = {
         size=16, hidden=(16,), encoder={"kind": "mlp", "hidden": [16]}, activation="relu"
     ).spec(),
     "cnn": CnnOptions(hidden=(16,), convolutions=("8x3/2",)).spec(),
+    "vit": VitOptions(hidden=(16,), patch=5, width=8, depth=1, heads=2).spec(),
     "pooled": CnnOptions(hidden=(16,), convolutions=("8x3/1",), pooling="mean").spec(),
 }
 

@@ -156,3 +156,21 @@ def test_an_optimiser_of_other_weights_is_refused(moved: Checkpoint, source: Che
         model.learn(SIZE)
     with pytest.raises((MismatchError, UsageError), match="observations are not"):
         hd.PPO(Sensors(FEW), config=CONFIG, start=moved).learn(SIZE)
+
+
+@pytest.mark.slow
+def test_going_on_is_ahead_of_fresh_weights():
+    """The claim of docs/transfer.md, small: one seed, a sensor added."""
+    config = PPOConfig(num_envs=8, num_steps=128, learning_rate=1e-3, normalize_observations=True)
+    few, more = (
+        Sensors(("theta", "theta_velocity"), 8),
+        Sensors(("theta", "theta_velocity", "x"), 8),
+    )
+    learnt = hd.PPO(few, config=config).learn(60_000, evaluation_episodes=0).policy
+    moved, _ = learnt.transfer(learnt.plan_transfer(more.observation_space))
+    reached = {}
+    for name, start in (("transferred", moved), ("fresh", None)):
+        model = hd.PPO(more, config=config, start=start)
+        events = model.run(10_240, evaluate_every=2_048, evaluation_episodes=16)
+        reached[name] = np.mean([event.evaluation.mean for event in events if event.evaluation])
+    assert reached["transferred"] > 1.5 * reached["fresh"]
