@@ -36,7 +36,7 @@ def test_the_page_and_the_pictures_are_of_what_is_recorded(module: ModuleType):
 def test_going_on_recovers_faster_than_fresh_weights(module: ModuleType):
     for found in module.recorded().values():
         assert [run["seed"] for run in found["runs"]] == list(range(5))
-        # Seed for seed, on the way and at the first half of it. Five of five are no chance (1 in 32).
+        # Seed for seed, on all of the way and on half of it: five of five are 1 in 32 by chance.
         for run in found["runs"]:
             ahead, behind = run["transferred"], run["fresh"]
             assert module.area(ahead) > module.area(behind)

@@ -73,3 +73,22 @@ def drawn(space: Space, count: int, seed: int = 1) -> Any:
     return jax.tree.map(
         lambda *parts: np.stack(parts), *(space.sample(chance) for _ in range(count))
     )
+
+
+def means_of(policy: Policy, seen) -> np.ndarray:
+    """What the actor puts out for a batch of first moments."""
+    function = policy.functions.outputs_in_numpy(policy.params, batched=True)
+    if function is not None:
+        return np.asarray(function(seen))
+    functions = policy.functions
+    if policy not in _COMPILED:
+
+        def run(params, seen):
+            carry = functions.initial_carry((len(jax.tree.leaves(seen)[0]),), acting=True)
+            return functions.outputs(params, functions.preprocess(params, seen), carry)[0]
+
+        _COMPILED[policy] = jax.jit(run)
+    return np.asarray(_COMPILED[policy](policy.params, seen))
+
+
+_COMPILED: dict[Policy, Any] = {}

@@ -68,6 +68,21 @@ class EntryMatch:
         return np.setdiff1d(np.arange(width), self.last)
 
 
+@dataclasses.dataclass(frozen=True)
+class ChoiceMatch:
+    """A piece of the new action, and where it comes from.
+
+    Args:
+        last: For each choice or dimension its old place, or `ADDED`. Shape ``(n,)``.
+        source: The name of the old piece; None for a choice that is new as a whole.
+        place: Of several choices: which of the old ones it was, or `ADDED`.
+    """
+
+    last: np.ndarray
+    source: str | None
+    place: int
+
+
 def matched_entries(
     old: Space,
     new: Space,
@@ -114,8 +129,8 @@ def matched_entries(
 
 def matched_choices(
     old: Space, new: Space, *, renamed: Mapping[str, str] | None = None, positions: bool = False
-) -> dict[str, np.ndarray]:
-    """The old place of each choice or dimension of an action, or `ADDED`.
+) -> dict[str, ChoiceMatch]:
+    """Where each choice or dimension of an action comes from.
 
     Returns:
         By the name of the piece: ``action``, or ``action/<choice>`` for several choices at once.
@@ -131,12 +146,27 @@ def matched_choices(
     renamed = dict(renamed or {})
     if isinstance(old, MultiDiscrete) and isinstance(new, MultiDiscrete):
         return _several_choices(old, new, renamed, positions)
-    return {"action": _matched("action", old, new, renamed, positions, "action").last}
+    found = _matched("action", old, new, renamed, positions, "action")
+    return {"action": ChoiceMatch(found.last, "action", 0)}
+
+
+def other_bounds(old: Space, new: Space, choices: Mapping[str, ChoiceMatch]) -> bool:
+    """Whether a continuous action has other bounds, so that the same mean is another action."""
+    if not (isinstance(old, Box) and isinstance(new, Box)):
+        return False
+    places = choices["action"].last
+    kept = places != ADDED
+
+    def bounds(space: Box) -> np.ndarray:
+        shape = space.concrete_shape
+        return np.stack([np.broadcast_to(np.asarray(b), shape) for b in (space.low, space.high)])
+
+    return not np.array_equal(bounds(old)[:, places[kept]], bounds(new)[:, kept])
 
 
 def _several_choices(
     old: MultiDiscrete, new: MultiDiscrete, renamed: Mapping[str, str], positions: bool
-) -> dict[str, np.ndarray]:
+) -> dict[str, ChoiceMatch]:
     places = _matched_names("action", old, new, renamed, positions)
     found = {}
     for index, place in enumerate(places):
@@ -148,7 +178,11 @@ def _several_choices(
                 f"choice {name} has {count} options, {kept} were expected; options have no names",
                 "Ask for positions (positions=True, --positions): the first ones stay the same",
             )
-        found[f"action/{name}"] = np.where(np.arange(count) < kept, np.arange(count), ADDED)
+        last = np.where(np.arange(count) < kept, np.arange(count), ADDED)
+        source = None
+        if place != ADDED:
+            source = f"action/{old.names[place] if old.names else place}"
+        found[f"action/{name}"] = ChoiceMatch(last, source, int(place))
     return found
 
 

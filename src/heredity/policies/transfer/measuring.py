@@ -16,7 +16,7 @@ from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.behaviour import sampled_observations
 from heredity.policies.given import checked_observation
 from heredity.policies.policy import Policy
-from heredity.policies.transfer.elements import ADDED, EntryMatch
+from heredity.policies.transfer.elements import ADDED, EntryMatch, other_bounds
 from heredity.policies.transfer.plan import TransferPlan
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from heredity.weights import Params, WeightReport
@@ -101,7 +101,7 @@ def _actions(
     plan: TransferPlan, before: Policy, moved: Policy, seen: Any, shown: Any
 ) -> list[Measurement]:
     """Most likely actions, one observation at a time: in numpy where that is written."""
-    if before.functions.has_memory:
+    if before.functions.has_memory or _has_other_bounds(plan):
         return []
     count = min(_ALONE, len(jax.tree.leaves(seen)[0]))
     on = f"{count} of them, one at a time"
@@ -112,25 +112,26 @@ def _actions(
     old, new = (np.stack([pair[side] for pair in pairs]) for side in (0, 1))
     space = plan.old.action_space
     if isinstance(space, Box):
-        places = plan.choices["action"]
+        places = plan.choices["action"].last
         kept = np.flatnonzero(places != ADDED)
         largest = np.abs(new[:, kept] - old[:, places[kept]]).max(initial=0.0)
         return [Measurement("largest difference of an action", float(largest), on)]
-    share = np.mean(_as_old(plan, new) != _place(space, old))
+    share = np.mean([_differs(plan, name, old, new) for name in plan.choices], axis=0).mean()
     return [Measurement("share of other most likely actions", float(share), on)]
 
 
-def _place(space: Space, action: np.ndarray) -> np.ndarray:
-    return action - space.start if isinstance(space, Discrete) else action
+def _has_other_bounds(plan: TransferPlan) -> bool:
+    return other_bounds(plan.old.action_space, plan.spec.action_space, plan.choices)
 
 
-def _as_old(plan: TransferPlan, action: np.ndarray) -> np.ndarray:
-    """Discrete actions of the new policy as places of the old one."""
-    space = plan.spec.action_space
-    if isinstance(space, Discrete):
-        return plan.choices["action"][action - space.start]
-    kept = plan.choices.values()
-    return np.stack([places[action[:, i]] for i, places in enumerate(kept)], axis=-1)
+def _differs(plan: TransferPlan, name: str, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Where one choice is another one than before, ``(B,)``."""
+    match, spaces = plan.choices[name], (plan.old.action_space, plan.spec.action_space)
+    if isinstance(spaces[0], Discrete) and isinstance(spaces[1], Discrete):
+        return match.last[new - spaces[1].start] != old - spaces[0].start
+    if match.source is None:
+        return np.zeros(len(new), bool)  # nothing to be compared with
+    return match.last[new[:, list(plan.choices).index(name)]] != old[:, match.place]
 
 
 def _critic(plan: TransferPlan, old: np.ndarray, new: np.ndarray, on: str) -> Measurement:
@@ -226,20 +227,20 @@ def _said(policy: Policy, seen: Any) -> _Said:
 def _kept_parameters(plan: TransferPlan, moved: Policy) -> tuple[np.ndarray, np.ndarray]:
     """Places of the parameters that there were before, now and then."""
     family, now, then = moved.functions.family, [], []
-    old_sizes = _old_sizes(plan)
-    start = old_start = 0
+    old_starts = _old_starts(plan)
+    start = 0
     pieces = [*family.pieces(), *(p for free in family.free_pieces().values() for p in free)]
     for piece in pieces:
-        places = plan.choices[piece.of]
-        kept = np.flatnonzero(places != ADDED)
-        now.append(start + kept)
-        then.append(old_sizes.get((piece.kind, piece.of), old_start) + places[kept])
+        match = plan.choices[piece.of]
+        kept = np.flatnonzero(match.last != ADDED)
+        if match.source is not None:
+            now.append(start + kept)
+            then.append(old_starts[piece.kind, match.source] + match.last[kept])
         start += piece.total
-        old_start += piece.total
     return np.concatenate(now), np.concatenate(then)
 
 
-def _old_sizes(plan: TransferPlan) -> dict[tuple[str, str], int]:
+def _old_starts(plan: TransferPlan) -> dict[tuple[str, str], int]:
     """Where each piece of the old parameters begins."""
     family = ActorCritic(plan.old).family
     found, start = {}, 0
@@ -251,24 +252,24 @@ def _old_sizes(plan: TransferPlan) -> dict[tuple[str, str], int]:
 
 def _has_new_logits(plan: TransferPlan) -> bool:
     discrete = isinstance(plan.spec.action_space, Discrete | MultiDiscrete)
-    return discrete and any((places == ADDED).any() for places in plan.choices.values())
+    return discrete and any((match.last == ADDED).any() for match in plan.choices.values())
 
 
 def _total_variation(
     plan: TransferPlan, before: Policy, moved: Policy, old: np.ndarray, new: np.ndarray
 ) -> float:
     """The largest total variation between the old choices and the new ones."""
-    starts = _old_sizes(plan)
+    starts = _old_starts(plan)
     old_pieces = {piece.of: piece for piece in before.functions.family.pieces()}
     largest, start = 0.0, 0
     for piece in moved.functions.family.pieces():
         probability = _softmax(new[:, start : start + piece.size])
         start += piece.size
-        if piece.of not in old_pieces:
+        match = plan.choices[piece.of]
+        if match.source is None:
             continue
-        first = starts["logits", piece.of]
-        was = _softmax(old[:, first : first + old_pieces[piece.of].size])
-        places = plan.choices[piece.of]
+        first, places = starts["logits", match.source], match.last
+        was = _softmax(old[:, first : first + old_pieces[match.source].size])
         kept = places != ADDED
         there = np.zeros_like(probability)
         there[:, kept] = was[:, places[kept]]

@@ -11,7 +11,7 @@ import numpy as np
 
 from heredity.networks.axes import Piece
 from heredity.policies.specification import PolicySpec
-from heredity.policies.transfer.elements import EntryMatch
+from heredity.policies.transfer.elements import ChoiceMatch, EntryMatch
 from heredity.policies.transfer.recipes import Recipe
 from heredity.weights.report import Guarantee, WeightReport, WeightRow
 
@@ -45,7 +45,7 @@ class TransferPlan:
     guarantee: Guarantee
     critic_guarantee: Guarantee
     entries: Mapping[str, EntryMatch]
-    choices: Mapping[str, np.ndarray]
+    choices: Mapping[str, ChoiceMatch]
     folded: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     new_share: float = 0.01
     notes: tuple[str, ...] = ()

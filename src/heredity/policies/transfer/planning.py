@@ -16,17 +16,19 @@ from heredity.policies.axes import policy_axes
 from heredity.policies.policy import Policy
 from heredity.policies.specification import PolicySpec
 from heredity.policies.transfer.elements import (
+    ChoiceMatch,
     EntryMatch,
     Names,
     matched_choices,
     matched_entries,
+    other_bounds,
     with_names,
 )
 from heredity.policies.transfer.plan import TransferPlan
 from heredity.policies.transfer.recipes import Matching
 from heredity.policies.transfer.rows import Rows
 from heredity.policies.transfer.stand_ins import StandIns
-from heredity.spaces import Box, Space
+from heredity.spaces import Space
 from heredity.weights import flatten
 
 
@@ -116,13 +118,14 @@ def plan_transfer(
         raise UsageError("the policy has these spaces and layers already: nothing to transfer")
     now = ActorCritic(spec)
     axes = policy_axes(ActorCritic(old)), policy_axes(now)
-    sources = {path: match.source for path, match in entries.items() if match.source is not None}
+    pieces: dict[str, EntryMatch | ChoiceMatch] = {**entries, **choices}
+    sources = {path: match.source for path, match in pieces.items() if match.source is not None}
     matching = Matching(
         *axes,
         columns={path: _columns(match) for path, match in entries.items()},
         channels={path: match.last for path, match in entries.items()},
-        choices=choices,
-        entries=sources,
+        choices={name: match.last for name, match in choices.items()},
+        sources=sources,
         touched=_touched(now, before, entries, choices),
     )
     recipes = matching.recipes()
@@ -147,7 +150,7 @@ def plan_transfer(
         choices=choices,
         folded=told.folded,
         new_share=new_share,
-        notes=tuple(_notes(old, spec, entries)),
+        notes=tuple(_notes(old, spec, entries, choices)),
         seed=seed,
     )
 
@@ -259,7 +262,7 @@ def _touched(
     now: ActorCritic,
     before: ActorCritic,
     entries: Mapping[str, EntryMatch],
-    choices: Mapping[str, np.ndarray],
+    choices: Mapping[str, ChoiceMatch],
 ) -> frozenset[str]:
     """Networks that get something else to read, or have something else to put out."""
 
@@ -281,7 +284,11 @@ def _touched(
             touched.add(name)
         if network.output_size != before.networks[name].output_size:
             touched.add(name)
-    if any(not np.array_equal(places, np.arange(len(places))) for places in choices.values()):
+    in_place = enumerate(choices.values())
+    if any(
+        match.place != place or not np.array_equal(match.last, np.arange(len(match.last)))
+        for place, match in in_place
+    ):
         touched.add("actor")
     return frozenset(touched)
 
@@ -295,7 +302,12 @@ def _is_same(path: str, match: EntryMatch) -> bool:
     )
 
 
-def _notes(old: PolicySpec, spec: PolicySpec, entries: Mapping[str, EntryMatch]) -> list[str]:
+def _notes(
+    old: PolicySpec,
+    spec: PolicySpec,
+    entries: Mapping[str, EntryMatch],
+    choices: Mapping[str, ChoiceMatch],
+) -> list[str]:
     notes = []
     for path, match in entries.items():
         if match.resized:
@@ -307,8 +319,6 @@ def _notes(old: PolicySpec, spec: PolicySpec, entries: Mapping[str, EntryMatch])
     for path in new:
         if path not in seen:
             notes.append(f"{path} is new, and the actor does not read it")
-    if isinstance(old.action_space, Box) and isinstance(spec.action_space, Box):
-        kept = [getattr(old.action_space, side) for side in ("low", "high")]
-        if kept != [getattr(spec.action_space, side) for side in ("low", "high")]:
-            notes.append("the actions have other bounds: what is promised holds before them")
+    if other_bounds(old.action_space, spec.action_space, choices):
+        notes.append("the actions have other bounds: what is promised holds before them")
     return notes

@@ -112,7 +112,7 @@ class Matching:
             columns cannot be matched, and why.
         channels: Old places of the last axis of each entry.
         choices: Old places of choices or dimensions of the action.
-        entries: The old path of each entry, by its new one.
+        sources: The old path of each entry, and the old name of each choice, by the new one.
         touched: Networks whose input or output changes.
     """
 
@@ -124,12 +124,12 @@ class Matching:
         columns: Mapping[str, np.ndarray | MismatchError],
         channels: Mapping[str, np.ndarray],
         choices: Mapping[str, np.ndarray],
-        entries: Mapping[str, str],
+        sources: Mapping[str, str],
         touched: frozenset[str],
     ) -> None:
         self._old, self._new = old, new
         self._columns, self._channels, self._choices = columns, channels, choices
-        self._entries, self._touched = entries, touched
+        self._sources, self._touched = sources, touched
         self._old_units = _units(old)
         self._origins = self._found_origins()
 
@@ -148,7 +148,7 @@ class Matching:
 
     def old_path(self, path: str) -> str | None:
         """The weight of the old policy that stands at this path; None for none."""
-        for new, old in self._entries.items():
+        for new, old in self._sources.items():
             if path.startswith(f"normalizer/{new}/"):
                 path = path.replace(f"normalizer/{new}/", f"normalizer/{old}/")
                 break
@@ -267,8 +267,8 @@ class Matching:
         return places, removed if before else np.zeros(0, int)
 
     def _origin(self, piece: Piece) -> str:
-        if piece.kind in ("columns", "channels"):
-            return self._entries.get(piece.of, piece.of)
+        if piece.kind in ("columns", "channels", "logits", "means", "deviations"):
+            return self._sources.get(piece.of, "")
         return self._origins.get(piece.of, piece.of)
 
     def _placed(self, path: str, now: Piece, start: int, before: Piece) -> np.ndarray:

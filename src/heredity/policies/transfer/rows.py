@@ -176,13 +176,24 @@ class Rows:
                 self._new_choices[recipe.path] = len(new)
         if len(removed) and kinds & {"logits", "means", "deviations"}:
             notes.append(f"- {_named(before, removed)}")
-            if "logits" in kinds:
+            if _loses_choices(before, removed):
                 notes.append("its probability goes to the others")
                 guarantees.append(APPROXIMATE)
         if any(p.kind == "logits" and p.of != "action" for p in axis.pieces) and len(new):
             whole = [piece for piece in axis.pieces if piece.of not in _origins(before)]
             if whole:
                 notes.append("a new choice begins even")
+
+
+def _loses_choices(before: Axis, removed: np.ndarray) -> bool:
+    """Whether some of several choices are gone; a choice that is gone as a whole changes no other."""
+    start = 0
+    for piece in before.pieces:
+        gone = np.count_nonzero((removed >= start) & (removed < start + piece.total))
+        if piece.kind == "logits" and 0 < gone < piece.total:
+            return True
+        start += piece.total
+    return False
 
 
 def _origins(axis: Axis) -> set[str]:
