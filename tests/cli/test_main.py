@@ -18,6 +18,8 @@ FLAGS = {
     "inspect": ("--json",),
     "lineage": ("--verify", "--json"),
     "import": ("--format", "--out", "--normalizer", "--env", "--json"),
+    "diff": ("--observations", "--json"),
+    "transfer": ("--add-sensor", "--drop", "--rename", "--hidden", "--env", "--out", "--dry-run"),
     "view": ("--report", "--port", "--host"),
     "envs": ("--json",),
 }  # fmt: skip
@@ -96,7 +98,7 @@ def test_the_overview(heredity):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["trian"], "unknown command 'trian': did you mean 'train'?"),
+        (["trian"], "unknown command 'trian': did you mean 'train'"),
         (["--json"], "unknown command '--json'"),
         (["train", "pp0"], "unknown algorithm 'pp0'"),
     ],

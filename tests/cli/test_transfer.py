@@ -78,3 +78,31 @@ def test_what_would_have_to_be_guessed_is_refused(policy: Path, heredity, tmp_pa
     assert "a number was expected" in heredity("transfer", policy, *words).told
     assert heredity("transfer", policy, "--observations", policy / "config.json", *out).code == 3
     assert not (tmp_path / "new").exists()
+
+
+def test_the_spaces_of_another_environment_and_names_are_found(
+    policy: Path, heredity, tmp_path: Path
+):
+    """CartPole shows no signal; what is renamed to one of its columns is found in it."""
+    words = ("transfer", policy, "--env", "gymnax/CartPole-v1", "--out", tmp_path / "new", "--json")
+    assert heredity(*words).code == 3  # it acts by numbers, CartPole by choices
+    same = ("--env", "probe/observation-action-reward", "--env.length", "7")
+    found = heredity("transfer", policy, *same, "--hidden", "16", "--out", tmp_path / "same")
+    assert found.code == 0, found.told
+    environment = Policy.from_pretrained(tmp_path / "same").spec.environment
+    assert environment is not None and environment["options"]["length"] == 7
+    renamed = heredity(
+        "transfer", policy, "--rename", "signal=light", "--out", tmp_path / "renamed"
+    )
+    assert renamed.code == 0, renamed.told
+    space: Any = Policy.from_pretrained(tmp_path / "renamed").spec.observation_space
+    assert space.names == ("light",)
+
+
+def test_recorded_observations_are_measured_on(policy: Path, heredity, tmp_path: Path):
+    np.save(tmp_path / "seen.npy", np.linspace(-1, 1, 20, dtype=np.float32)[:, None])
+    found = heredity(
+        "transfer", policy, "--hidden", "16", "--observations", tmp_path / "seen.npy",
+        "--out", tmp_path / "new", "--json",
+    ).json  # fmt: skip
+    assert found["report"]["measurements"][0]["on"] == "20 recorded observations"

@@ -12,7 +12,7 @@ import tyro
 from rich.markup import escape
 
 from heredity.cli.output import ANY_WIDTH, console, only_json, print_json
-from heredity.cli.parsing import environment_fields, options_given, parse, peek
+from heredity.cli.parsing import environment_fields, options_given, otherwise, parse, peek
 from heredity.cli.places import choice_told, kind_of, policy_folder
 from heredity.common.errors import RefusedError, UsageError
 
@@ -28,20 +28,20 @@ class _Transfer:
         policy: Folder of a policy, checkpoint, snapshot or run; of a run, the best checkpoint's
             policy is taken. A checkpoint is moved as a whole, its optimiser too.
         out: Where the new policy, or checkpoint, goes; a folder that is not there yet.
-        add_sensor: Columns to append to the observation; of a Dict, ``entry/column``.
+        add_sensor: Columns to append to the observation; of a Dict, entry/column.
         drop: Columns, or entries of a Dict, to take away; their mean stands for them.
         rename: New names of columns, entries or actions.
         hidden: New widths of the hidden layers.
-        critic_hidden: The same for the critic; default: as hidden.
+        critic_hidden: The same for the critic.
         names: Names for the columns of the policy, where they have none; of a Dict
-            ``entry=a,b,c``.
+            entry=a,b,c.
         new_names: The same for the new environment.
         positions: Match what has no names by its place.
-        means: What stands for a dropped column, in its own units: ``column=value``; default: its
+        means: What stands for a dropped column, in its own units: column=value. Without it: its
             mean in the statistics of the normaliser, or in --observations.
         new_share: Probability that all new discrete actions get together, at most.
         observations: Recorded observations of the policy to measure on: a file of numpy, .npy with
-            an array (N, columns), or .npz with one array for each entry; default: sampled ones.
+            an array (N, columns), or .npz with one array for each entry.
         seed: Of weights that are new.
         dry_run: Print the plan; write nothing.
         trust: Networks that the policy's file may name although they are not built in.
@@ -49,18 +49,18 @@ class _Transfer:
     """
 
     policy: Annotated[Path, tyro.conf.Positional]
-    out: Path | None = None
+    out: Annotated[Path | None, otherwise("required, but for --dry-run")] = None
     add_sensor: Annotated[tuple[str, ...], _SEVERAL] = ()
     drop: Annotated[tuple[str, ...], _SEVERAL] = ()
     rename: Annotated[tuple[str, ...], _PAIRS] = ()
-    hidden: tuple[int, ...] = ()
-    critic_hidden: tuple[int, ...] = ()
+    hidden: Annotated[tuple[int, ...], otherwise("default: as they are")] = ()
+    critic_hidden: Annotated[tuple[int, ...], otherwise("default: as hidden")] = ()
     names: Annotated[tuple[str, ...], _SEVERAL] = ()
     new_names: Annotated[tuple[str, ...], _SEVERAL] = ()
     positions: bool = False
     means: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME=VALUE ...]")] = ()
     new_share: float = 0.01
-    observations: Path | None = None
+    observations: Annotated[Path | None, otherwise("default: sampled")] = None
     seed: int = 0
     dry_run: bool = False
     trust: Annotated[tuple[str, ...], _SEVERAL] = ()
