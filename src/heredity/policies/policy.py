@@ -123,6 +123,12 @@ class Policy:
             Shape ``(..., P)``, and the new carry.
         """
         observation = without_gaps(self.functions, params, observation)
+        return self._distribution(params, observation, carry, is_first, key)
+
+    def _distribution(
+        self, params: Params, observation: Any, carry: Carry, is_first: Any, key: Any = None
+    ) -> tuple[jax.Array, Carry]:
+        """The same of observations without gaps, as `predict` has them after its checks."""
         seen = self.functions.preprocess(params, observation, self.spec.acting_space)
         return self.functions.parameters(params, seen, carry, is_first=is_first, key=key)
 
@@ -155,7 +161,7 @@ class Policy:
         self, params: Params, observation: Any, carry: Carry, is_first: Any
     ) -> tuple[jax.Array, Carry, jax.Array]:
         """Actions, memory, and whether all that led to them was finite."""
-        parameters, carry = self.distribution(params, observation, carry, is_first=is_first)
+        parameters, carry = self._distribution(params, observation, carry, is_first)
         family = self.functions.family
         action = family.to_action(family.mode(parameters))
         return action, carry, jnp.isfinite(parameters).all()
@@ -164,7 +170,7 @@ class Policy:
         self, params: Params, observation: Any, carry: Carry, is_first: Any, draw: Any
     ) -> tuple[jax.Array, Carry, jax.Array]:
         key = stream(0, "predict", draw)
-        parameters, carry = self.distribution(params, observation, carry, is_first=is_first)
+        parameters, carry = self._distribution(params, observation, carry, is_first)
         family = self.functions.family
         action = family.to_action(family.sample(parameters, key))
         return action, carry, jnp.isfinite(parameters).all()

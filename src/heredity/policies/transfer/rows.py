@@ -186,7 +186,7 @@ class Rows:
 
 
 def _loses_choices(before: Axis, removed: np.ndarray) -> bool:
-    """Whether some of several choices are gone; a choice that is gone as a whole changes no other."""
+    """Whether a choice has fewer options; one that is gone as a whole changes no other."""
     start = 0
     for piece in before.pieces:
         gone = np.count_nonzero((removed >= start) & (removed < start + piece.total))
