@@ -82,9 +82,9 @@ class DrawsAtEachStep(PPO):
     def noise(self, state: Any) -> jax.Array:
         return jax.random.split(state.key("action"), self.config.num_steps)
 
-    def act(self, params: Any, observation: Any, noise: Any, *rest: Any) -> Any:
+    def act_on(self, params: Any, seen: Any, noise: Any, *rest: Any) -> Any:
         drawn = self.functions.family.noise(noise, (self.config.num_envs,))
-        return super().act(params, observation, drawn, *rest)
+        return super().act_on(params, seen, drawn, *rest)
 
 
 def chance_at_once(name: str) -> dict[str, Any]:

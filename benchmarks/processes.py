@@ -31,7 +31,7 @@ def peers_python() -> str:
 
 PEERS = peers_python()
 # Scripts that run in the peers' environment.
-_OF_PEERS = ("ppo_brax", "ppo_rejax", "ppo_purejax", "ppo_sb3", "predict_sb3")
+_OF_PEERS = ("ppo_brax", "ppo_rejax", "ppo_purejax", "ppo_sb3", "predict_sb3", "vit_load_torch")
 _LAST_LINES = 15  # of what a script complained of
 
 

@@ -33,7 +33,7 @@ from source import source
 
 RESULTS = HERE / "results"
 ORDER = (
-    *("predict", "imported", "start", "seeds"),
+    *("predict", "imported", "vit-load", "features", "start", "seeds"),
     *("gymnax", "brax", "gym", "snapshots", "profile", "changes"),
 )
 GUESS = 150.0  # seconds of a row that was never measured

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import vit_load as vit_load_file
 from imported import BATCH, CASES
 from processes import PEERS, called, output, script
 from profile_checks import contradiction
@@ -142,6 +145,36 @@ def changes(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, An
     return found
 
 
+def vit_load(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
+    """A ViT-B's file into weights that are there, beside torch's `load_state_dict`, in turn."""
+    ours, theirs = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        vit_load_file.write(Path(folder), depth=1 if quick else vit_load_file.DEPTH)
+        size = (Path(folder) / "model.safetensors").stat().st_size
+        for _ in range(rounds):
+            ours.append(called(script("vit_load_ours.py", folder), LIMIT * patience))
+            if PEERS:
+                theirs.append(called(script("vit_load_torch.py", folder), LIMIT * patience))
+    for one in (*ours, *theirs):
+        say(f"{one['library']}: {one['seconds']:.2f} s, {one['megabytes']:.0f} MiB")
+    ours.sort(key=lambda run: run["seconds"])
+    theirs.sort(key=lambda run: run["seconds"])
+    middle = rounds // 2
+    found: dict[str, Any] = {"file_megabytes": size / 2**20, "ours": ours[middle], "peer": None}
+    if theirs:
+        found["peer"] = theirs[middle]
+        found["ratio"] = ours[middle]["seconds"] / theirs[middle]["seconds"]
+    return found
+
+
+def features(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
+    """Iterations with a frozen encoder whose features are kept, and computed again."""
+    del rounds
+    found = called(script("cached_features.py", *(["--quick"] if quick else [])), LIMIT * patience)
+    say(f"{found['speed_up']:.2f} times as fast with features that are kept")
+    return found
+
+
 SINGLE = {
     "predict": predict,
     "imported": imported,
@@ -150,4 +183,6 @@ SINGLE = {
     "snapshots": snapshots,
     "profile": profile,
     "changes": changes,
+    "vit-load": vit_load,
+    "features": features,
 }

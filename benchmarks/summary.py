@@ -62,6 +62,17 @@ def _otherwise(found: Found) -> str:
             f"- `predict` for one observation of CartPole takes {ours['microseconds']:.0f} µs "
             f"({beside})."
         )
+    if "vit-load" in found:
+        ours, peer = found["vit-load"]["ours"], found["vit-load"]["peer"]
+        beside = NOT_MEASURED
+        if peer:
+            beside = f"{peer['library']}'s load_state_dict: {peer['seconds']:.1f} s and "
+            beside += f"{peer['megabytes']:,.0f} MiB"
+        lines.append(
+            f"- Reading a ViT-B's file of {found['vit-load']['file_megabytes']:,.0f} MiB, hashing, "
+            f"checking and reporting it, takes {ours['seconds']:.1f} s and "
+            f"{ours['megabytes']:,.0f} MiB ({beside})."
+        )
     if "snapshots" in found:
         kept = found["snapshots"]
         share, scoring = kept["cost_share"], kept["evaluation_seconds"] / kept["wall_seconds"]

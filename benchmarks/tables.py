@@ -118,6 +118,34 @@ def beside_peers(found: Found) -> str:
             for case in found["imported"]["cases"].values()
             for what in ("one", "batch")
         ]
+    if "vit-load" in found:
+        one = found["vit-load"]
+        ours, peer = one["ours"], one["peer"]
+        beside = NOT_MEASURED
+        if peer:
+            beside = f"{peer['library']}: {peer['seconds']:.2f} s, {peer['megabytes']:,.0f} MiB"
+        rows.append(
+            (
+                f"a ViT-B's file of {one['file_megabytes']:,.0f} MiB into weights that are there",
+                f"{ours['seconds']:.2f} s ({ours['hash_seconds']:.2f} s of it the SHA-256), "
+                f"{ours['megabytes']:,.0f} MiB",
+                beside,
+                f"{one['ratio']:.2f}x its time" if peer else "",
+                "",
+            )
+        )
+    if "features" in found:
+        one = found["features"]
+        rows.append(
+            (
+                f"PPO iteration around a frozen ViT of {one['parameters'] / 1e6:.1f} M parameters, "
+                f"{one['tokens']} tokens, {one['epochs']} epochs",
+                f"{one['kept_seconds']:.2f} s",
+                f"features computed again: {one['again_seconds']:.2f} s",
+                f"{one['speed_up']:.2f}x as fast",
+                aim("≥ 1x", one["speed_up"] >= 1),
+            )
+        )
     if "snapshots" in found:
         kept = found["snapshots"]
         minutes = kept["learning_seconds"] / kept["snapshots"] * 100 / 60

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from heredity.common.errors import RefusedError
-from heredity.common.tensors import read_tensors, tensor_bytes
+from heredity.common.tensors import mapped_tensors, read_tensors, tensor_bytes, tensor_names
 
 TENSORS = {
     "actor/hidden_0/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -36,7 +36,11 @@ def test_round_trip(tmp_path: Path):
     path.write_bytes(tensor_bytes(TENSORS, METADATA))
     tensors, metadata = read_tensors(path)
     assert metadata == METADATA
-    assert set(tensors) == set(TENSORS)
+    assert set(tensors) == set(TENSORS) == set(tensor_names(path))
+    assert set(read_tensors(path, {"flag", "nowhere"})[0]) == {"flag"}
+    for name, view in mapped_tensors(path).items():
+        assert (view.dtype, view.shape) == (tensors[name].dtype, tensors[name].shape)
+        np.testing.assert_array_equal(view, tensors[name])
     for name, expected in TENSORS.items():
         assert tensors[name].dtype == np.asarray(expected).dtype
         assert tensors[name].shape == np.shape(expected)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -126,6 +127,19 @@ def test_half_precision_is_cast_and_said_so(tmp_path: Path):
     network = network_for(file, np.zeros((1, 32, 32, 3), np.uint8))
     params, report = file.inject(blank(network))
     assert {leaf.dtype for leaf in flatten(params).values()} == {np.dtype(np.float32)}
+    assert report.counts()["cast"] > 10 and str(report.guarantee) == "exact"
+
+
+def test_bfloat16_is_read(tmp_path: Path):
+    tensors = load_file(FIXTURES / "dinov2" / "model.safetensors")
+    coarse = {name: array.astype(ml_dtypes.bfloat16) for name, array in tensors.items()}
+    save_file(coarse, tmp_path / "model.safetensors")
+    file = read_vit(tmp_path, heads=4)
+    network = network_for(file, np.zeros((1, 32, 32, 3), np.uint8))
+    params, report = file.inject(blank(network))
+    kernel = params["encoder"]["block_0"]["mlp"]["hidden"]["kernel"]
+    wanted = coarse["encoder.layer.0.mlp.fc1.weight"].T.astype(np.float32)
+    np.testing.assert_array_equal(kernel, wanted)
     assert report.counts()["cast"] > 10 and str(report.guarantee) == "exact"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import safetensors
 from safetensors.numpy import save
@@ -71,6 +72,43 @@ def tensor_names(path: Path) -> tuple[str, ...]:
     """
     with _opened(path) as stream:
         return tuple(stream.keys())
+
+
+def mapped_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Tensors by flat name as read-only views of the file, which are read when they are looked at.
+
+    Large files are then not in memory twice. Unlike numpy, this knows bfloat16.
+
+    Raises:
+        RefusedError: when the file is missing, torn, not a safetensors file, or has a dtype that
+            is not known.
+    """
+    with _opened(path):  # the library has checked that header, shapes and offsets agree
+        with open(path, "rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length))
+        header.pop("__metadata__", None)
+        content = np.zeros(0, np.uint8)
+        if path.stat().st_size > 8 + length:
+            content = np.memmap(path, np.uint8, "r", 8 + length)
+        found = {}
+        for name, told in sorted(header.items()):
+            if told["dtype"] not in _DTYPES:
+                raise RefusedError(path, f"has {name} of dtype {told['dtype']}: it is not known")
+            begin, end = told["data_offsets"]
+            # A plain array: a memmap makes each array that is computed from it one more.
+            part = np.asarray(content[begin:end]).view(_DTYPES[told["dtype"]])
+            found[name] = part.reshape(told["shape"])
+        return found
+
+
+_DTYPES = {
+    "BOOL": np.dtype(bool),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    **{f"F{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+    **{f"I{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
+}
 
 
 @contextlib.contextmanager

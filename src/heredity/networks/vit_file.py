@@ -13,7 +13,7 @@ import numpy as np
 
 from heredity.common.errors import MismatchError, RefusedError, UsageError
 from heredity.common.reading import read_text, sha256_file
-from heredity.common.tensors import read_tensors
+from heredity.common.tensors import mapped_tensors
 from heredity.networks.vit import VitOptions
 from heredity.networks.vit_layouts import LAYOUTS, VitLayout, layout_of
 from heredity.weights import Params, Rule, WeightReport, inject
@@ -104,7 +104,7 @@ def read_vit(path: str | Path, *, heads: int | None = None) -> VitFile:
     if path.is_dir():
         path = path / "model.safetensors"
     digest = sha256_file(path)
-    tensors, _ = read_tensors(path)
+    tensors = mapped_tensors(path)
     found = layout_of(list(tensors))
     if found is None:
         raise RefusedError(
