@@ -62,6 +62,7 @@ def test_the_lineage_and_the_manifest_say_so(whole: Path):
     trained = {row.path: row.size for row in report.rows if row.action == "trained"}
     assert set(trained) == {"actor/hidden_0/kernel", "actor/hidden_0/bias"}
     assert f"{8 * sum(trained.values()):,} bytes" in report.notes[0]
+    assert "from the source" not in report.summary()
     manifests = [
         json.loads((RunFolder(whole).checkpoint(step) / "training_state/manifest.json").read_text())
         for step in (SIZE, UNFREEZE)
@@ -113,6 +114,25 @@ def test_a_rollback_across_the_step_freezes_again(tmp_path: Path, monkeypatch: p
     assert done == [("unfreeze", UNFREEZE), ("rollback", 0), ("unfreeze", UNFREEZE)]
     manifest = RunFolder(tmp_path).checkpoint(TOTAL) / "training_state/manifest.json"
     assert len(json.loads(manifest.read_text())["unfrozen"]) == 1
+
+
+def test_a_learning_rate_of_its_own_is_how_far_a_weight_moves(tmp_path: Path):
+    one_step = {"num_epochs": 1, "num_minibatches": 1, "freeze": (), "unfreeze": ()}
+    config = dataclasses.replace(CONFIG, **one_step)
+    scaled = dataclasses.replace(config, learning_rate_scale=("actor/**=0.25",))
+    moved = []
+    for number, each in enumerate((config, scaled)):
+        folder = tmp_path / str(number)
+        train(folder, SIZE, config=each, **KEPT, snapshot_every=SIZE)
+        before, after = (
+            read_checkpoint(RunFolder(folder).checkpoint(step)).policy for step in (0, SIZE)
+        )
+        moved.append({path: after[path] - before[path] for path in before})
+    usual, slower = moved
+    for path in usual:
+        share = 0.25 if path.startswith("actor/") else 1.0
+        np.testing.assert_allclose(slower[path], share * usual[path], rtol=1e-3, atol=1e-6)
+    assert np.abs(usual["actor/output/kernel"]).max() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def _summary(report: dict[str, Any], rows: int) -> str:
     done = counts.items() if isinstance(counts, dict) else ()
     parts = [f"{count} {action}" for action, count in done] or [counted(rows, "leaf")]
     coverage = number(report.get("coverage"))
-    if coverage is not None:
+    if coverage:  # what has no source, such as to unfreeze, covers nothing
         parts.append(f"{coverage:.1%} from the source")
     return f"{', '.join(parts)}; guarantee: {_guarantee(report.get('guarantee'))}"
 

@@ -290,10 +290,10 @@ class WeightReport:
         done = ", ".join(f"{number} {action}" for action, number in self.counts().items())
         total = sum(row.size for row in self.rows)
         numbers = f"{total:,} number{'' if total == 1 else 's'}"
-        return (
-            f"{self.operation}: {done}; {self.coverage:.1%} of {numbers} from the source; "
-            f"{self.guarantee}"
-        )
+        share = f"{self.coverage:.1%} of {numbers} from the source"
+        if all(row.action in _NOT_FROM_SOURCE and row.source is None for row in self.rows):
+            share = numbers  # what was done has no source, such as to unfreeze
+        return f"{self.operation}: {done}; {share}; {self.guarantee}"
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""
