@@ -15,20 +15,20 @@ from heredity.spaces import Box, Dict, Discrete, Space
 
 STEPS = 64  # of one iteration
 NETWORKS: dict[str, dict[str, Any]] = {
-    "mlp": {"hidden": (6, 5)},
+    "mlp": {"hidden": (6,)},
     "cnn": {"kind": "cnn", "convolutions": ("4x3/1",), "pooling": "mean", "hidden": (6,)},
     "vit": {
-        "kind": "vit", "patch": 4, "width": 8, "depth": 2, "heads": 2, "hidden": (6,),
+        "kind": "vit", "patch": 4, "width": 8, "depth": 1, "heads": 2, "hidden": (6,),
         "shared": True,
     },
     "gru": {"kind": "gru", "memory_size": 5, "hidden": (6,)},
-    "dict": {"hidden": (6, 5)},
+    "dict": {"hidden": (6,)},
 }  # fmt: skip
 # One folder of each that can be frozen, and whose weights can be given to another policy.
 FOLDERS = {
     "mlp": "actor/hidden_0",
     "cnn": "actor/image/convolution_0",
-    "vit": "trunk/encoder/block_1",
+    "vit": "trunk/encoder/block_0",
     "gru": "actor/gate",
     "dict": "actor/hidden_0",
 }
