@@ -292,6 +292,22 @@ def test_statistics_that_are_none_are_refused(tmp_path: Path):
             import_policy(case.path, "sb3", options)
 
 
+def test_runs_may_begin_with_imported_policies():
+    """The specification is the one that PPO makes of the same settings."""
+    from heredity.algorithms.ppo.network_config import NetworkConfig
+    from heredity.algorithms.ppo.networks import network_specs
+
+    for name, settings in (
+        ("sb3_ppo_discrete", {"hidden": (16, 16)}),
+        ("sb3_ppo_box", {"hidden": (16, 8), "critic_hidden": (12,), "activation": "elu"}),
+        ("cleanrl_ppo", {"hidden": (64, 64)}),
+    ):
+        spec = imported_as(name).policy.spec
+        made = network_specs(NetworkConfig(**settings), spec.observation_space)
+        told = [part and part.to_json() for part in made]
+        assert told == [part and part.to_json() for part in (spec.trunk, spec.actor, spec.critic)]
+
+
 def test_recorded_returns_are_told_and_measured_ones_kept():
     case = BY_NAME["sb3_ppo_box"]
     imported = import_policy(case.path, "sb3", case.options)

@@ -266,8 +266,12 @@ def _deviation(arrays: Arrays, actions: int, path: Path) -> np.ndarray:
 
 
 def _network(layers: _Layers, activation: str, reads: str) -> Any:
+    # As brax begins them, which our settings can say as well.
     spec = MlpOptions(
-        hidden=layers.widths[1:-1], activation=activation, kernel_init="lecun_uniform"
+        hidden=layers.widths[1:-1],
+        activation=activation,
+        kernel_init="lecun_uniform",
+        hidden_scale=1.0,
     ).spec()
     return dataclasses.replace(spec, reads=(reads,) if reads else ())
 

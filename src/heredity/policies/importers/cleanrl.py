@@ -9,6 +9,7 @@ import numpy as np
 from heredity.common.errors import RefusedError
 from heredity.networks import DistributionSpec, MlpOptions
 from heredity.policies.importers.making import (
+    ACTOR_SCALE,
     Imported,
     Plan,
     bounded_actions,
@@ -90,7 +91,9 @@ def import_cleanrl(path: Path, options: ImportOptions) -> Imported:
         action_space=(
             Discrete(widths[-1]) if bounds is None else bounded_actions(bounds, widths[-1])
         ),
-        actor=MlpOptions(hidden=widths[1:-1], activation=activation).spec(),
+        actor=MlpOptions(
+            hidden=widths[1:-1], activation=activation, output_scale=ACTOR_SCALE
+        ).spec(),
         critic=MlpOptions(hidden=critic[1:-1], activation=activation).spec(),
         distribution=DistributionSpec("normal" if is_continuous else "categorical"),
         normalize_observations=own is not None,

@@ -35,6 +35,9 @@ from heredity.weights.report import ROUNDING
 from heredity.weights.rules import linear, resolve
 
 Arrays = Mapping[str, np.ndarray]
+# Gain of the actor's last layer at the start, in these libraries and in ours. It is part of the
+# specification, and a run may begin with a policy of its own specification alone.
+ACTOR_SCALE = 0.01
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from heredity.common.errors import RefusedError
 from heredity.networks import DistributionSpec, MlpOptions
 from heredity.policies.importers.making import (
+    ACTOR_SCALE,
     Arrays,
     Imported,
     Plan,
@@ -105,7 +106,9 @@ def import_rsl_rl(path: Path, options: ImportOptions) -> Imported:
     spec = PolicySpec(
         observation_space=seen,
         action_space=bounded_actions(bounds, widths[-1]),
-        actor=MlpOptions(hidden=widths[1:-1], activation=activation).spec(),
+        actor=MlpOptions(
+            hidden=widths[1:-1], activation=activation, output_scale=ACTOR_SCALE
+        ).spec(),
         critic=(
             MlpOptions(hidden=critic_widths[1:-1], activation=activation).spec()
             if critic == "same"

@@ -16,6 +16,7 @@ from heredity.networks.cnn import NATURE
 from heredity.networks.distributions import default_kind
 from heredity.networks.observations import feature_size, leaf_spaces
 from heredity.policies.importers.making import (
+    ACTOR_SCALE,
     Imported,
     Plan,
     chain_rules,
@@ -190,7 +191,11 @@ def _actor_critic(file: Sb3File, seen: Space) -> _Networks:
             raise RefusedError(path, f"has no {name}.weight")
     hidden = {name: dense_widths(arrays, chain, path)[1:-1] for name, chain in layers.items()}
     specs = {
-        name: MlpOptions(hidden=widths, activation=file.activation).spec()
+        name: MlpOptions(
+            hidden=widths,
+            activation=file.activation,
+            output_scale=ACTOR_SCALE if name == "actor" else 1.0,
+        ).spec()
         for name, widths in hidden.items()
     }
     rules = [*chain_rules(layers["actor"], "actor"), *chain_rules(layers["critic"], "critic")]
