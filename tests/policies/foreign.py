@@ -14,7 +14,7 @@ from heredity.policies.importers import ImportOptions
 
 ROOT = Path(__file__).parents[2]
 FOREIGN = ROOT / "tests" / "fixtures" / "foreign"
-sys.path.insert(0, str(ROOT / "benchmarks" / "conformance"))
+sys.path.append(str(ROOT / "benchmarks" / "conformance"))
 from foreign_common import pictures  # noqa: E402 - a script's neighbour
 
 UNNAMED = ("unnamed",)
