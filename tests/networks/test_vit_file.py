@@ -1,6 +1,8 @@
 """Files of the original libraries; made by benchmarks/conformance/vit.py."""
 
 import json
+import random
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from heredity.common.errors import MismatchError, RefusedError, UsageError
+from heredity.common.errors import HeredityError, MismatchError, RefusedError, UsageError
 from heredity.networks import Vit, VitOptions
 from heredity.networks.positions import resized_positions
 from heredity.networks.vit_file import read_vit
@@ -198,6 +200,48 @@ def test_preprocessing_that_cannot_be_kept_is_refused(tmp_path: Path, changed: d
     place = folder / "preprocessor_config.json"
     place.write_text(json.dumps({**json.loads(place.read_text()), **changed}))
     with pytest.raises(RefusedError, match=told):
+        read_vit(folder)
+
+
+def damaged(content: bytes, draw: random.Random) -> bytes:
+    """Cut, with flipped bits in the header, or with another number in it."""
+    found, header = bytearray(content), min(len(content), 6000)
+    match draw.randrange(3):
+        case 0:
+            del found[draw.randrange(len(found)) :]
+        case 1:
+            for _ in range(draw.randrange(1, 4)):
+                found[draw.randrange(header)] ^= 1 << draw.randrange(8)
+        case _:
+            numbers = list(re.finditer(rb"\d+", content[:header]))
+            at = draw.choice(numbers)
+            others = [b"0", b"-1", b"9" * 20, b"1e400", b"null", b"[]", b"true", b"3.5", b'"x"']
+            found[at.start() : at.end()] = draw.choice(others)
+    return bytes(found)
+
+
+def test_damaged_files_are_read_or_refused_by_our_errors(tmp_path: Path):
+    folder, draw = copied("dinov2", tmp_path), random.Random(0)
+    whole = {path: path.read_bytes() for path in folder.iterdir() if path.stem != "expected"}
+    network = network_for(read_vit(folder), np.zeros((1, 32, 32, 3), np.uint8))
+    refused = 0
+    for _ in range(300):
+        path = draw.choice(sorted(whole))
+        path.write_bytes(damaged(whole[path], draw))
+        try:
+            read_vit(folder).inject(blank(network))
+        except HeredityError:
+            refused += 1
+        path.write_bytes(whole[path])
+    assert 200 < refused < 300
+
+
+@pytest.mark.parametrize("value", [None, [], "x", True])
+def test_an_epsilon_that_is_no_number_is_refused(tmp_path: Path, value: object):
+    folder = copied("vit", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "layer_norm_eps": value}))
+    with pytest.raises(RefusedError, match="layer_norm_eps"):
         read_vit(folder)
 
 

@@ -118,7 +118,10 @@ def read_vit(path: str | Path, *, heads: int | None = None) -> VitFile:
     sizes = _sizes(path, layout, prefix, tensors, config)
     notes: list[str] = []
     sizes["heads"] = _heads(path, layout, sizes["width"], config, heads)
-    sizes["norm_epsilon"] = float(config.get("layer_norm_eps", layout.norm_epsilon))
+    epsilon = config.get("layer_norm_eps", layout.norm_epsilon)
+    if not _is_number(epsilon):
+        raise RefusedError(path.parent / "config.json", f"has layer_norm_eps {epsilon!r}")
+    sizes["norm_epsilon"] = float(epsilon)
     if layout.name != "torchvision" and "layer_norm_eps" not in config:
         notes.append(f"norm_epsilon {layout.norm_epsilon:g}: not told, that of {layout.name}")
     processing = _preprocessing(path, layout, notes)
@@ -264,7 +267,7 @@ def _preprocessing(path: Path, layout: VitLayout, notes: list[str]) -> dict[str,
     if scaled[0] is not True or not _is_number(scaled[1]) or abs(scaled[1] * 255 - 1) > 1e-6:
         raise RefusedError(place, f"does not scale pixels by 1/255, but {scaled[1]!r}")
     resample = told.get("resample", 2)
-    if resample not in _RESAMPLING:
+    if not isinstance(resample, int) or resample not in _RESAMPLING:
         raise RefusedError(place, f"has resample {resample!r}: 2 or 3 was expected")
     found: dict[str, Any] = {"picture_resize": _RESAMPLING[resample]}
     if told.get("do_normalize", True) is False:
