@@ -15,15 +15,18 @@ from heredity.spaces import Box
 
 
 class Sensors(JaxWrapper):
-    """CartPole of gymnax of which only some columns are seen.
+    """An environment of gymnax of which only some columns are seen.
 
     Args:
         names: Of the columns, in order.
         num_envs: How many copies are meant.
+        id: Of the environment.
     """
 
-    def __init__(self, names: Sequence[str], num_envs: int = 4) -> None:
-        inside: Any = make("gymnax/CartPole-v1", num_envs=num_envs)
+    def __init__(
+        self, names: Sequence[str], num_envs: int = 4, id: str = "gymnax/CartPole-v1"
+    ) -> None:
+        inside: Any = make(id, num_envs=num_envs)
         super().__init__(inside)
         space = inside.observation_space
         assert isinstance(space, Box)

@@ -14,6 +14,7 @@ from tests.training.sensors import Sensors
 
 import heredity as hd
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.ppo.presets import preset_config
 from heredity.algorithms.ppo.update import gradient_transformation
 from heredity.common import counters
 from heredity.common.errors import MismatchError, UsageError
@@ -160,17 +161,17 @@ def test_an_optimiser_of_other_weights_is_refused(moved: Checkpoint, source: Che
 
 @pytest.mark.slow
 def test_going_on_is_ahead_of_fresh_weights():
-    """The claim of docs/transfer.md, small: one seed, a sensor added."""
-    config = PPOConfig(num_envs=8, num_steps=128, learning_rate=1e-3, normalize_observations=True)
-    few, more = (
-        Sensors(("theta", "theta_velocity"), 8),
-        Sensors(("theta", "theta_velocity", "x"), 8),
-    )
-    learnt = hd.PPO(few, config=config).learn(60_000, evaluation_episodes=0).policy
+    """The claim of docs/transfer.md, small: one seed of Acrobot, a sensor added."""
+    id = "gymnax/Acrobot-v1"
+    config = preset_config(id, "")
+    names = ("cos_theta1", "sin_theta1", "cos_theta2", "sin_theta2", "omega1", "omega2")
+    few, more = (Sensors(seen, config.num_envs, id) for seen in (names[:5], names))
+    learnt = hd.PPO(few, config=config).learn(120_000, evaluation_episodes=0).policy
     moved, _ = learnt.transfer(learnt.plan_transfer(more.observation_space))
     reached = {}
     for name, start in (("transferred", moved), ("fresh", None)):
         model = hd.PPO(more, config=config, start=start)
-        events = model.run(10_240, evaluate_every=2_048, evaluation_episodes=16)
+        events = model.run(20_480, evaluate_every=8_192, evaluation_episodes=16)
         reached[name] = np.mean([event.evaluation.mean for event in events if event.evaluation])
-    assert reached["transferred"] > 1.5 * reached["fresh"]
+    # No episode ends before 500 steps for who knows nothing.
+    assert reached["transferred"] > reached["fresh"] + 50
