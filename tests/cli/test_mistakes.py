@@ -91,7 +91,8 @@ OF_EVALUATE = "(known: --env, --episodes, --json, --seed, --stochastic, --trust)
         ("inspect X --env.foo 3", "unknown option '--env.foo' (known: --json)"),
         (
             "lineage X --verfy",
-            "unknown option '--verfy': did you mean '--verify'? (known: --json, --verify)",
+            "unknown option '--verfy': did you mean '--verify'? "
+            "(known: --json, --search, --verify)",
         ),
         (
             "view X --prot 80",

@@ -20,9 +20,12 @@ from heredity.common.run_folder import RunFolder
 from heredity.policies import ActorCritic, Policy
 from heredity.policies.behaviour import compare
 from heredity.policies.importers import ImportOptions, import_policy
+from heredity.policies.transfer import changed_space
 from heredity.spaces import Box, Dict, Discrete
+from heredity.training.beginning import Beginning
 from heredity.training.checkpoints import read_checkpoint
 from heredity.training.session import resume_run
+from heredity.training.transfer import transfer as transfer_of_checkpoints
 from heredity.weights import (
     Rule,
     WeightReport,
@@ -101,7 +104,7 @@ def test_unfreeze(cell: Cell):
     state = read_checkpoint(cell.checkpoint(2 * STEPS)).state
     assert [path for path in state if path.startswith("optimizer/") and cell.folder in path]
     report = report_of(last, "unfreeze")
-    changed = {row.path for row in report.rows if row.path.startswith(f"{cell.folder}/")}
+    changed = {row.path for row in report.rows if row.action == "trained"}
     assert changed == set(find(last.params, f"{cell.folder}/**"))
 
 
@@ -173,6 +176,27 @@ def test_transfer_to_other_sensors(cell: Cell):
     moved.predict(new.sample(np.random.default_rng(0)))
 
 
+def test_transfer_to_fewer_sensors(cell: Cell):
+    if cell.network in ("cnn", "vit"):
+        pytest.skip("pictures have no named sensors")
+    dropped = "speed" if cell.network != "dict" else "body/speed"
+    fewer = changed_space(SPACES[cell.network], drop=[dropped])
+    moved, report = cell.policy.transfer(cell.policy.plan_transfer(fewer))
+    kind = "approximate" if cell.network == "gru" else "bounded"
+    assert report.guarantee.kind == kind, report
+    assert all(each.holds for each in report.measurements)
+    moved.predict(fewer.sample(np.random.default_rng(0)))
+
+
+def test_transfer_to_wider_layers(cell: Cell):
+    moved, report = cell.policy.transfer(cell.policy.plan_transfer(hidden=(9,)))
+    assert report.guarantee.kind in ("exact", "rounding"), report
+    assert moved.parameter_count > cell.policy.parameter_count
+    behaviour = compare(cell.policy, moved, cell.sees())
+    assert behaviour.kl_largest is not None and behaviour.kl_largest < 1e-6
+    assert behaviour.largest is None or behaviour.largest < 1e-6
+
+
 def test_transfer_to_other_actions(cell: Cell):
     old = ACTIONS[cell.actions]
     if isinstance(old, Discrete):
@@ -182,7 +206,7 @@ def test_transfer_to_other_actions(cell: Cell):
         new = Box((3,), -1.0, 1.0, names=(*old.names, "jump"))
     plan = cell.policy.plan_transfer(new_action_space=new)
     moved, report = cell.policy.transfer(plan)
-    expected = "bounded" if cell.actions == "discrete" else ("exact", "rounding")
+    expected = ("bounded",) if cell.actions == "discrete" else ("exact", "rounding")
     assert report.guarantee.kind in expected, report
     one = jax.tree.map(lambda leaf: leaf[0], cell.sees())
     (before, _), (after, _) = cell.policy.predict(one), moved.predict(one)
@@ -190,3 +214,31 @@ def test_transfer_to_other_actions(cell: Cell):
         assert before == after
     else:
         np.testing.assert_allclose(after[:2], before, atol=1e-6)
+
+
+def test_a_whole_checkpoint_moves_after_an_unfreezing(cell: Cell):
+    """Its optimiser has an age for each unfreezing; where it goes on there is one, from zero."""
+    checkpoint = read_checkpoint(cell.checkpoint(TOTAL))
+    assert "optimizer/1/counts" in checkpoint.state
+    plan = cell.policy.plan_transfer(hidden=(9,))
+    moved, _ = transfer_of_checkpoints(checkpoint, plan)
+    assert moved.state["optimizer/1/count"] == 0 and "optimizer/1/counts" not in moved.state
+    moments = [path for path in moved.state if path.startswith("optimizer/1/mu/")]
+    trained = {path.removeprefix("optimizer/1/mu/") for path in moments}
+    assert trained == {path for path in moved.policy if not path.startswith("normalizer/")}
+    fresh = {
+        path: np.zeros_like(leaf)
+        for path, leaf in moved.state.items()
+        if path.startswith("optimizer/")
+    }
+    begun = Beginning.given(moved).first_state(fresh, adapted=False)
+    assert any(begun[path].any() for path in moments)
+    fresh = {
+        path: np.zeros_like(leaf)
+        for path, leaf in checkpoint.state.items()
+        if path.startswith("optimizer/") and not path.endswith("counts")
+    }
+    fresh["optimizer/1/count"] = np.zeros((), np.int32)
+    begun = Beginning.given(checkpoint).first_state(fresh, adapted=False)
+    assert begun["optimizer/1/count"] == 0
+    assert any(begun[path].any() for path in fresh)

@@ -32,9 +32,9 @@ class LineageArguments:
     """
 
     policy: Annotated[Path, tyro.conf.Positional]
-    verify: bool = False
-    search: tuple[Path, ...] = ()
-    json: bool = False
+    verify: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    search: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="[DIR ...]")] = ()
+    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -58,7 +58,7 @@ def known_options(kind: type, prefix: str = "--") -> dict[str, str]:
         if dataclasses.is_dataclass(plain) and isinstance(plain, type):
             wide = tyro.conf.OmitArgPrefixes in marks
             found |= known_options(plain, prefix if wide else f"{prefix}{shown}.")
-        elif plain is bool:
+        elif plain is bool and tyro.conf.FlagCreatePairsOff not in marks:
             pair = (f"{prefix}{shown}", f"{prefix}no-{shown}")
             found |= dict.fromkeys(pair, " or ".join(pair))
         elif tyro.conf.Positional not in marks:

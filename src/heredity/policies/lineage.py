@@ -16,13 +16,16 @@ class LineageEntry:
     """One thing that happened to the weights.
 
     Args:
-        operation: ``train`` (they were initialised), ``resume``, ``rollback``, ``snapshot``,
-            ``checkpoint``, ``evaluate``, or ``edit`` (changed by something that recorded nothing).
+        operation: ``train`` (they were initialised, or taken from the parent, another policy),
+            ``resume``, ``rollback``, ``unfreeze``, ``snapshot``, ``checkpoint``, ``evaluate``,
+            ``inject``, ``transfer``, ``import``, or ``edit`` (changed by something that recorded
+            nothing).
         hash: Content hash of the weights after the operation.
         parent: Content hash of the weights before it; None at the beginning.
         step: How many environment steps they had been trained for.
         run: Id of the run.
-        arguments: What the operation was told.
+        arguments: What the operation was told; of one that changed weights, its whole report under
+            ``report``.
         score: ``mean_return``, ``std_return`` and ``episodes`` then; None if not measured.
         time: UTC, ISO 8601.
         versions: Of the libraries.

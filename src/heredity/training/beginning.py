@@ -115,6 +115,8 @@ class Beginning:
         if self.state is None:
             return fresh
         goes_on = [path for path in fresh if path.startswith("optimizer/")]
+        # After an unfreezing weights have ages of their own; here they begin again together.
+        goes_on = [path for path in goes_on if f"{path}s" not in self.state]
         problems = [
             path
             for path in goes_on
@@ -263,7 +265,9 @@ def _hooked(
     if all(leaves[path].tobytes() == leaf.tobytes() for path, leaf in found.items()):
         raise UsageError(f"post_init {name} changed no weight: return the changed parameters")
     found = {path: found[path] for path in leaves}
-    if report is None:
+    if report is not None:
+        _check_report(name, report, leaves, found)
+    else:
         rows = (
             row_of(path, "kept", leaf)
             if leaves[path].tobytes() == leaf.tobytes()
@@ -272,6 +276,28 @@ def _hooked(
         )
         report = WeightReport("inject", tuple(rows), NONE, notes=(f"by post_init {name}",))
     return found, report
+
+
+def _check_report(
+    name: str | None,
+    report: WeightReport,
+    before: Mapping[str, np.ndarray],
+    after: Mapping[str, np.ndarray],
+) -> None:
+    """See that the report of a hook is about what it did.
+
+    Raises:
+        GuaranteeError: when what it measured is not within what it allows.
+        MismatchError: when it says that a weight was kept that was not, or leaves one out.
+    """
+    told = {row.path: row.action for row in report.verify().rows}
+    changed = [path for path in after if before[path].tobytes() != after[path].tobytes()]
+    wrong = [path for path in changed if told.get(path, "kept") in ("kept", "frozen")]
+    if wrong:
+        raise MismatchError(
+            f"post_init {name} changed {wrong[0]}, and its report does not say so",
+            "Return the report of what was done last, or none: one is made then",
+        )
 
 
 def _name(hook: PostInit | None) -> str | None:

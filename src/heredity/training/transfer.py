@@ -112,8 +112,9 @@ def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[
             continue
         if not path.startswith(OPTIMIZER):
             moved[path] = leaf
-        elif path.endswith("/count"):
-            moved[path] = np.zeros_like(leaf)
+        elif path.endswith(_AGES):
+            # One age for all: a new run has no weights that began later.
+            moved[f"{path.rpartition('/')[0]}/count"] = np.zeros((), leaf.dtype)
         else:
             folder, weight = _of_weight(path, plan)
             folders.add(folder)
@@ -132,8 +133,12 @@ def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[
     return moved
 
 
+# Of all weights together, or of those that began at each unfreezing.
+_AGES = ("/count", "/counts")
+
+
 def _is_moment(path: str) -> bool:
-    return path.startswith(OPTIMIZER) and not path.endswith("/count")
+    return path.startswith(OPTIMIZER) and not path.endswith(_AGES)
 
 
 def _of_weight(path: str, plan: TransferPlan) -> tuple[str, str]:

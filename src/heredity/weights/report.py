@@ -21,6 +21,7 @@ Action: TypeAlias = Literal[
     "resized",
     "grown",
     "shrunk",
+    "folded",
     "initialised",
     "dropped",
     "frozen",
@@ -118,6 +119,7 @@ class WeightRow:
         source_dtype: There.
         note: Anything a reader has to know.
         guarantee: What is said of this leaf alone, where something is.
+        used: How many of its numbers came from the source; None where its action says it.
     """
 
     path: str
@@ -129,11 +131,19 @@ class WeightRow:
     source_dtype: str = ""
     note: str = ""
     guarantee: Guarantee | None = None
+    used: int | None = None
 
     @property
     def size(self) -> int:
         """How many numbers of the result it is about."""
         return 0 if self.shape is None else math.prod(self.shape)
+
+    @property
+    def from_source(self) -> int:
+        """How many numbers of the result came from the source."""
+        if self.used is not None:
+            return self.used
+        return 0 if self.action in _NOT_FROM_SOURCE else self.size
 
     def to_json(self) -> dict[str, Any]:
         """The row as a JSON object, without what it does not say."""
@@ -154,6 +164,8 @@ class WeightRow:
                 read[name] = tuple(int(size) for size in read[name])
         if "guarantee" in read:
             read["guarantee"] = Guarantee.from_json(read["guarantee"])
+        if not isinstance(read.get("used"), int | None):
+            raise ValueError(f"used {read['used']!r}")
         return cls(**read)
 
 
@@ -240,7 +252,7 @@ class WeightReport:
     def coverage(self) -> float:
         """Share of the result's numbers that came from the source, 0 to 1."""
         total = sum(row.size for row in self.rows)
-        used = sum(row.size for row in self.rows if row.action not in _NOT_FROM_SOURCE)
+        used = sum(row.from_source for row in self.rows)
         return used / total if total else 0.0
 
     def counts(self) -> dict[str, int]:
@@ -337,7 +349,7 @@ class WeightReport:
 
 
 def _left(row: WeightRow) -> bool:
-    return row.action in _NOT_FROM_SOURCE and row.size > 0
+    return row.from_source < row.size
 
 
 def _some(names: list[str], limit: int = 5) -> str:

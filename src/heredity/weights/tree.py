@@ -244,7 +244,9 @@ def content_hash(params: Mapping[str, Any]) -> str:
         array = np.asarray(leaf)
         shape = ",".join(str(size) for size in array.shape)
         digest.update(f"{path}\0{array.dtype.name}\0{shape}\0".encode())
-        digest.update(np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes())
+        little = array.astype(array.dtype.newbyteorder("<"), order="C", copy=False)
+        # A view: the bytes of large weights are not copied to be hashed.
+        digest.update(np.ascontiguousarray(little).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

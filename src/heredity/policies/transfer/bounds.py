@@ -10,7 +10,16 @@ import numpy as np
 from heredity.networks.axes import Axis
 
 # The steepest slope of each activation.
-_SLOPES = {"": 1.0, "relu": 1.0, "tanh": 1.0, "elu": 1.0, "gelu": 1.13, "swish": 1.1}
+_SLOPES = {
+    "": 1.0,
+    "relu": 1.0,
+    "tanh": 1.0,
+    "elu": 1.0,
+    "gelu": 1.13,
+    "swish": 1.1,
+    "leaky_relu": 1.0,
+    "selu": 1.7581,
+}
 
 
 def amplification(

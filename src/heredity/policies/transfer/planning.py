@@ -135,7 +135,7 @@ def plan_transfer(
         stand_ins=StandIns(Policy(old, policy.params), means, observations),
         new_share=new_share,
     )
-    rows = [told.row(recipe) for recipe in recipes]
+    rows = told.with_means([told.row(recipe) for recipe in recipes])
     rows += [told.dropped(path) for path in matching.dropped(recipes)]
     resized = [path for path, match in entries.items() if match.resized]
     return TransferPlan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
@@ -69,7 +70,25 @@ class Rows:
             source_dtype="" if old is None else str(old.dtype),
             note="; ".join(notes),
             guarantee=guarantee,
+            used=None
+            if old is None
+            else math.prod(int(np.sum(places != ADDED)) for places in recipe.places),
         )
+
+    def with_means(self, rows: Sequence[WeightRow]) -> list[WeightRow]:
+        """The rows, with what the biases beside folded kernels take in."""
+        folded = {f"{path.rpartition('/')[0]}/bias" for path in self.folded}
+        return [
+            dataclasses.replace(
+                row,
+                action="folded",
+                note="; ".join(filter(None, (row.note, "takes in the mean of what is not read"))),
+                guarantee=None,
+            )
+            if row.path in folded
+            else row
+            for row in rows
+        ]
 
     def dropped(self, path: str) -> WeightRow:
         """The row of an old weight of which nothing is used."""
