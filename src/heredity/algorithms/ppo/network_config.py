@@ -58,7 +58,8 @@ class NetworkConfig:
             after the features, in a gru those before the memory; default: 64 64; after
             convolutions and features 512, or 128 after the default convolutions for small pictures.
         critic_hidden: The same for the critic; default: as hidden.
-        activation: elu, gelu, relu, swish or tanh; default: tanh, in a cnn or vit relu.
+        activation: elu, gelu, leaky_relu, relu, selu, swish or tanh; default: tanh, in a cnn or
+            vit relu.
         kernel_init: ``orthogonal`` or ``lecun_uniform``.
         hidden_scale: Gain of the hidden layers at the start; 1 for that of brax and Flax.
         actor_output_scale: Gain of the actor's last layer at the start.
