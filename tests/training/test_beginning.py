@@ -144,9 +144,11 @@ def test_a_policy_that_only_acts_gets_a_fresh_critic():
 def test_another_policy_is_refused():
     teacher = hd.PPO(environment(), config=CONFIG).learn(SIZE, **KEPT).policy
     other = dataclasses.replace(CONFIG, network={"hidden": (9,)})
-    with pytest.raises(MismatchError, match="the policy to start from"):
+    with pytest.raises(
+        MismatchError, match=r"has actor hidden \[8\], not the \[9\] in the settings"
+    ):
         hd.PPO(environment(), config=other, start=teacher).learn(SIZE, **KEPT)
-    with pytest.raises(MismatchError, match=r"the policy to start from: the environment's obs"):
+    with pytest.raises(MismatchError, match="the policy to start from sees something else"):
         hd.PPO("gymnax/CartPole-v1", config=CONFIG, start=teacher).learn(SIZE, **KEPT)
 
 

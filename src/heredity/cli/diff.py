@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ import tyro
 from rich.markup import escape
 from rich.table import Table
 
-from heredity.cli.output import SHORT_HASH, console, only_json, print_json
+from heredity.cli.output import ANY_WIDTH, SHORT_HASH, console, only_json, print_json
 from heredity.cli.parsing import parse
 from heredity.cli.places import choice_told, policy_folder
 from heredity.common.errors import HeredityError, UsageError
@@ -86,6 +87,8 @@ def describe(given: Diff) -> dict[str, Any]:
 
 def _show(found: dict[str, Any], given: Diff) -> None:
     out = console()
+    if not sys.stdout.isatty():
+        out.width = ANY_WIDTH
     for name, path in (("a", given.a), ("b", given.b)):
         told = choice_told(path) or found[name]["path"]
         out.print(f"[bold]{name}[/]  {found[name]['policy_hash'][:SHORT_HASH]}  {escape(told)}")

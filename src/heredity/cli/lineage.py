@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -71,7 +72,9 @@ def describe(path: Path, verify: bool, search: Sequence[Path] = ()) -> dict[str,
     entries = [entry.to_json() for entry in lineage.entries]
     kept = _kept_policies(place)
     for other in search:
-        kept = {**_kept_policies(policy_folder(other)), **kept}
+        for found in _searched(other):
+            for policy_hash_there, places in _kept_policies(found).items():
+                kept.setdefault(policy_hash_there, []).extend(places)
     entries = _with_snapshots(entries, kept)
     _add_scores(entries)
     if verify:
@@ -81,11 +84,29 @@ def describe(path: Path, verify: bool, search: Sequence[Path] = ()) -> dict[str,
     return {"policy_hash": policy_hash, "path": str(place), "entries": entries}
 
 
-def _kept_policies(place: Path) -> dict[str, Path]:
+def _searched(path: Path) -> list[Path]:
+    """The policies that a folder to search means: of itself, or of the folders in it.
+
+    Raises:
+        RefusedError: when it is none of these.
+    """
+    try:
+        return [policy_folder(path)]
+    except RefusedError:
+        found = []
+        for inner in sorted(path.iterdir()) if path.is_dir() else ():
+            with contextlib.suppress(HeredityError):
+                found.append(policy_folder(inner))
+        if not found:
+            raise
+        return found
+
+
+def _kept_policies(place: Path) -> dict[str, list[Path]]:
     """This policy and those of the same run that are there, by the hash their lineage gives."""
     from heredity.policies.files import read_lineage
 
-    kept: dict[str, Path] = {}
+    kept: dict[str, list[Path]] = {}
     _add(kept, place, read_lineage)
     root = place.resolve().parent.parent.parent
     if not (root / "config.json").exists():
@@ -98,39 +119,54 @@ def _kept_policies(place: Path) -> dict[str, Path]:
     return kept
 
 
-def _add(kept: dict[str, Path], place: Path, read: Any) -> None:
+def _add(kept: dict[str, list[Path]], place: Path, read: Any) -> None:
     try:
         _, record = read(place)
     except RefusedError as error:
         # Torn neighbours do not make this policy's lineage unreadable, but they are told.
         console().print(f"[yellow]{escape(str(error))}[/]")
         return
-    kept[str(record["policy_hash"])] = place
+    kept.setdefault(str(record["policy_hash"]), []).append(place)
 
 
-def _with_snapshots(entries: list[dict[str, Any]], kept: dict[str, Path]) -> list[dict[str, Any]]:
+def _with_snapshots(
+    entries: list[dict[str, Any]], kept: dict[str, list[Path]]
+) -> list[dict[str, Any]]:
     """The entries, and before each of them the snapshots that lead to it and are still there."""
-    from heredity.policies.files import read_lineage
-
-    # A snapshot and what came after it can be the same weights: known is not yet followed.
-    followed: set[str] = set()
+    followed: set[tuple[str, str]] = set()
     known = {_identity(entry) for entry in entries}
     ordered: list[dict[str, Any]] = []
     for entry in entries:
         before: list[dict[str, Any]] = []
-        parent = entry["parent"]
-        while parent in kept and parent not in followed:
-            followed.add(parent)
-            lineage, _ = read_lineage(kept[parent])
-            if not lineage.entries:
-                break
-            last = lineage.entries[-1].to_json()
+        now = entry
+        while (last := _last_of_parent(now, kept, followed)) is not None:
+            # A snapshot and what came after it can be the same weights: known is not yet followed.
+            followed.add((last["run"], last["hash"]))
             if _identity(last) not in known:
                 known.add(_identity(last))
                 before.append(last)
-            parent = last["parent"]
+            now = last
         ordered += [*reversed(before), entry]
     return ordered
+
+
+def _last_of_parent(
+    entry: dict[str, Any], kept: dict[str, list[Path]], followed: set[tuple[str, str]]
+) -> dict[str, Any] | None:
+    """What a policy that is still there says last of the weights that an entry came from."""
+    from heredity.policies.files import read_lineage
+
+    # Snapshots were added after checkpoints of the same weights, and lead further back.
+    for place in reversed(kept.get(entry["parent"] or "", ())):
+        lineage, _ = read_lineage(place)
+        if not lineage.entries:
+            continue
+        last = lineage.entries[-1].to_json()
+        # A run begins with weights of others; those of its own come after it.
+        belongs = (entry["operation"] == "train") != (last["run"] == entry["run"])
+        if belongs and (last["run"], last["hash"]) not in followed:
+            return last
+    return None
 
 
 def _add_scores(entries: list[dict[str, Any]]) -> None:
@@ -148,19 +184,22 @@ def _identity(entry: dict[str, Any]) -> tuple[str, int, str]:
     return entry["operation"], entry["step"], entry["hash"]
 
 
-def _verified(policy_hash: str, own: str, kept: dict[str, Path]) -> str:
+def _verified(policy_hash: str, own: str, kept: dict[str, list[Path]]) -> str:
     from heredity.policies.files import load_policy
 
     if policy_hash == own:
         return "verified"
     if policy_hash not in kept:
         return "not kept"
-    try:
-        *_, found = load_policy(kept[policy_hash])
-    except HeredityError as error:
-        console().print(f"[red]{escape(str(error))}[/]")
-        return "altered"
-    return "verified" if found == policy_hash else "altered"
+    for place in kept[policy_hash]:
+        try:
+            *_, found = load_policy(place)
+        except HeredityError as error:
+            console().print(f"[red]{escape(str(error))}[/]")
+            return "altered"
+        if found != policy_hash:
+            return "altered"
+    return "verified"
 
 
 def _check_parents(place: Path, entries: list[dict[str, Any]]) -> None:
@@ -206,10 +245,16 @@ def _verdict(entries: list[dict[str, Any]]) -> str:
             by_outcome.setdefault("not kept", set()).add(entry["parent"])
     altered = by_outcome.get("altered", set())
     checked = len(by_outcome.get("verified", set()) | altered)
-    gone = len(by_outcome.get("not kept", set()))
+    missing = by_outcome.get("not kept", set())
+    own = {entry["hash"] for entry in entries if entry["run"] == entries[-1]["run"]}
+    others = {entry["hash"] for entry in entries} - own
+    elsewhere = len(missing & others)
+    gone = len(missing) - elsewhere
     told = f"{checked} weights checked"
     if gone:
         told += f", {gone} no longer kept (pruned)"
+    if elsewhere:
+        told += f", {elsewhere} of other runs not found (--search DIR looks for them)"
     if altered:
         return f"[red]chain broken: {told}, {len(altered)} altered[/]"
     return f"[green]chain whole[/]: {told}"
@@ -253,12 +298,12 @@ def _drawn(found: dict[str, Any], short: bool) -> Tree:
             parent = entry["parent"][:SHORT_HASH] if short else entry["parent"]
             told = f"parent {escape(parent)} not kept"
             line += f"\n{'':10} [dim]{told}[/]" if short else f"  [dim]{told}[/]"
-        for told in _operation(entry, short):
-            line += f"\n{'':10} [dim]{escape(told)}[/]"
         if begins:
-            branch = tree.add(line)
+            node = branch = tree.add(line)
         else:
-            branch.add(line)
+            node = branch.add(line)
+        for told in _operation(entry, short):
+            node.add(f"[dim]{escape(told)}[/]")
     return tree
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from heredity.algorithms.ppo.presets import preset_config, presets
 from heredity.cli.distributed import Distributed
 from heredity.cli.going_on import resume_command, untrusted
 from heredity.cli.launching import Launched, check_launched, is_launched, launched_by
+from heredity.cli.output import SHORT_HASH
 from heredity.cli.parsing import (
     arguments_like,
     environment_fields,
@@ -27,7 +29,7 @@ from heredity.cli.parsing import (
     peek,
     require,
 )
-from heredity.cli.places import claim_directory, kind_of, policy_folder
+from heredity.cli.places import choice_told, claim_directory, kind_of, policy_folder
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.files import LOCK
 from heredity.common.own_code import own_line
@@ -50,6 +52,8 @@ heredity train ppo --help                   its settings
 heredity train ppo --env brax/ant --help    the same, with the options and the preset of brax/ant
 heredity envs                               the ids of environments
 """
+
+log = logging.getLogger("heredity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +181,12 @@ def _beginning(start: Path | None) -> Any:
     if start is None:
         return FRESH
     # Of a checkpoint the whole, of everything else the policy.
-    return Beginning.given(start if kind_of(start) == "checkpoint" else policy_folder(start))
+    place = start if kind_of(start) == "checkpoint" else policy_folder(start)
+    beginning = Beginning.given(place)
+    assert beginning.start is not None
+    told = choice_told(start) or str(place)
+    log.info("beginning with %s, sha256:%s", told, beginning.start.policy_hash[:SHORT_HASH])
+    return beginning
 
 
 def _close(environment: Any) -> None:

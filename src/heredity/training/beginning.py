@@ -15,7 +15,6 @@ from heredity.networks.observations import leaf_spaces
 from heredity.policies import Lineage, LineageEntry, Policy, PolicySpec
 from heredity.spaces import Box, space_difference
 from heredity.training.checkpoints import STATE, Checkpoint, read_checkpoint
-from heredity.training.continuity import check_policy
 from heredity.weights import (
     Params,
     WeightReport,
@@ -199,7 +198,7 @@ def _taken(
         if _is_seen_alike(given, spec)
         else given.observation_space,
     )
-    check_policy(comparable, spec, "the policy to start from")
+    _check_same(comparable, spec)
     found = flatten(policy.params)
     leaves: dict[str, np.ndarray] = {}
     rows: list[WeightRow] = []
@@ -215,6 +214,43 @@ def _taken(
     left = [path for path in found if path not in fresh]
     rows += [WeightRow(path, "dropped", source=path, note="not trained here") for path in left]
     return leaves, WeightReport("train", tuple(rows), EXACT)
+
+
+def _check_same(given: PolicySpec, spec: PolicySpec) -> None:
+    """See that a policy is what the run would train.
+
+    Raises:
+        MismatchError: naming the first difference, and what to do about it.
+    """
+    for what, own, other in (
+        ("sees", given.observation_space, spec.observation_space),
+        ("does", given.action_space, spec.action_space),
+    ):
+        difference = space_difference(own, other)
+        if difference:
+            raise MismatchError(
+                f"the policy to start from {what} something else than the environment: "
+                f"{difference}",
+                "Move it there first: heredity transfer POLICY --env ID --out DIR",
+            )
+    one, other = (dataclasses.replace(part, environment=None).to_json() for part in (given, spec))
+    difference = _first_difference(one, other, "")
+    if difference:
+        raise MismatchError(
+            f"the policy to start from has {difference} in the settings of this run",
+            "Give the settings that it was trained with, such as --network.hidden (network=)",
+        )
+
+
+def _first_difference(one: Any, other: Any, path: str) -> str:
+    """Where two JSON values differ; empty where they do not."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        for name in sorted({*one, *other}):
+            found = _first_difference(one.get(name), other.get(name), f"{path} {name}".strip())
+            if found:
+                return found
+        return ""
+    return "" if one == other else f"{path} {one!r}, not the {other!r}"
 
 
 def _is_seen_alike(given: PolicySpec, spec: PolicySpec) -> bool:

@@ -131,7 +131,8 @@ class Demands:
             return ()
         if len(names) != count:
             raise UsageError(
-                f"--observation-names: {len(names)} were given, {self._path} has {count} features"
+                f"{self._path} reads {count} features; there are {len(names)} observation names, "
+                "given with --observation-names or taken from --env"
             )
         return tuple(names)
 
