@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -231,5 +234,15 @@ def _recorded(path: Path) -> Any:
             return loaded
         with loaded as file:
             return unflatten({name: file[name] for name in file.files})
-    except (OSError, ValueError, EOFError) as error:
-        raise RefusedError(path, f"is no file of numpy arrays ({error})") from None
+    except (
+        EOFError,
+        MemoryError,
+        OSError,
+        SyntaxError,
+        UsageError,
+        ValueError,
+        tokenize.TokenError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise RefusedError(path, f"is no whole file of numpy arrays ({error})") from None

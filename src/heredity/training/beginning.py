@@ -85,6 +85,13 @@ class Beginning:
             return cls(start.to_policy(), post_init, encoder, start.state)
         if isinstance(start, str | Path):
             start = Policy.from_pretrained(start, trust=trust)
+        if start is not None and not isinstance(start, Policy):
+            raise UsageError(
+                f"start is a {type(start).__name__}: a policy, a checkpoint, or the folder of one "
+                "was expected"
+            )
+        if post_init is not None and not callable(post_init):
+            raise UsageError(f"post_init {post_init!r}: a function of the parameters was expected")
         return cls(start, post_init, encoder)
 
     @property

@@ -125,7 +125,7 @@ def _turned(
             pieces = [whole]
             if len(names) > 1:
                 pieces = np.split(whole, len(names), axis=rule.axis)
-        except ValueError as error:
+        except (IndexError, ValueError) as error:
             return f"cannot be brought back from {rule.layout.name or 'its layout'} ({error})"
         return rule, paths, {n: np.array(p, order="C") for n, p in zip(names, pieces, strict=True)}
     return "matches no rule"

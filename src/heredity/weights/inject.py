@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from heredity.common.errors import MismatchError, UnknownNameError
+from heredity.common.errors import MismatchError, UnknownNameError, UsageError
 from heredity.weights.report import (
     EXACT,
     ROUNDING,
@@ -130,10 +130,12 @@ def _flat(source: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Arrays by name; names may have dots, and slashes where they were folders."""
     found: dict[str, np.ndarray] = {}
     for name, value in source.items():
-        if isinstance(value, Mapping):
-            found |= {f"{name}/{inner}": array for inner, array in _flat(value).items()}
-        else:
-            found[str(name)] = np.asarray(value)
+        inside = _flat(value) if isinstance(value, Mapping) else {"": np.asarray(value)}
+        for inner, array in inside.items():
+            path = f"{name}/{inner}" if inner else str(name)
+            if path in found:
+                raise UsageError(f"the source has {path} twice")
+            found[path] = array
     return found
 
 
@@ -160,7 +162,7 @@ def _made(move: Move, arrays: Mapping[str, np.ndarray], problems: list[str]) -> 
         pieces = [whole]
         if len(move.paths) > 1:
             pieces = np.split(whole, len(move.paths), axis=rule.axis)
-    except ValueError as error:
+    except (IndexError, ValueError) as error:
         problems.append(f"{told} cannot be joined or split along axis {rule.axis} ({error})")
         return []
     return [rule.layout.apply(piece) for piece in pieces]

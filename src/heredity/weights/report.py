@@ -192,14 +192,17 @@ class Measurement:
 
     @property
     def holds(self) -> bool:
-        """Whether it is within what is allowed. NaN never is."""
-        return self.allowed is None or self.value <= self.allowed
+        """Whether it is within what is allowed. What is no number never is."""
+        if self.allowed is None:
+            return math.isfinite(self.value)
+        return self.value <= self.allowed
 
     def __str__(self) -> str:
-        if self.allowed is None:
+        if self.allowed is None and self.holds:
             return f"{self.what}: {self.value:.3g} on {self.on}"
         verdict = "holds" if self.holds else "DOES NOT HOLD"
-        return f"{self.what}: {self.value:.3g} on {self.on} (allowed {self.allowed:.3g}: {verdict})"
+        allowed = "a number was" if self.allowed is None else f"{self.allowed:.3g}"
+        return f"{self.what}: {self.value:.3g} on {self.on} (allowed {allowed}: {verdict})"
 
     def to_json(self) -> dict[str, Any]:
         """The measurement as a JSON object; what is not finite as text."""

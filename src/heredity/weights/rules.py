@@ -86,6 +86,11 @@ class Rule:
     axis: int = 0
 
     def __post_init__(self) -> None:
+        for pattern in (*self.sources, *self.targets):
+            if not isinstance(pattern, str) or not pattern:
+                raise UsageError(f"rule: {pattern!r} is no pattern of a name")
+        if not self.sources:
+            raise UsageError(f"rule to {self.target}: a source was expected")
         if len(self.sources) != 1 and len(self.targets) != 1:
             raise UsageError(f"rule {self}: one of several sources and targets has to be one")
         given = {name for _, name in _CAPTURE.findall(self.sources[0])}

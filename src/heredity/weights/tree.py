@@ -147,6 +147,8 @@ def put(params: Mapping[str, Any], path: str, value: Any) -> Params:
         >>> put({"actor": {"bias": np.zeros(2)}}, "actor/bias", np.ones(2))
         {'actor': {'bias': array([1., 1.])}}
     """
+    if not isinstance(path, str) or not path or "" in path.split("/"):
+        raise UsageError(f"weights path {path!r}: names with '/' between them were expected")
     leaves = flatten(params)
     array = value if hasattr(value, "dtype") else np.asarray(value)
     if path in leaves:

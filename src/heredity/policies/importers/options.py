@@ -58,6 +58,9 @@ class ImportOptions:
     def __post_init__(self) -> None:
         if self.activation is not None and self.activation not in ACTIVATIONS:
             raise UnknownNameError("activation", self.activation, ACTIVATIONS)
+        clip = self.observation_clip
+        if not isinstance(clip, int | float) or not 0 < clip < 1e30:
+            raise UsageError(f"observation_clip {clip!r}: a number > 0 was expected")
         if self.critic not in (None, "same", "drop"):
             raise UnknownNameError("critic", self.critic, ("same", "drop"))
 

@@ -143,11 +143,16 @@ def _begin_outputs(plan: TransferPlan, recipe: Recipe, new: dict[str, np.ndarray
             # than it, all new ones have at most their share, whatever is seen.
             share = plan.new_share / len(logits)
             less = np.log(len(fresh) / len(kept) * (1 - share) / share)
+            # Below the mean of the others, so that the most likely one stays.
+            less = max(less, _LESS)
             kernel[..., fresh] = kernel[..., kept].mean(axis=-1, keepdims=True)
             bias[fresh] = bias[kept].mean() - less
         elif piece.kind == "means":
             bias[fresh] = _middle(plan, piece)[is_new]
         new[recipe.path], new[_bias(recipe.path)] = kernel, bias
+
+
+_LESS = 0.01
 
 
 def _middle(plan: TransferPlan, piece: Piece) -> np.ndarray:

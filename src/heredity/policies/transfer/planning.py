@@ -95,7 +95,9 @@ def plan_transfer(
         >>> print(plan.guarantee, plan.recipe("actor/hidden_0/kernel").places[0])
         exact [ 0  1 -1]
     """
-    if not 0 < new_share < 1:
+    if not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise UsageError(f"seed {seed!r}: a whole number from 0 to 2**32 - 1 was expected")
+    if not isinstance(new_share, int | float) or not 0 < new_share < 1:
         raise UsageError(f"new_share {new_share!r}: a number between 0 and 1 was expected")
     old = named(policy.spec, names)
     wanted = dataclasses.replace(
@@ -107,8 +109,7 @@ def plan_transfer(
     spaces = (old.observation_space, wanted.observation_space)
     actions = (old.action_space, wanted.action_space)
     renamed = dict(renamed or {})
-    of_actions = {n: m for n, m in renamed.items() if n in getattr(old.action_space, "names", ())}
-    of_sensors = {n: m for n, m in renamed.items() if n not in of_actions}
+    of_actions, of_sensors = _renamed(renamed, *actions)
     entries = matched_entries(*spaces, renamed=of_sensors, positions=positions)
     choices = matched_choices(*actions, renamed=of_actions, positions=positions)
 
@@ -184,6 +185,18 @@ def _columns(match: EntryMatch) -> np.ndarray | MismatchError:
 
 
 # --- the new specification ------------------------------------------------------------------------
+
+
+def _renamed(
+    renamed: Mapping[str, str], old: Space, new: Space
+) -> tuple[dict[str, str], dict[str, str]]:
+    """New names of actions, and of everything else, by old ones.
+
+    A name that sensors have as well is an action's where the new actions have the new name.
+    """
+    before, after = (getattr(space, "names", ()) for space in (old, new))
+    of_actions = {n: m for n, m in renamed.items() if n in before and m in after}
+    return of_actions, {n: m for n, m in renamed.items() if n not in of_actions}
 
 
 def _new_spec(

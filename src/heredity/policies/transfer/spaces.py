@@ -51,12 +51,15 @@ def changed_space(
         if name in space.names and name not in drop:
             raise UsageError(f"column {name!r} is there already")
     kept = [index for index, name in enumerate(space.names) if name not in drop]
+    ends = (-np.inf, np.inf)
+    if np.issubdtype(space.dtype, np.integer):
+        ends = (np.iinfo(space.dtype).min, np.iinfo(space.dtype).max)
     low, high = (
         np.append(
             np.broadcast_to(np.asarray(bound, space.dtype), space.concrete_shape)[kept],
-            np.full(len(add), unbounded),
-        ).astype(space.dtype)
-        for bound, unbounded in ((space.low, -np.inf), (space.high, np.inf))
+            np.full(len(add), end, space.dtype),
+        )
+        for bound, end in zip((space.low, space.high), ends, strict=True)
     )
     names = [renamed.get(space.names[index], space.names[index]) for index in kept]
     return dataclasses.replace(

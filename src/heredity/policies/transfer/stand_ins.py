@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from heredity.common.errors import MismatchError, UnknownNameError
+from heredity.common.errors import MismatchError, UnknownNameError, UsageError
 from heredity.networks.axes import column_count, column_names
-from heredity.networks.normalizer import EPSILON, normalized_leaves
+from heredity.networks.normalizer import normalized_leaves
 from heredity.networks.observations import chosen_entries, features, leaf_observations, leaf_spaces
 from heredity.policies.policy import Policy
 from heredity.spaces import Box
 from heredity.weights import subtree
+
+_NO_BOUND = 1e6  # deviations; libraries that do not cut write a large number
+_LARGEST = 1e30  # sums of such numbers are still finite
 
 
 class StandIns:
@@ -41,6 +44,10 @@ class StandIns:
         for name in self._means:
             if name not in known:
                 raise UnknownNameError("mean of the column", name, known)
+            value = self._means[name]
+            is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+            if not is_number or not abs(float(value)) <= _LARGEST:
+                raise UsageError(f"mean {value!r} of {name}: a number up to 1e30 was expected")
 
     def of(self, path: str, removed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For the columns of an entry: what stands for them, and the farthest they can be from it.
@@ -89,11 +96,13 @@ class StandIns:
 
     def _normalized_one(self, path: str, column: int, given: float | None) -> tuple[float, float]:
         clip = self._policy.spec.observation_clip
+        clip = clip if clip < _NO_BOUND else np.inf
         if given is None:
             return 0.0, clip
         statistics = subtree(self._policy.params, f"normalizer/{path}")
         mean = float(statistics["mean"].reshape(-1)[column])
-        deviation = float(np.sqrt(statistics["variance"].reshape(-1)[column] + EPSILON))
+        epsilon = self._policy.spec.observation_epsilon
+        deviation = float(np.sqrt(statistics["variance"].reshape(-1)[column] + epsilon))
         value = float(np.clip((given - mean) / deviation, -clip, clip))
         return value, clip + abs(value)
 

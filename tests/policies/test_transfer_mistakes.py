@@ -1,0 +1,79 @@
+"""What must not pass silently when a policy is moved."""
+
+import math
+
+import numpy as np
+import pytest
+from transfer_policies import SENSORS, TORQUES, spec_of, trained
+
+from heredity.common.errors import UnknownNameError, UsageError
+from heredity.policies.transfer import changed_space
+from heredity.spaces import Box, Discrete
+from heredity.weights.report import Measurement
+
+
+@pytest.mark.parametrize("mean", [math.nan, math.inf, 1e300, "x", True])
+def test_a_mean_is_a_number(mean: object):
+    policy = trained(spec_of("mlp", SENSORS, TORQUES))
+    with pytest.raises(UsageError, match=r"mean .* of speed: a number up to 1e30 was expected"):
+        policy.plan_transfer(changed_space(SENSORS, drop=["speed"]), means={"speed": mean})
+
+
+def test_what_is_measured_has_to_be_a_number():
+    for value in (math.nan, math.inf):
+        assert not Measurement("difference", value, "1 observation").holds
+        assert "DOES NOT HOLD" in str(Measurement("difference", value, "1 observation"))
+
+
+def test_a_given_mean_stands_for_the_sensor_whatever_the_epsilon_of_the_normaliser():
+    policy = trained(spec_of("mlp", SENSORS, TORQUES, normalize=True, observation_epsilon=0.5))
+    plan = policy.plan_transfer(changed_space(SENSORS, drop=["speed"]), means={"speed": 3.0})
+    moved, _ = policy.transfer(plan)
+    at = SENSORS.names.index("speed")
+    seen = np.random.default_rng(0).normal(size=(20, len(SENSORS.names))).astype(np.float32)
+    seen[:, at] = 3.0
+    (before, _), (after, _) = policy.predict(seen), moved.predict(np.delete(seen, at, axis=1))
+    np.testing.assert_allclose(after, before, atol=1e-5)
+
+
+def test_a_clip_that_nothing_reaches_is_no_bound():
+    policy = trained(spec_of("mlp", SENSORS, TORQUES, normalize=True, observation_clip=1e30))
+    plan = policy.plan_transfer(changed_space(SENSORS, drop=["speed"]))
+    assert plan.guarantee.kind == "approximate"
+
+
+@pytest.mark.parametrize(("choices", "share"), [(200, 0.01), (3, 0.9)])
+def test_the_most_likely_action_stays(choices: int, share: float):
+    policy = trained(spec_of("mlp", SENSORS, Discrete(choices)))
+    kernel = policy.params["actor"]["output"]["kernel"] * 0.01  # nearly even
+    policy, _ = policy.inject({"kernel": kernel}, into="actor/output", allow=["bias"])
+    plan = policy.plan_transfer(
+        new_action_space=Discrete(choices + 1), positions=True, new_share=share
+    )
+    moved, _ = policy.transfer(plan)
+    seen = np.random.default_rng(0).normal(size=(100, len(SENSORS.names))).astype(np.float32)
+    np.testing.assert_array_equal(moved.predict(seen)[0], policy.predict(seen)[0])
+
+
+def test_a_new_name_goes_where_it_is_found():
+    sensors = Box((3,), names=("hip", "knee", "z"))
+    actions = Box((2,), -1.0, 1.0, names=("hip", "knee"))
+    policy = trained(spec_of("mlp", sensors, actions))
+    plan = policy.plan_transfer(Box((3,), names=("hip2", "knee", "z")), renamed={"hip": "hip2"})
+    assert plan.guarantee.kind == "exact" and plan.spec.action_space == actions
+    with pytest.raises(UnknownNameError, match="ankel"):
+        policy.plan_transfer(
+            sensors, Box((2,), -1.0, 1.0, names=("hip", "ankle")), renamed={"knee": "ankel"}
+        )
+
+
+def test_new_columns_of_whole_numbers_have_all_of_them():
+    space = changed_space(Box((2,), 0, 255, "uint8", names=("a", "b")), add=["c"])
+    assert isinstance(space, Box) and np.all(space.high == 255) and np.all(space.low == 0)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, "x"])
+def test_a_seed_has_32_bits(seed: object):
+    policy = trained(spec_of("mlp", SENSORS, TORQUES))
+    with pytest.raises(UsageError, match="seed"):
+        policy.plan_transfer(hidden=(99, 99), seed=seed)
