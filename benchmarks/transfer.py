@@ -40,7 +40,7 @@ from heredity.training.transfer import transfer  # noqa: E402
 from source import source  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
-RESULTS = HERE / "results" / "returns" / "transfer.json"
+RESULTS = HERE / "results" / "transfer" / "curves.json"
 PICTURES = HERE.parent / "docs" / "pictures"
 PAGE = HERE.parent / "docs" / "transfer.md"
 REGION = re.compile(r"(<!-- transfer -->\n).*?(<!-- /transfer -->)", re.DOTALL)

@@ -64,8 +64,11 @@ def frozen_weights(
     if not steps:
         return None
     place = run.folder.checkpoint(steps[-1])
+    told = place / "training_state" / "manifest.json"
+    if not told.exists():
+        return None
     try:
-        manifest = CHECKPOINT.read(place / "training_state" / "manifest.json", sealed=True)
+        manifest = CHECKPOINT.read(told, sealed=True)
         frozen = manifest.get("frozen")
         if not isinstance(frozen, dict) or not frozen:
             return None

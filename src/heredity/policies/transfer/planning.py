@@ -83,7 +83,7 @@ def plan_transfer(
 
     Example:
         >>> from heredity.networks import DistributionSpec, MlpOptions
-        >>> from heredity.spaces import Discrete
+        >>> from heredity.spaces import Box, Discrete
         >>> spec = PolicySpec(
         ...     Box((2,), names=("angle", "speed")),
         ...     Discrete(2),
