@@ -86,7 +86,7 @@ def test_an_older_run_is_resumed(run: Path, place: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("header", "told"),
     [
-        ({**TRAINING_STATE.header, "schema_version": "2"}, "reads up to 1. Upgrade heredity"),
+        ({**TRAINING_STATE.header, "schema_version": "3"}, "reads up to 2. Upgrade heredity"),
         ({**TRAINING_STATE.header, "schema_version": "x"}, "schema_version 'x', a whole number"),
         ({"format": "heredity.policy", "schema_version": "1"}, "format 'heredity.policy'"),
         ({}, "was not written as a training state"),
@@ -184,3 +184,11 @@ def test_a_link_that_moves_while_it_is_read_changes_nothing(
     assert read_checkpoint(link).lineage.entries[-1].step == 768
     monkeypatch.undo()
     assert read_checkpoint(link).lineage.entries[-1].step == 640
+
+
+@pytest.mark.parametrize(("path", "age"), [("count", np.int32(5)), ("counts", np.array([5, 2]))])
+def test_the_age_of_an_optimiser_had_two_names(path: str, age: Any):
+    old = {f"optimizer/1/{path}": np.asarray(age), "steps": np.zeros(2)}
+    found = TRAINING_STATE.migrate(old, 1, Path(STATE))
+    assert found.keys() == {"optimizer/1/count", "steps"}
+    assert found["optimizer/1/count"].tolist() == np.atleast_1d(age).tolist()

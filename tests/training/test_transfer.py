@@ -15,7 +15,7 @@ from tests.training.sensors import Sensors
 import heredity as hd
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.presets import preset_config
-from heredity.algorithms.ppo.update import gradient_transformation
+from heredity.algorithms.ppo.training_plan import AdamState, TrainingPlan
 from heredity.common import counters
 from heredity.common.errors import MismatchError
 from heredity.common.run_folder import RunFolder
@@ -89,18 +89,17 @@ def test_wider_layers_take_their_moments_along(source: Checkpoint):
 
 def steps_of(age: int, moved_moments: bool, gradients: np.ndarray) -> np.ndarray:
     """How far an element steps, in learning rates, once it is there at an age of the optimiser."""
-    transformation = gradient_transformation(dataclasses.replace(CONFIG, max_grad_norm=1e9))
+    config = dataclasses.replace(CONFIG, max_grad_norm=1e9)
     params = {"weight": jnp.zeros(())}
+    transformation = TrainingPlan.of(config, params).optimizer(config, params)
     state: Any = transformation.init(params)
-    adam = state[1]._replace(count=jnp.int32(age))
-    if moved_moments:
-        adam = adam._replace(mu={"weight": jnp.float32(0.3)}, nu={"weight": jnp.float32(0.3**2)})
-    state = (state[0], adam)
+    moments = (0.3, 0.3**2) if moved_moments else (0.0, 0.0)
+    state = (state[0], AdamState(jnp.array([age], jnp.int32), *map(jnp.float32, moments)))
     found = []
     update = jax.jit(transformation.update)
     for gradient in gradients:
-        direction, state = update({"weight": jnp.float32(gradient)}, state, params)
-        found.append(float(direction["weight"]))
+        direction, state = update(jnp.float32(gradient), state)
+        found.append(float(direction))
     return np.abs(found)
 
 
@@ -134,7 +133,7 @@ def test_the_first_step_of_a_run_from_it_is_safe(moved: Checkpoint, tmp_path: Pa
     safe = first_step(moved, tmp_path / "safe")
     assert 0.9 < safe.max() <= 1.01  # it learns at once, by no more than the learning rate
     # The same with the age kept, which is what copying the optimiser would do.
-    old = {**moved.state, "optimizer/1/count": np.int32(100_000)}
+    old = {**moved.state, "optimizer/1/count": np.array([100_000], np.int32)}
     trapped = first_step(dataclasses.replace(moved, state=old), tmp_path / "trapped")
     assert trapped.max() > 3
 

@@ -144,9 +144,19 @@ def _networks_of_their_own(run: dict[str, Any]) -> dict[str, Any]:
     return {**run, "settings": {**settings, "network": {"kind": "mlp", **network}}}
 
 
+def _ages_of_all_stages(state: dict[str, Any]) -> dict[str, Any]:
+    """Schema 1 named the age of the optimiser by whether there had been an unfreezing."""
+    now = "optimizer/1/count"
+    before = [path for path in (now, f"{now}s") if path in state]
+    rest = {path: leaf for path, leaf in state.items() if path not in before}
+    return {**rest, now: state[before[0]].reshape(-1)} if before else rest
+
+
 RUN = Format("a run", 2, migrations={1: _networks_of_their_own})  # config.json of a run folder
 CHECKPOINT = Format("a checkpoint")  # training_state/manifest.json
-TRAINING_STATE = Format("a training state", name="heredity.training_state")  # state.safetensors
+TRAINING_STATE = Format(  # state.safetensors
+    "a training state", 2, name="heredity.training_state", migrations={1: _ages_of_all_stages}
+)
 EVALUATION = Format("an evaluation")  # evaluation.json of a snapshot
 RECORDING = Format("a recording")  # recording.json, which speaks for recording.safetensors too
 POLICY = Format(  # config.json of a policy folder

@@ -122,7 +122,7 @@ class Beginning:
             return fresh
         goes_on = [path for path in fresh if path.startswith("optimizer/")]
         # After an unfreezing weights have ages of their own; here they begin again together.
-        goes_on = [path for path in goes_on if f"{path}s" not in self.state]
+        goes_on = [p for p in goes_on if not (p.endswith("/count") and len(self.state[p]) > 1)]
         problems = [
             path
             for path in goes_on

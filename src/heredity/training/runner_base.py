@@ -12,15 +12,14 @@ import numpy as np
 
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.state import PPOState
+from heredity.algorithms.ppo.training_plan import TrainingPlan
 from heredity.common import counters
 from heredity.environments import Exactness
 from heredity.training.metrics import LAST_VALUES
 from heredity.training.room import check_room_to_train
 from heredity.weights import (
     Params,
-    flatten,
     merge,
-    partition,
     to_host,
     tree_from_host,
     tree_to_host,
@@ -199,8 +198,7 @@ class BaseRunner:
     def go_back_to(self, algorithm: PPO) -> None:
         """Train what an earlier stage of the algorithm trains; to be followed by `load`."""
         self._use(algorithm)
-        constants, state = jax.eval_shape(self._init, np.uint32(0))
-        self.constants = constants
+        state = jax.eval_shape(self._init, np.uint32(0))[1]
         self.state = dataclasses.replace(state, experience=self.state.experience)
 
     @property
@@ -224,7 +222,8 @@ class BaseRunner:
     def _load_state(
         self, policy: dict[str, np.ndarray], state: dict[str, np.ndarray], attempt: int | None
     ) -> None:
-        self.constants, self.state = restored(self.constants, self.state, policy, state)
+        plan = self.algorithm.plan
+        self.constants, self.state = restored(plan, self.state, policy, state)
         if attempt is not None:
             self.state = dataclasses.replace(self.state, attempt=jnp.uint32(attempt))
 
@@ -268,7 +267,7 @@ def training_program(algorithm: PPO, params: Params) -> dict[str, Any]:
 
 
 def restored(
-    constants: Params,
+    plan: TrainingPlan,
     template: PPOState,
     policy: dict[str, np.ndarray],
     state: dict[str, np.ndarray],
@@ -276,7 +275,7 @@ def restored(
     """Frozen weights and state from what was saved of them.
 
     Args:
-        constants: Whose paths say which weights are frozen.
+        plan: Says which weights are frozen.
         template: A state of the same shapes; its weights are not looked at.
         policy: What `Learner.policy_leaves` gave.
         state: What `Learner.save` gave.
@@ -286,11 +285,9 @@ def restored(
     """
     template = dataclasses.replace(template, params={}, statistics={})
     found: PPOState = tree_from_host(template, state, "training_state/state.safetensors")
-    paths = set(flatten(constants))
     params = unflatten({path: jnp.array(leaf) for path, leaf in policy.items()})
-    frozen, rest = partition(params, sorted(paths)) if paths else ({}, params)
-    statistics = {"normalizer": rest.pop("normalizer")} if "normalizer" in rest else {}
-    return frozen, dataclasses.replace(found, params=rest, statistics=statistics)
+    frozen, trained, statistics = plan.split(params)
+    return frozen, dataclasses.replace(found, params=trained, statistics=statistics)
 
 
 def means(sums: dict[str, float]) -> dict[str, float]:

@@ -47,7 +47,7 @@ class SeedsRunner:
         shapes = jax.eval_shape(self._first, self._seeds)
         self.state = dataclasses.replace(self.state, experience=shapes)
         one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
-        self._template = fresh[0][0], dataclasses.replace(fresh[0][1], experience=one)
+        self._template = dataclasses.replace(fresh[0][1], experience=one)
         self._begun = False
         # Fetched for all seeds at once: every one of them is asked at the same moments.
         self._policies: list[dict[str, np.ndarray]] = []
@@ -72,9 +72,8 @@ class SeedsRunner:
         """Train more weights from now on: those that a later stage of the algorithm trains."""
         init = self._use(algorithm)
         self.constants, self.state = algorithm.unfrozen(self.constants, self.state)
-        constants, state = jax.eval_shape(init, self._seeds[0])
-        experience = self._template[1].experience
-        self._template = constants, dataclasses.replace(state, experience=experience)
+        state = jax.eval_shape(init, self._seeds[0])[1]
+        self._template = dataclasses.replace(state, experience=self._template.experience)
         self._policies, self._states = [], []
 
     @property
@@ -120,7 +119,7 @@ class SeedsRunner:
     ) -> Exactness:
         """Go on from saved states, environments included."""
         found = [
-            restored(*self._template, policy, state)
+            restored(self.algorithm.plan, self._template, policy, state)
             for policy, state in zip(policies, states, strict=True)
         ]
         self.constants = _stacked([constants for constants, _ in found])

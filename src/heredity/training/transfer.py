@@ -114,7 +114,7 @@ def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[
             moved[path] = leaf
         elif path.endswith(_AGES):
             # One age for all: a new run has no weights that began later.
-            moved[f"{path.rpartition('/')[0]}/count"] = np.zeros((), leaf.dtype)
+            moved[path] = np.zeros(1, leaf.dtype)
         else:
             folder, weight = _of_weight(path, plan)
             folders.add(folder)
@@ -133,8 +133,7 @@ def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[
     return moved
 
 
-# Of all weights together, or of those that began at each unfreezing.
-_AGES = ("/count", "/counts")
+_AGES = "/count"  # of the weights that began at the start, and at each unfreezing
 
 
 def _is_moment(path: str) -> bool:

@@ -19,7 +19,6 @@ def unfreezing_report(before: PPO, after: PPO, learner: Learner) -> WeightReport
         after: Of the stage that begins.
         learner: Has the weights.
     """
-    assert before.plan is not None and after.plan is not None  # or there is nothing to unfreeze
     leaves = learner.policy_leaves()
     rows: list[WeightRow] = []
     slots = 0

@@ -268,8 +268,8 @@ def test_sb3_every_gradient_step(sb3: Sb3Case):
     @quickly_compiled
     def step(state: UpdateState, batch: Minibatch) -> tuple[UpdateState, dict[str, jax.Array]]:
         clip_range = jnp.float32(theirs["train/clip_range"])
-        functions, key = sb3.algorithm.functions, jax.random.key(0)
-        return update(config, functions, {}, state, batch, clip_range, key)
+        ours, key = sb3.algorithm, jax.random.key(0)
+        return update(config, ours.functions, ours.plan, {}, state, batch, clip_range, key)
 
     rate = np.float32(theirs["train/learning_rate"])
     state = UpdateState(sb3.initial.params, sb3.initial.optimizer, rate)

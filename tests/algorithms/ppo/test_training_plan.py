@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.freezing import read_scales, read_unfreezing
-from heredity.algorithms.ppo.training_plan import TrainingPlan
+from heredity.algorithms.ppo.training_plan import AdamState, TrainingPlan
 
 PARAMS = {"a": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "b": jnp.ones(4)}
 PATHS = ("a/bias", "a/kernel", "b")
@@ -24,18 +24,18 @@ def test_the_plan_follows_the_steps_in_their_order():
     plan = TrainingPlan.of(config, PATHS, 1)
     assert plan.begins == {"a/bias": 1, "a/kernel": 1, "b": 2}
     assert plan.frozen == {"b"}
-    frozen, rest = plan.split(PARAMS)
-    assert set(frozen) == {"b"} and set(rest) == {"a"}
+    counted = {"normalizer": {"count": jnp.zeros(())}}
+    frozen, trained, statistics = plan.split({**PARAMS, **counted})
+    assert set(frozen) == {"b"} and set(trained) == {"a"} and statistics == counted
 
 
 def test_scales_are_a_vector_in_the_order_of_the_weights():
     given = ("a/**=0.5", "a/bias=2", "b=1")
     plan = TrainingPlan.of(PPOConfig(learning_rate_scale=given), PATHS)
-    rates = plan.rates(PARAMS)
-    assert rates is not None
     expected = {"a": {"kernel": jnp.full((2, 3), 0.5), "bias": jnp.full(3, 2.0)}, "b": jnp.ones(4)}
-    np.testing.assert_array_equal(rates, ravel_pytree(expected)[0])
-    assert TrainingPlan.of(PPOConfig(learning_rate_scale=("b=1.0",)), PATHS).rates(PARAMS) is None
+    np.testing.assert_array_equal(plan.rates(PARAMS), ravel_pytree(expected)[0])
+    # One number where all are alike, which costs nothing.
+    assert TrainingPlan.of(PPOConfig(), PATHS).rates(PARAMS) == jnp.float32(1)
     assert read_scales(["a/*=1e-3"]) == (("a/*", 1e-3),)
 
 
@@ -51,27 +51,29 @@ def test_weights_that_are_new_step_as_if_they_were_trained_alone():
     def vector(tree):
         return ravel_pytree(tree)[0]
 
-    first = {"b": PARAMS["b"]}
-    optimizer = old.optimizer(CONFIG, first)
-    state = optimizer.init(first)
-    for gradient in gradients[:5]:
-        _, state = optimizer.update({"b": gradient["b"]}, state)
-    state = new.grown(state, PARAMS)
-    assert state[1].counts.tolist() == [5, 0]
-    optimizer = new.optimizer(CONFIG, PARAMS)
-    state = (state[0], state[1]._replace(mu=vector(state[1].mu), nu=vector(state[1].nu)))
-
     alone, together = (optax.scale_by_adam(eps=CONFIG.adam_epsilon) for _ in range(2))
+    first = {"b": PARAMS["b"]}
     of_new, of_old = alone.init({"a": PARAMS["a"]}), together.init(first)
+    optimizer = old.optimizer(CONFIG, first)
+    state = optimizer.init(PARAMS["b"])
     for gradient in gradients[:5]:
-        _, of_old = together.update({"b": gradient["b"]}, of_old)
+        direction, state = optimizer.update(gradient["b"], state)
+        expected, of_old = together.update({"b": gradient["b"]}, of_old)
+        np.testing.assert_array_equal(direction, expected["b"])
+    clip, adam = state
+    slots = AdamState(adam.count, {"b": adam.mu}, {"b": adam.nu})
+    grown = new.grown((clip, slots), PARAMS)[1]
+    assert grown.count.tolist() == [5, 0]
+    optimizer = new.optimizer(CONFIG, PARAMS)
+    state = (clip, AdamState(grown.count, vector(grown.mu), vector(grown.nu)))
+
     for gradient in gradients[5:]:
         direction, state = optimizer.update(vector(gradient), state)
         newer, of_new = alone.update({"a": gradient["a"]}, of_new)
         older, of_old = together.update({"b": gradient["b"]}, of_old)
         expected = vector({**newer, **older})
         np.testing.assert_allclose(direction, expected, rtol=1e-4, atol=1e-6)
-    assert state[1].counts.tolist() == [8, 3]
+    assert state[1].count.tolist() == [8, 3]
 
 
 @pytest.mark.parametrize("text", ["a@x", "@5", "a@1.5", "a@inf", "a@-1"])

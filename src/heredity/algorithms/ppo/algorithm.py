@@ -14,6 +14,7 @@ from heredity.algorithms.ppo.advantages import explained_variance, generalized_a
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.freezing import Unfreezing, read_unfreezing
 from heredity.algorithms.ppo.networks import policy_spec
+from heredity.algorithms.ppo.rewards import scaled_rewards
 from heredity.algorithms.ppo.state import PPOState, Rollout
 from heredity.algorithms.ppo.training_plan import TrainingPlan
 from heredity.algorithms.ppo.unrolling import parts_of, unrolled
@@ -21,25 +22,18 @@ from heredity.algorithms.ppo.update import (
     Minibatch,
     UpdateState,
     as_sequences,
-    gradient_transformation,
     update,
 )
 from heredity.common import counters
 from heredity.common.devices import whole
 from heredity.common.errors import UsageError
 from heredity.networks.contract import Carry
-from heredity.networks.normalizer import (
-    EPSILON,
-    update_observation_statistics,
-    update_statistics,
-)
+from heredity.networks.normalizer import update_observation_statistics
 from heredity.networks.observations import example_batch
 from heredity.networks.own import check_dtypes
 from heredity.policies import ActorCritic
 from heredity.spaces import Space
-from heredity.weights import Params, flatten, merge, partition, select, unflatten
-
-REWARD_CLIP = 10.0  # deviations; the value of Stable-Baselines3's VecNormalize
+from heredity.weights import Params, flatten, merge, unflatten
 
 
 class PPO:
@@ -54,8 +48,13 @@ class PPO:
         environment: Id and options, to be remembered by the policy.
         stage: How many of the settings' unfreezings there were already.
 
+    Raises:
+        UnknownNameError: when a pattern of `freeze`, `unfreeze` or `learning_rate_scale` matches no
+            weight.
+        UsageError: when nothing is left to train, or settings do not fit each other.
+
     Attributes:
-        plan: What settings say of single weights; None where they say nothing but `freeze`.
+        plan: Which weights are trained, since when, and how fast.
         caches_features: Whether encoders are frozen, and compute features once, for acting.
     """
 
@@ -76,7 +75,7 @@ class PPO:
         self.steps_per_iteration = config.num_transitions * action_repeat
         self.spec = policy_spec(config, observation_space, action_space, environment)
         self.functions = ActorCritic(self.spec)
-        self.plan = self._planned()
+        self.plan = TrainingPlan.of(config, flatten(self.functions.shapes()), stage)
         self.caches_features = self._caches()
         if self.functions.has_memory and config.num_sequences % config.num_minibatches:
             raise UsageError(
@@ -91,15 +90,14 @@ class PPO:
         """Frozen weights (constants) and a fresh state.
 
         Raises:
-            UnknownNameError: when a pattern of `freeze` matches no weight.
-            UsageError: when nothing is left to train, or weights are not float32.
+            UsageError: when weights are not float32.
         """
-        frozen, rest, statistics = self._parted(self.functions.init(jnp.uint32(seed)))
-        check_dtypes(rest)
+        frozen, trained, statistics = self.plan.split(self.functions.init(jnp.uint32(seed)))
+        check_dtypes(trained)
         state = PPOState(
-            params=rest,
+            params=trained,
             statistics=statistics,
-            optimizer=self._optimizer(rest),
+            optimizer=self.plan.optimizer(self.config, trained).init(trained),
             learning_rate=jnp.float32(self.config.learning_rate),
             discounted_returns=jnp.zeros(self.config.num_envs, jnp.float32),
             steps=counters.zero(),
@@ -108,14 +106,6 @@ class PPO:
             seed=jnp.uint32(seed),
         )
         return frozen, state
-
-    def _planned(self) -> TrainingPlan | None:
-        """What settings say of single weights; None where they say nothing but `freeze`."""
-        config = self.config
-        if not (config.unfreeze or config.learning_rate_scale):
-            return None
-        paths = flatten(jax.eval_shape(self.functions.init, jnp.uint32(0)))
-        return TrainingPlan.of(config, paths, self.stage)
 
     @property
     def keeps_observations(self) -> bool:
@@ -139,27 +129,8 @@ class PPO:
         folders = self.functions.encoders().values()
         if not (self.config.cache_features and self.config.freeze and folders):
             return False
-        paths = flatten(jax.eval_shape(self.functions.init, jnp.uint32(0)))
-        frozen = select(paths, self.config.freeze) if self.plan is None else self.plan.frozen
-        encoders = tuple(f"{folder}/" for folder in folders)
-        return all(path in frozen for path in paths if path.startswith(encoders))
-
-    def _parted(self, params: Params) -> tuple[Params, Params, Params]:
-        """Frozen weights, trained weights, and statistics."""
-        if self.plan is not None:
-            frozen, rest = self.plan.split(params)
-        else:
-            freeze = self.config.freeze
-            frozen, rest = partition(params, freeze) if freeze else ({}, params)
-        statistics = {"normalizer": rest.pop("normalizer")} if "normalizer" in rest else {}
-        if not rest:
-            raise UsageError(f"freeze {self.config.freeze} leaves nothing to train")
-        return frozen, rest, statistics
-
-    def _optimizer(self, trained: Params) -> Any:
-        if self.plan is None:
-            return gradient_transformation(self.config).init(trained)
-        return self.plan.optimizer(self.config, trained).init(trained)
+        encoders, frozen = tuple(f"{folder}/" for folder in folders), self.plan.frozen
+        return all(path in frozen for path in self.plan.begins if path.startswith(encoders))
 
     @property
     def unfreezing(self) -> tuple[Unfreezing, ...]:
@@ -184,11 +155,10 @@ class PPO:
 
         Weights stay as they are; those that are trained from now on get slots in the optimiser.
         """
-        assert self.plan is not None  # or there are no stages
-        frozen, rest, statistics = self._parted(self.all_params(constants, state))
-        optimizer = self.plan.grown(state.optimizer, rest)
+        frozen, trained, statistics = self.plan.split(self.all_params(constants, state))
+        optimizer = self.plan.grown(state.optimizer, trained)
         return frozen, dataclasses.replace(
-            state, params=rest, statistics=statistics, optimizer=optimizer
+            state, params=trained, statistics=statistics, optimizer=optimizer
         )
 
     def all_params(self, constants: Params, state: PPOState) -> Params:
@@ -264,7 +234,7 @@ class PPO:
         steps = counters.add(state.steps, self.steps_per_iteration)
         learning_rate, clip_range = self._scheduled(state.learning_rate, steps)
 
-        statistics, discounted_returns, rewards = self._scaled_rewards(state, params, rollout)
+        rewards, discounted_returns, moved = scaled_rewards(config, state, params, rollout)
         seen = rollout.encoded
         if not self.caches_features:
             seen = self.functions.preprocess(params, rollout.observations)
@@ -301,24 +271,24 @@ class PPO:
         updated, logged = update(
             config,
             self.functions,
+            self.plan,
             merge(constants, state.statistics),
             UpdateState(state.params, state.optimizer, learning_rate),
             items,
             clip_range,
             state.key("update"),
-            self.plan,
         )
         if config.normalize_observations:
-            statistics = {
-                **statistics,
-                **update_observation_statistics(
-                    self.spec.observation_space, params.get("normalizer", {}), rollout.observations
-                ),
-            }
+            moved |= update_observation_statistics(
+                self.spec.observation_space, params.get("normalizer", {}), rollout.observations
+            )
+        # Those that are frozen are constants, and stay.
+        seen_now = flatten({"normalizer": moved})
+        statistics = unflatten({path: seen_now[path] for path in flatten(state.statistics)})
         new_state = dataclasses.replace(
             state,
             params=updated.params,
-            statistics=_only(statistics, state.statistics),
+            statistics=statistics,
             optimizer=updated.optimizer,
             learning_rate=updated.learning_rate,
             discounted_returns=discounted_returns,
@@ -377,37 +347,6 @@ class PPO:
         if config.clip_range_schedule == "linear":
             clip_range = clip_range * (1.0 - progress)
         return learning_rate, clip_range
-
-    def _scaled_rewards(
-        self, state: PPOState, params: Params, rollout: Rollout
-    ) -> tuple[Params, jax.Array, jax.Array]:
-        """New reward statistics, new discounted returns, and the rewards that are learnt from."""
-        rewards = rollout.rewards * self.config.reward_scale
-        if not self.config.normalize_rewards:
-            return {}, state.discounted_returns, rewards
-
-        def accumulate(total: jax.Array, now: tuple) -> tuple[jax.Array, jax.Array]:
-            reward, ended = now
-            total = total * self.config.discount + reward
-            return jnp.where(ended, 0.0, total), total
-
-        ended = rollout.terminated | rollout.truncated
-        carried, totals = jax.lax.scan(accumulate, state.discounted_returns, (rewards, ended))
-        stored = params["normalizer"]["reward"]
-        moved = update_statistics(stored, totals)
-        # Frozen statistics scale as they are, or they would move with each batch all the same.
-        trained = state.statistics.get("normalizer", {}).get("reward", {})
-        statistics = {name: (moved if name in trained else stored)[name] for name in stored}
-        deviation = jnp.sqrt(statistics["variance"] + EPSILON)
-        scaled = jnp.clip(rewards / deviation, -REWARD_CLIP, REWARD_CLIP)
-        return {"reward": statistics}, carried, scaled
-
-
-def _only(statistics: Params, trained: Params) -> Params:
-    """New statistics where the state holds them; those that are frozen are constants and stay."""
-    paths = flatten(trained)
-    updated = flatten({"normalizer": statistics})
-    return unflatten({path: updated[path] for path in paths})
 
 
 def _all_finite(tree: Any) -> jax.Array:

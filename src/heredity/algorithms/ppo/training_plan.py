@@ -1,10 +1,10 @@
-"""Which weights are trained when, and how fast; and an optimiser for those that begin later."""
+"""Which weights are trained when, and how fast; and the optimiser in which each has its own age."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,26 +15,31 @@ from heredity.algorithms.ppo.freezing import read_scales, read_unfreezing
 from heredity.common.errors import UsageError
 from heredity.weights import Params, flatten, select, unflatten
 
+STATISTICS = "normalizer/"
+"""What begins like this is no weight that has a gradient: it counts what was seen."""
+
 _DECAY, _DECAY_OF_SQUARES = 0.9, 0.999  # what optax, and everybody else, has
 
 
-class AgedAdamState(NamedTuple):
-    """Moments of weights that were not all trained from the start.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class AdamState:
+    """Moments of the weights that are trained.
 
     Args:
-        counts: Steps since each stage began, (stages,) int32.
+        count: Steps since each stage began, (stages,) int32.
         mu: Means of gradients.
         nu: Means of their squares.
     """
 
-    counts: jax.Array
+    count: jax.Array
     mu: Any
     nu: Any
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingPlan:
-    """What settings say of each weight.
+    """What settings say of each weight; where they say nothing, all are trained from the start.
 
     Args:
         begins: The stage at which it begins to be trained, by path: 0 for the start, n for the nth
@@ -58,7 +63,7 @@ class TrainingPlan:
 
         Raises:
             UnknownNameError: when a pattern matches nothing.
-            UsageError: when one unfreezes what is not frozen.
+            UsageError: when one unfreezes what is not frozen; when nothing is left to train.
         """
         known = list(paths)
         frozen = select(known, config.freeze)
@@ -74,7 +79,10 @@ class TrainingPlan:
         scales = dict.fromkeys(known, 1.0)
         for pattern, scale in read_scales(config.learning_rate_scale):
             scales |= dict.fromkeys(select(known, [pattern]), scale)
-        return cls(begins, scales, stage)
+        plan = cls(begins, scales, stage)
+        if all(path in plan.frozen for path in known if not path.startswith(STATISTICS)):
+            raise UsageError(f"freeze {config.freeze} leaves nothing to train")
+        return plan
 
     @property
     def frozen(self) -> frozenset[str]:
@@ -83,76 +91,66 @@ class TrainingPlan:
             path for path, begin in self.begins.items() if begin is None or begin > self.stage
         )
 
-    def split(self, params: Params) -> tuple[Params, Params]:
-        """Frozen weights, and the rest."""
-        leaves, frozen = flatten(params), self.frozen
-        return (
-            unflatten({path: leaf for path, leaf in leaves.items() if path in frozen}),
-            unflatten({path: leaf for path, leaf in leaves.items() if path not in frozen}),
-        )
+    def split(self, params: Params) -> tuple[Params, Params, Params]:
+        """Frozen weights, trained weights, and statistics that are not frozen."""
+        frozen = self.frozen
+        parts: tuple[dict[str, Any], ...] = ({}, {}, {})
+        for path, leaf in flatten(params).items():
+            part = 0 if path in frozen else 2 if path.startswith(STATISTICS) else 1
+            parts[part][path] = leaf
+        kept, trained, statistics = map(unflatten, parts)
+        return kept, trained, statistics
 
     def optimizer(self, config: PPOConfig, params: Params) -> optax.GradientTransformation:
-        """Clip by global norm, then Adam; each weight corrected by its own age.
+        """Clip by global norm, then Adam, without the learning rate (the update applies it).
 
         The moments of a weight that is new are zero. Corrected by the age of the oldest, its first
-        steps would be more than three times too long.
+        steps would be more than three times too long: each is corrected by its own.
 
         Args:
             config: Settings.
             params: The weights that are trained; `update` then takes them as one vector.
         """
-        clip = optax.clip_by_global_norm(config.max_grad_norm)
-        if self.stage == 0:
-            return optax.chain(clip, optax.scale_by_adam(eps=config.adam_epsilon))
-        sizes = {path: leaf.size for path, leaf in flatten(params).items()}
+        sizes = _sizes(params)
 
-        def init(params: Any) -> AgedAdamState:
+        def init(params: Any) -> AdamState:
             mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
-            return AgedAdamState(jnp.zeros(self.stage + 1, jnp.int32), mu, nu)
+            return AdamState(jnp.zeros(self.stage + 1, jnp.int32), mu, nu)
 
         def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
             del params
-            return self._adam(config, updates, state, sizes)
+            count = state.count + 1
+            mu = (1 - _DECAY) * updates + _DECAY * state.mu
+            nu = (1 - _DECAY_OF_SQUARES) * jnp.square(updates) + _DECAY_OF_SQUARES * state.nu
 
+            def corrected(moments: jax.Array, decay: float) -> jax.Array:
+                each = 1 - decay ** count.astype(jnp.float32)
+                return moments / _spread(self.begins, sizes, lambda begin: each[begin or 0])
+
+            means, squares = corrected(mu, _DECAY), corrected(nu, _DECAY_OF_SQUARES)
+            return means / (jnp.sqrt(squares) + config.adam_epsilon), AdamState(count, mu, nu)
+
+        clip = optax.clip_by_global_norm(config.max_grad_norm)
         return optax.chain(clip, optax.GradientTransformation(init, update))
 
-    def _adam(
-        self, config: PPOConfig, gradients: Any, state: Any, sizes: Mapping[str, int]
-    ) -> tuple[Any, AgedAdamState]:
-        counts = state.counts + 1
-        mu = _DECAY * state.mu + (1 - _DECAY) * gradients
-        nu = _DECAY_OF_SQUARES * state.nu + (1 - _DECAY_OF_SQUARES) * jnp.square(gradients)
-
-        def corrected(moments: jax.Array, decay: float) -> jax.Array:
-            each = 1 - decay ** counts.astype(jnp.float32)
-            return moments / _spread({path: each[self.begins[path] or 0] for path in sizes}, sizes)
-
-        means, squares = corrected(mu, _DECAY), corrected(nu, _DECAY_OF_SQUARES)
-        directions = means / (jnp.sqrt(squares) + config.adam_epsilon)
-        return directions, AgedAdamState(counts, mu, nu)
-
-    def rates(self, params: Params) -> jax.Array | None:
-        """What the learning rate of each weight is multiplied by, as a vector; None for 1 of all.
+    def rates(self, params: Params) -> jax.Array:
+        """What the learning rate of each weight is multiplied by: a vector, or one number for all.
 
         Args:
             params: The weights that are trained.
         """
-        sizes = {path: leaf.size for path, leaf in flatten(params).items()}
-        if all(self.scales[path] == 1.0 for path in sizes):
-            return None
-        return _spread(self.scales, sizes)
+        return _spread(self.scales, _sizes(params), jnp.float32)
 
     def grown(self, optimizer: Any, params: Params) -> Any:
         """The state of an optimiser of earlier stages, with slots for weights that are new.
 
         Args:
-            optimizer: Of fewer stages.
+            optimizer: Of fewer stages; of several seeds, with an axis before the others.
             params: All weights that are trained at this one.
         """
         clip, adam = optimizer
-        # Of several seeds there is an axis before the others.
-        counts = adam.counts if isinstance(adam, AgedAdamState) else adam.count[..., None]
-        new = jnp.zeros((*counts.shape[:-1], self.stage + 1 - counts.shape[-1]), counts.dtype)
+        stages = adam.count.shape[-1]
+        new = jnp.zeros((*adam.count.shape[:-1], self.stage + 1 - stages), adam.count.dtype)
         trained = flatten(params)
 
         def with_slots(moments: Params) -> Params:
@@ -161,11 +159,26 @@ class TrainingPlan:
                 {path: there.get(path, jnp.zeros_like(leaf)) for path, leaf in trained.items()}
             )
 
-        counts = jnp.concatenate([counts, new], axis=-1)
-        return clip, AgedAdamState(counts, with_slots(adam.mu), with_slots(adam.nu))
+        count = jnp.concatenate([adam.count, new], axis=-1)
+        return clip, AdamState(count, with_slots(adam.mu), with_slots(adam.nu))
 
 
-def _spread(values: Mapping[str, Any], sizes: Mapping[str, int]) -> jax.Array:
-    """One number for each weight, in the order of the vector."""
-    parts = [jnp.broadcast_to(jnp.float32(values[path]), (size,)) for path, size in sizes.items()]
+def _sizes(params: Params) -> dict[str, int]:
+    return {path: leaf.size for path, leaf in flatten(params).items()}
+
+
+def _spread(
+    kinds: Mapping[str, Any], sizes: Mapping[str, int], number: Callable[[Any], jax.Array]
+) -> jax.Array:
+    """The number of its kind for each weight, in the order of the vector; of one kind, one number.
+
+    Args:
+        kinds: By path.
+        sizes: Of the weights, by path.
+        number: Of a kind.
+    """
+    found = {kinds[path] for path in sizes}
+    if len(found) == 1:
+        return number(found.pop())
+    parts = [jnp.broadcast_to(number(kinds[path]), (size,)) for path, size in sizes.items()]
     return jnp.concatenate(parts)

@@ -86,14 +86,6 @@ class UpdateState(NamedTuple):
     learning_rate: jax.Array
 
 
-def gradient_transformation(config: PPOConfig) -> optax.GradientTransformation:
-    """Clip by global norm, then Adam, without the learning rate (it is applied by the update)."""
-    return optax.chain(
-        optax.clip_by_global_norm(config.max_grad_norm),
-        optax.scale_by_adam(eps=config.adam_epsilon),
-    )
-
-
 def ppo_loss(
     config: PPOConfig,
     functions: ActorCritic,
@@ -189,12 +181,12 @@ def minibatch_indices(config: PPOConfig, key: jax.Array, items: int) -> jax.Arra
 def update(
     config: PPOConfig,
     functions: ActorCritic,
+    plan: TrainingPlan,
     frozen: Params,
     state: UpdateState,
     transitions: Minibatch,
     clip_range: jax.Array,
     key: jax.Array,
-    plan: TrainingPlan | None = None,
 ) -> tuple[UpdateState, dict[str, jax.Array]]:
     """All epochs and minibatches.
 
@@ -204,22 +196,18 @@ def update(
     Args:
         config: Settings.
         functions: Of the policy.
+        plan: Since when each weight is trained, and how fast.
         frozen: Weights that get no gradient and no optimiser slot.
         state: What changes.
         transitions: All of them, leading axis (T * B,); sequences (L, N) with memory.
         clip_range: At this moment of its schedule.
         key: Decides the shuffling.
-        plan: Which weights began to be trained later, and which learn at another rate; None where
-            all are alike.
 
     Returns:
         The new state, and the mean of what is logged over the minibatches that were looked at (the
         one that target_kl stopped at among them); ``train/gradient_steps`` counts the steps made.
     """
-    if plan is None:
-        optimizer, rates = gradient_transformation(config), None
-    else:
-        optimizer, rates = plan.optimizer(config, state.params), plan.rates(state.params)
+    optimizer, rates = plan.optimizer(config, state.params), plan.rates(state.params)
     structure = jax.tree.structure(state.params)
     as_tree = ravel_pytree(state.params)[1]
 
@@ -252,9 +240,8 @@ def update(
         logged["train/grad_norm"] = optax.tree.norm(gradients)
         directions: Any
         directions, optimizer_state = optimizer.update(gradients, state.optimizer, weights)
-        if rates is not None:
-            directions = rates * directions
-        moved = UpdateState(weights - learning_rate * directions, optimizer_state, learning_rate)
+        moved = weights - learning_rate * (rates * directions)
+        moved = UpdateState(moved, optimizer_state, learning_rate)
         if config.target_kl is not None:
             # The step that is found to be too far is not made either; the rate it lowers stays so.
             moved = jax.tree.map(lambda new, old: jnp.where(too_far, old, new), moved, state)
