@@ -37,7 +37,7 @@ environment = hd.make("probe/catch", CONFIG.num_envs)
 spaces = environment.observation_space, environment.action_space
 runners = {}
 for kept in (True, False):
-    config = dataclasses.replace(CONFIG, cache_features=kept)
+    config = dataclasses.replace(CONFIG, cache_features="always" if kept else "never")
     algorithm = PPO(config, *spaces, schedule_timesteps=10_000)
     if algorithm.caches_features is not kept:
         raise SystemExit("this does not compare what it says")

@@ -193,7 +193,7 @@ def test_every_command_is_understood(
         monkeypatch.setattr(module, "parse", parsed)
 
     monkeypatch.setattr(session, "begin_run", begin)
-    monkeypatch.setattr(train, "_beginning", lambda _: None)  # of a policy that is not there
+    monkeypatch.setattr(train, "_start", lambda *_: None)  # of a policy that is not there
     monkeypatch.setattr(processes, "join", lambda *_: None)  # nobody else is there
     monkeypatch.setattr(launching, "launch", begin)
     for verb in ("resume", "evaluate", "inspect", "lineage", "diff", "transfer", "view", "import"):

@@ -23,7 +23,6 @@ from heredity.environments import (
     make,
 )
 from heredity.policies import Policy
-from heredity.training.beginning import Beginning, PostInit
 from heredity.training.callbacks import CallbackLike, as_callbacks
 from heredity.training.checkpoints import Checkpoint
 from heredity.training.evaluation import Evaluation, evaluate_policies, scoring_environment
@@ -33,6 +32,7 @@ from heredity.training.progress import ProgressBarCallback
 from heredity.training.record import read_settings, recorded_environment
 from heredity.training.session import begin_run, resume_run
 from heredity.training.settings import RunSettings
+from heredity.training.start import PostInit, Start
 
 _OF_PPO = [field.name for field in dataclasses.fields(PPOConfig)]
 # The seed is the model's.
@@ -93,7 +93,7 @@ class PPO:
             settings.setdefault("num_envs", env.num_envs)
         self.config = dataclasses.replace(base, **settings)
         self.seed = seed
-        self._beginning = Beginning.given(start, post_init)
+        self._start_from = Start.given(start, post_init, trust=[self.config.network.kind])
         self._environment = None if isinstance(env, str) else env
         # What is made here is closed here, after each run, and made again for the next.
         self._made_from = EnvironmentSpec(env) if isinstance(env, str) else None
@@ -177,7 +177,7 @@ class PPO:
             raise UsageError("total_timesteps is needed: after how many steps training ends")
         settings = RunSettings(seed=self.seed, **given)
         events = begin_run(
-            self.config, self.env, settings, directory, callback, beginning=self._beginning
+            self.config, self.env, settings, directory, callback, start=self._start_from
         )
         self._begun = True  # not before: after a start that was refused, another can be tried
         self._folder = None if directory is None else RunFolder(Path(directory))

@@ -22,9 +22,9 @@ from heredity.policies.behaviour import compare
 from heredity.policies.importers import ImportOptions, import_policy
 from heredity.policies.transfer import changed_space
 from heredity.spaces import Box, Dict, Discrete
-from heredity.training.beginning import Beginning
 from heredity.training.checkpoints import read_checkpoint
 from heredity.training.session import resume_run
+from heredity.training.start import Start
 from heredity.training.transfer import transfer as transfer_of_checkpoints
 from heredity.weights import (
     Rule,
@@ -231,7 +231,7 @@ def test_a_whole_checkpoint_moves_after_an_unfreezing(cell: Cell):
         for path, leaf in moved.state.items()
         if path.startswith("optimizer/")
     }
-    begun = Beginning.given(moved).first_state(fresh, adapted=False)
+    begun = Start.given(moved).first_state(fresh, adapted=False)
     assert any(begun[path].any() for path in moments)
     fresh = {
         path: np.zeros_like(leaf)
@@ -239,6 +239,6 @@ def test_a_whole_checkpoint_moves_after_an_unfreezing(cell: Cell):
         if path.startswith("optimizer/")
     }
     fresh["optimizer/1/count"] = np.zeros(1, np.int32)
-    begun = Beginning.given(checkpoint).first_state(fresh, adapted=False)
+    begun = Start.given(checkpoint).first_state(fresh, adapted=False)
     assert begun["optimizer/1/count"].tolist() == [0]
     assert any(begun[path].any() for path in fresh)

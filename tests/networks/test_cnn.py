@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from heredity.common.errors import UnknownNameError, UsageError
-from heredity.networks import NetworkSpec, build_network
+from heredity.networks import EncodingNetwork, NetworkSpec, build_network
 from heredity.spaces import Box, Dict, Discrete
 from heredity.weights import flatten
 
@@ -51,6 +51,17 @@ def test_any_batch_shape(batch: tuple[int, ...], key: jax.Array):
     )
     output, _, _ = network.apply(params, seen)
     assert output.shape == (*batch, 5) and output.dtype == jnp.float32
+
+
+def test_features_are_all_that_the_layers_after_the_convolutions_read(key: jax.Array):
+    network = build_network(spec(), MIXED, 5)
+    assert isinstance(network, EncodingNetwork) and network.encoders == ("image_camera",)
+    params, seen = network.init(key), observations(MIXED, 2, 3)
+    encoder, joined = ({name: params[name]} for name in ("image_camera", "joined"))
+    features = network.features(encoder, seen)
+    assert features.shape == (2, 3, 8 * 8 * 16 + 2 + 3)
+    expected = network.apply(params, seen)[0]
+    np.testing.assert_array_equal(network.from_features(joined, features), expected)
 
 
 def test_what_is_no_picture_is_joined_after_the_convolutions(key: jax.Array):

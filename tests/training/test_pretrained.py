@@ -96,7 +96,7 @@ def test_a_run_needs_the_file_only_to_begin(file: Path, tmp_path: Path):
     report = WeightReport.from_json(first[1].arguments["report"])
     assert report.coverage > 0.5
     recorded = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert recorded["beginning"]["encoder"]["sha256"] == pretrained.sha256
+    assert recorded["start"]["encoder"]["sha256"] == pretrained.sha256
     assert recorded["settings"]["network"]["width"] == WIDTH
 
     shutil.rmtree(library)

@@ -20,8 +20,8 @@ from heredity.common import counters
 from heredity.common.errors import MismatchError
 from heredity.common.run_folder import RunFolder
 from heredity.policies import Policy
-from heredity.training.checkpoints import Checkpoint, read_checkpoint
-from heredity.training.transfer import transfer, transfer_checkpoint
+from heredity.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint_folder
+from heredity.training.transfer import transfer
 from heredity.weights import count, flatten
 
 RATE = 1e-3
@@ -138,16 +138,14 @@ def test_the_first_step_of_a_run_from_it_is_safe(moved: Checkpoint, tmp_path: Pa
     assert trapped.max() > 3
 
 
-def test_a_folder_is_moved_to_a_folder(source: Checkpoint, tmp_path: Path):
-    from heredity.training.checkpoints import write_checkpoint_folder
-
-    write_checkpoint_folder(tmp_path / "old", source)
+def test_what_was_moved_is_written_and_read(source: Checkpoint, tmp_path: Path):
     plan = policy_of(source).plan_transfer(hidden=[12])
-    policy, report = transfer_checkpoint(tmp_path / "old", plan, tmp_path / "new")
+    wide, report = transfer(source, plan)
+    write_checkpoint_folder(tmp_path / "new", wide)
     again = read_checkpoint(tmp_path / "new")
-    assert policy_of(again).policy_hash == policy.policy_hash
+    assert policy_of(again).policy_hash == wide.lineage.head
     # Of the wider layers, the units that there were.
-    old, new = count(policy_of(source).params), count(policy.params)
+    old, new = count(policy_of(source).params), count(policy_of(wide).params)
     assert report.coverage == pytest.approx(old / new)
     assert not again.notes["exactness"]["exact"] and again.notes["best"] is None
 

@@ -67,7 +67,7 @@ def choice_told(path: Path) -> str:
     Raises:
         RefusedError: as `policy_folder`.
     """
-    return _chosen(path)[1]
+    return _chosen(path)[1] if kind_of(path) not in ("policy", "snapshot", "checkpoint") else ""
 
 
 def _chosen(path: Path) -> tuple[Path, str]:

@@ -62,7 +62,7 @@ class _Output:
 
     Args:
         directory: Where everything is written.
-        start: Policy to begin with, or a checkpoint, whose optimiser goes on as well; of a run, the
+        start: Policy to start from, or a checkpoint, whose optimiser goes on as well; of a run, the
             best checkpoint's policy.
         preset: auto (the tuned settings for this environment, if there are any), none, or the id
             of an environment whose settings to use.
@@ -110,17 +110,17 @@ def main(arguments: Sequence[str]) -> int:
     with given.distributed.at_work():
         from heredity.environments import make
 
-        beginning = _beginning(given.output.start)
+        start = _start(given.output.start, network.kind)
         environment = make(name, num_envs=config.num_envs, **options_given(given.options))
         told = given.distributed.resume_with
         if not writes:
             told = told or (own and resume_command(own, rest, trust))
             place = own or Path("runs")
-            return _train(environment, config, settings, place, told, None, beginning)
+            return _train(environment, config, settings, place, told, None, start)
         with _place(own, name) as directory:
             told = told or resume_command(directory, rest, trust)
             output = given.output
-            return _train(environment, config, settings, directory, told, output, beginning)
+            return _train(environment, config, settings, directory, told, output, start)
 
 
 @contextlib.contextmanager
@@ -145,7 +145,7 @@ def _train(
     directory: Path,
     resume: str | None,
     output: _Output | None,
-    beginning: Any,
+    start: Any,
 ) -> int:
     """Train; where something is to be shown, show progress and say what to look at."""
     from heredity.training.session import begin_run
@@ -159,7 +159,7 @@ def _train(
             directory,
             callbacks,
             resume_command=resume,
-            beginning=beginning,
+            start=start,
         )
         if output is not None:
             print(f"run      {directory}", file=sys.stderr)
@@ -174,19 +174,25 @@ def _train(
     return 0
 
 
-def _beginning(start: Path | None) -> Any:
-    """What the first weights are: of a policy or a checkpoint, or fresh ones."""
-    from heredity.training.beginning import FRESH, Beginning
+def _start(given: Path | None, network: str) -> Any:
+    """What the first weights are: of a policy or a checkpoint, or fresh ones.
 
-    if start is None:
+    Args:
+        given: Folder of one, or of a run.
+        network: The kind that a person asks for, and so vouches for.
+    """
+    from heredity.training.start import FRESH, Start
+
+    if given is None:
         return FRESH
     # Of a checkpoint the whole, of everything else the policy.
-    place = start if kind_of(start) == "checkpoint" else policy_folder(start)
-    beginning = Beginning.given(place)
-    assert beginning.start is not None
-    told = choice_told(start) or str(place)
-    log.info("beginning with %s, sha256:%s", told, beginning.start.policy_hash[:SHORT_HASH])
-    return beginning
+    whole = kind_of(given) == "checkpoint"
+    place = given if whole else policy_folder(given)
+    start = Start.given(place, trust=[network])
+    assert start.policy is not None
+    told = str(place) if whole else choice_told(given) or str(place)
+    log.info("starting from %s, sha256:%s", told, start.policy.policy_hash[:SHORT_HASH])
+    return start
 
 
 def _close(environment: Any) -> None:

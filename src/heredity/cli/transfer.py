@@ -119,13 +119,20 @@ def _transfer(how: _Transfer, env: str | None, options: Any) -> tuple[dict[str, 
     """What was done as a JSON object, and the report."""
     from heredity.policies import Policy
 
-    kind = kind_of(how.policy)
-    place = policy_folder(how.policy)
-    policy = Policy.from_pretrained(place, trust=how.trust)
+    checkpoint = None
+    if kind_of(how.policy) == "checkpoint":
+        from heredity.training.checkpoints import read_checkpoint
+
+        place = how.policy / "policy"
+        checkpoint = read_checkpoint(how.policy)
+        policy = checkpoint.to_policy(how.trust)
+    else:
+        place = policy_folder(how.policy)
+        policy = Policy.from_pretrained(place, trust=how.trust)
     recorded = None if how.observations is None else _recorded(how.observations)
     plan = _plan(policy, how, env, options, recorded)
     found: dict[str, Any] = {
-        "kind": "checkpoint" if kind == "checkpoint" else "policy",
+        "kind": "policy" if checkpoint is None else "checkpoint",
         "source": {"path": str(place), "policy_hash": policy.policy_hash},
         "out": None,
         "policy_hash": None,
@@ -134,14 +141,16 @@ def _transfer(how: _Transfer, env: str | None, options: Any) -> tuple[dict[str, 
     if how.dry_run:
         return found, plan.report
     assert how.out is not None  # checked before
-    if kind == "checkpoint":
-        from heredity.training.transfer import transfer_checkpoint
+    if checkpoint is not None:
+        from heredity.training.checkpoints import write_checkpoint_folder
+        from heredity.training.transfer import transfer
 
-        moved, report = transfer_checkpoint(how.policy, plan, how.out, recorded)
+        moved, report = transfer(checkpoint, plan, recorded)
+        write_checkpoint_folder(how.out, moved)
     else:
         moved, report = policy.transfer(plan, recorded)
         moved.save_pretrained(how.out)
-    found |= {"out": str(how.out), "policy_hash": moved.policy_hash, "report": report.to_json()}
+    found |= {"out": str(how.out), "policy_hash": moved.lineage.head, "report": report.to_json()}
     return found, report
 
 

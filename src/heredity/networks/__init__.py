@@ -2,6 +2,7 @@
 
 from heredity.networks.cnn import Cnn, CnnOptions, picture_spaces
 from heredity.networks.contract import (
+    EncodingNetwork,
     Network,
     NetworkSpec,
     build_network,
@@ -26,6 +27,7 @@ __all__ = [
     "CnnOptions",
     "Distribution",
     "DistributionSpec",
+    "EncodingNetwork",
     "Gru",
     "GruOptions",
     "LinenNetwork",

@@ -22,7 +22,13 @@ from heredity.networks.axes import (
     layer_axes,
     output_pieces,
 )
-from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
+from heredity.networks.contract import (
+    Carry,
+    EncodingNetwork,
+    NetworkSpec,
+    Taps,
+    register_network,
+)
 from heredity.networks.layers import ACTIVATIONS, DTYPES, INITIALIZERS, LayerOptions, read_options
 from heredity.networks.mlp import HiddenLayers, chosen_taps, hidden_axes
 from heredity.networks.observations import (
@@ -153,25 +159,37 @@ class _Convolutions(nn.Module):
 
 class _Module(nn.Module):
     options: CnnOptions
+    pictures: tuple[str, ...]
     output_size: int | None
 
-    @nn.compact
-    def __call__(self, pictures: dict[str, jax.Array], vector: jax.Array | None) -> Any:
+    def setup(self) -> None:
+        for name in self.pictures:
+            setattr(self, name, _Convolutions(self.options))
+        self.joined = HiddenLayers(self.options, self.output_size)
+
+    def encode(self, pictures: dict[str, jax.Array], vector: jax.Array | None) -> Any:
+        """What the other layers read, and what was made of each picture."""
         batch = next(iter(pictures.values())).shape[:-3]
         parts = []
         for name, picture in pictures.items():
             flat = picture.reshape((math.prod(batch), *picture.shape[-3:]))
-            seen = _Convolutions(self.options, name=name)(flat)
+            seen = getattr(self, name)(flat)
             parts.append(seen.reshape((*batch, seen.shape[-1])))
         taps = dict(zip(pictures, parts, strict=True))
         if vector is not None:
             parts.append(vector.astype(parts[0].dtype))
-        joined = jnp.concatenate(parts, axis=-1)
-        output, tapped = HiddenLayers(self.options, self.output_size, name="joined")(joined)
+        return jnp.concatenate(parts, axis=-1), taps
+
+    def join(self, encoded: jax.Array) -> Any:
+        return self.joined(encoded)
+
+    def __call__(self, pictures: dict[str, jax.Array], vector: jax.Array | None) -> Any:
+        encoded, taps = self.encode(pictures, vector)
+        output, tapped = self.join(encoded)
         return output, {**taps, **tapped}
 
 
-class Cnn(Network):
+class Cnn(EncodingNetwork):
     """Convolutions ``<picture>/convolution_0``, …, then ``joined/hidden_0``, …, ``joined/output``.
 
     Whole numbers are divided by the largest that the space allows, 255 for pixels. Entries that are
@@ -211,7 +229,7 @@ class Cnn(Network):
         self._outputs = None if output_size is None else output_pieces(output_size)
         self.output_size = sum(piece.total for piece in self.output_pieces())
         self._largest = {path: largest_value(box) for path, box in pictures.items()}
-        self._module = _Module(options, output_size)
+        self._module = _Module(options, tuple(self._names.values()), output_size)
 
     @property
     def hidden_layers(self) -> tuple[str, ...]:
@@ -248,6 +266,19 @@ class Cnn(Network):
         applied: Any = self._module.apply({"params": params}, pictures, vector)
         output, tapped = applied
         return output, carry, chosen_taps(tapped, taps)
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        return tuple(self._names.values())
+
+    def features(self, params: Params, observation: Any) -> jax.Array:
+        inputs = self._inputs(observation)
+        applied: Any = self._module.apply({"params": params}, *inputs, method="encode")
+        return applied[0]
+
+    def from_features(self, params: Params, features: jax.Array) -> jax.Array:
+        applied: Any = self._module.apply({"params": params}, features, method="join")
+        return applied[0]
 
     def axes(self) -> Axes:
         axes: dict[str, Any] = {}

@@ -133,22 +133,6 @@ class Network(abc.ABC):
         carry, outputs = jax.lax.scan(step, carry, (observation, is_first, keys))
         return outputs, carry
 
-    @property
-    def encoder(self) -> str:
-        """The folder of weights that `features` needs; empty where a network has no such part.
-
-        Such a network has no memory, and computes its outputs from these features alone.
-        """
-        return ""
-
-    def features(self, params: Params, observation: Any) -> jax.Array:
-        """What the encoder makes of observations ``(...,)``: numbers ``(..., F)``."""
-        raise NotImplementedError(f"a network of the kind {self.spec.kind!r} has no encoder")
-
-    def from_features(self, params: Params, features: jax.Array) -> jax.Array:
-        """Outputs ``(..., output_size)`` of `features`, without the encoder."""
-        raise NotImplementedError(f"a network of the kind {self.spec.kind!r} has no encoder")
-
     def in_numpy(self, params: Params, *, batched: bool = False) -> NumpyFunction | None:
         """`apply` for few observations at a time, in numpy; None where nobody wrote it.
 
@@ -182,6 +166,26 @@ class Network(abc.ABC):
     def output_pieces(self) -> tuple[Piece, ...]:
         """What the outputs are made of, for networks that read this one as their trunk."""
         return output_pieces(self.output_size)
+
+
+class EncodingNetwork(Network):
+    """A network without memory, of two parts: an encoder, and layers that read its features alone.
+
+    Where the encoder is frozen, whoever needs outputs again and again keeps the features.
+    """
+
+    @property
+    @abc.abstractmethod
+    def encoders(self) -> tuple[str, ...]:
+        """The folders of weights that `features` needs."""
+
+    @abc.abstractmethod
+    def features(self, params: Params, observation: Any) -> jax.Array:
+        """What the encoder makes of observations ``(...,)``: numbers ``(..., F)``."""
+
+    @abc.abstractmethod
+    def from_features(self, params: Params, features: jax.Array) -> jax.Array:
+        """Outputs ``(..., output_size)`` of `features`, without the encoder."""
 
 
 Builder: TypeAlias = Callable[[NetworkSpec, Space, int | None], Network]

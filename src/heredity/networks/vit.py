@@ -23,7 +23,13 @@ from heredity.networks.axes import (
     output_pieces,
 )
 from heredity.networks.cnn import flat_path, largest_value, picture_name, picture_spaces
-from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
+from heredity.networks.contract import (
+    Carry,
+    EncodingNetwork,
+    NetworkSpec,
+    Taps,
+    register_network,
+)
 from heredity.networks.layers import LayerOptions, read_options
 from heredity.networks.mlp import HiddenLayers, chosen_taps, hidden_axes
 from heredity.networks.observations import (
@@ -159,7 +165,7 @@ class VitOptions(LayerOptions):
         return NetworkSpec("vit", self.to_json())
 
 
-class Vit(Network):
+class Vit(EncodingNetwork):
     """``encoder/…``, see `Encoder`, then ``joined/hidden_0``, …, ``joined/output``.
 
     One encoder reads every picture. Whole numbers are divided by the largest that the space allows,
@@ -271,8 +277,8 @@ class Vit(Network):
         return found[0] if len(found) == 1 else jnp.concatenate(found, axis=-1), taps
 
     @property
-    def encoder(self) -> str:
-        return "encoder"
+    def encoders(self) -> tuple[str, ...]:
+        return ("encoder",)
 
     def features(self, params: Params, observation: Any) -> jax.Array:
         return self.encoded(params, observation)[0]

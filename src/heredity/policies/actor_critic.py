@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 
 from heredity.common.errors import MismatchError, UsageError
 from heredity.common.streams import stream
-from heredity.networks import Network, build_distribution, build_network
+from heredity.networks import EncodingNetwork, Network, build_distribution, build_network
 from heredity.networks.contract import Carry, NumpyFunction
 from heredity.networks.normalizer import (
     init_observation_statistics,
@@ -113,26 +114,29 @@ class ActorCritic:
             self.spec.observation_epsilon,
         )
 
-    def encoders(self) -> dict[str, str]:
-        """The folders of the encoders of all networks that read observations, by network.
+    @functools.cached_property
+    def encoding(self) -> dict[str, EncodingNetwork]:
+        """The networks that read observations, if all of them have an encoder; else {}.
 
-        {} where one of them has none, or one has a memory.
+        {} too where one has a memory.
         """
         reading = self.networks if self.trunk is None else {"trunk": self.trunk}
-        found = {name: network.encoder for name, network in reading.items()}
-        if self.has_memory or not all(found.values()):
-            return {}
-        return {name: f"{name}/{folder}" for name, folder in found.items()}
+        found = {n: one for n, one in reading.items() if isinstance(one, EncodingNetwork)}
+        return {} if self.has_memory or len(found) < len(reading) else found
+
+    @property
+    def encoders(self) -> tuple[str, ...]:
+        """The folders of weights that `encode` needs; () where it cannot be called."""
+        return tuple(f"{n}/{folder}" for n, one in self.encoding.items() for folder in one.encoders)
 
     def encode(self, params: Params, seen: Any) -> Encoded:
-        """What the `encoders` make of what `preprocess` gave; to be given to others instead of it.
+        """What `encoding` networks make of what `preprocess` gave; given to others instead of it.
 
         Args:
             params: All weights; those of the encoders are needed.
             seen: What `preprocess` gave, ``(...,)``.
         """
-        names = self.encoders()
-        return Encoded({n: self.networks[n].features(params[n], seen) for n in names})
+        return Encoded({n: one.features(params[n], seen) for n, one in self.encoding.items()})
 
     # --- one moment -------------------------------------------------------------------------------
 
@@ -140,12 +144,12 @@ class ActorCritic:
         self, name: str, params: Params, seen: Any, carry: Carry, is_first: Any, key: Any = None
     ) -> tuple[Any, Carry]:
         """One network, and the carry with its new memory."""
-        network = self.networks[name]
+        weights = params.get(name, {})
         if isinstance(seen, Encoded):
-            return network.from_features(params.get(name, {}), seen.features[name]), carry
+            return self.encoding[name].from_features(weights, seen.features[name]), carry
         memory = _of(carry, name)
-        found, memory, _ = network.apply(
-            params.get(name, {}), seen, memory, is_first=is_first, key=key
+        found, memory, _ = self.networks[name].apply(
+            weights, seen, memory, is_first=is_first, key=key
         )
         return found, {**carry, name: memory} if name in carry else carry
 
@@ -323,7 +327,7 @@ class ActorCritic:
         """One network over ``(T, B, ...)``, and the carry with its new memory."""
         weights = params.get(name, {})
         if isinstance(read, Encoded):
-            return self.networks[name].from_features(weights, read.features[name]), carry
+            return self.encoding[name].from_features(weights, read.features[name]), carry
         memory = _of(carry, name)
         found, memory = self.networks[name].scan(weights, read, memory, is_first=is_first)
         return found, {**carry, name: memory} if name in carry else carry

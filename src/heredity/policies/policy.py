@@ -273,37 +273,34 @@ class Policy:
     def descendant(
         self,
         operation: str,
-        params: Params,
+        made: Policy,
         report: WeightReport,
-        *,
-        spec: PolicySpec | None = None,
         arguments: Mapping[str, Any] | None = None,
     ) -> Policy:
-        """A policy made of this one by an operation on weights, which its lineage records.
+        """A policy made of this one by an operation on weights, which its lineage records now.
 
         Args:
             operation: A verb, such as ``inject``.
-            params: The new weights.
-            report: What was done to them; verified, and kept in the lineage whole.
-            spec: Of the new policy, where it is another one.
+            made: The new policy, which has no lineage yet.
+            report: What was done to the weights; verified, and kept in the lineage whole.
             arguments: What the operation was told.
 
         Raises:
             GuaranteeError: when something measured is not within what is allowed.
-            MismatchError: when the weights do not fit the specification.
         """
         told = {**(arguments or {}), "report": report.verify().to_json()}
         lineage = self.lineage.up_to(self.policy_hash)
         last = lineage.entries[-1] if lineage.entries else None
         entry = LineageEntry(
             operation,
-            content_hash(params),
+            made.policy_hash,
             self.policy_hash,
             last.step if last else 0,
             last.run if last else "",
             told,
         )
-        return Policy(spec or self.spec, params, lineage.then(entry))
+        made.lineage = lineage.then(entry)
+        return made
 
     def inject(
         self,
@@ -329,7 +326,7 @@ class Policy:
         """
         params, report = inject(self.params, source, rules, into=into, allow=allow)
         told = {"into": into, "rules": [str(rule) for rule in rules], "allow": list(allow)}
-        return self.descendant("inject", params, report, arguments=told), report
+        return self.descendant("inject", Policy(self.spec, params), report, told), report
 
     def plan_transfer(
         self,
@@ -415,14 +412,8 @@ class Policy:
         else:
             folder = Path(path)
         spec, leaves, lineage, policy_hash = load_policy(folder)
-        for kind in spec.network_kinds & set(trust):
-            trust_network(kind)
-        try:
-            policy = cls(spec, unflatten(leaves), lineage)
-        except UntrustedError:
-            raise  # not the file's fault: the person vouches for it, or does not
-        except Exception as error:  # sizes and names from a file can fail in any layer below
-            raise RefusedError(folder / CONFIG, f"cannot be built: {error}") from error
+        trust_networks(spec, trust)
+        policy = built_policy(spec, leaves, lineage, folder)
         policy._hash = policy_hash
         return policy
 
@@ -457,3 +448,32 @@ def _checked_key(key: Any) -> int:
     if not isinstance(key, int | np.integer) or not 0 <= key < 2**32:
         raise UsageError(f"key {key!r}: a whole number from 0 to 2**32 - 1 was expected")
     return int(key)
+
+
+def trust_networks(spec: PolicySpec, trust: Sequence[str]) -> None:
+    """Import the networks of a specification that a person vouches for; see `trust_network`."""
+    for kind in spec.network_kinds & set(trust):
+        trust_network(kind)
+
+
+def built_policy(
+    spec: PolicySpec, leaves: Mapping[str, np.ndarray], lineage: Lineage, folder: Path
+) -> Policy:
+    """The policy that files describe.
+
+    Args:
+        spec: As it was read.
+        leaves: Weights by path, as they were read.
+        lineage: As it was read.
+        folder: Of the files, for the error.
+
+    Raises:
+        RefusedError: when it cannot be built.
+        UntrustedError: when it has a network that is not part of heredity, nor trusted.
+    """
+    try:
+        return Policy(spec, unflatten(leaves), lineage)
+    except UntrustedError:
+        raise  # not the file's fault: the person vouches for it, or does not
+    except Exception as error:  # sizes and names from a file can fail in any layer below
+        raise RefusedError(folder / CONFIG, f"cannot be built: {error}") from error

@@ -15,7 +15,6 @@ from heredity.common.run_folder import RunFolder
 from heredity.environments import Environment, HostEnvironment
 from heredity.networks.observations import chosen_entries, leaf_spaces
 from heredity.policies import Lineage, LineageEntry, PolicySpec
-from heredity.training.beginning import FRESH, Beginning
 from heredity.training.callbacks import Callback, with_children
 from heredity.training.checkpoints import Checkpoint
 from heredity.training.compilation import Compilations
@@ -36,6 +35,7 @@ from heredity.training.metrics import CsvSink, MetricsSink, TensorBoardSink
 from heredity.training.processes import Processes
 from heredity.training.runners import Driver, Learner, make_driver
 from heredity.training.settings import RunSettings
+from heredity.training.start import FRESH, Start
 from heredity.weights import content_hash, unflatten
 from heredity.weights.frozen import FrozenProof
 
@@ -59,7 +59,7 @@ class Plan:
         processes: That train together.
         after_loss: Whether one of them was lost, so that all begin again from here.
         resume_command: What a person types to go on after an interruption; None to derive it.
-        beginning: What the first weights are, where they are not fresh.
+        start: What the first weights are, where they are not fresh.
     """
 
     driver: Driver
@@ -74,7 +74,7 @@ class Plan:
     processes: Processes
     after_loss: bool = False
     resume_command: str | None = None
-    beginning: Beginning = FRESH
+    start: Start = FRESH
 
     @property
     def place(self) -> tuple[int, int]:
@@ -131,7 +131,7 @@ def driver_of(
 
 
 def fresh_run(plan: Plan) -> Run:
-    """A run from its beginning.
+    """A run from its start.
 
     Raises:
         MismatchError: when the first weights it is given are not those of its networks.
@@ -158,13 +158,13 @@ def fresh_run(plan: Plan) -> Run:
         fresh_hash = content_hash(unflatten(fresh))
         born = LineageEntry("train", fresh_hash, None, 0, seat.run_id, arguments)
         spec = plan.driver.algorithm.spec
-        leaves, lineage = plan.beginning.first_weights(spec, fresh, born)
+        leaves, lineage = plan.start.first_weights(spec, fresh, born)
         weights.append(leaves)
         lineages.append(lineage)
-    if not plan.beginning.is_fresh:
+    if not plan.start.is_fresh:
         adapted = plan.driver.algorithm.config.learning_rate_schedule == "adaptive_kl"
         states = [learner.save() for learner in plan.driver.learners]
-        begun = [plan.beginning.first_state(state, adapted=adapted) for state in states]
+        begun = [plan.start.first_state(state, adapted=adapted) for state in states]
         plan.driver.load(weights, begun)
     members = []
     for seat, learner, lineage in zip(plan.seats, plan.driver.learners, lineages, strict=True):
@@ -287,7 +287,7 @@ def _run(
         processes=plan.processes,
         kept=plan.folder is not None,
         resume_command=plan.resume_command,
-        saves_first=resume_at is None and not plan.beginning.is_fresh,
+        saves_first=resume_at is None and not plan.start.is_fresh,
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,8 @@ from heredity.common.run_folder import RunFolder, step_name
 from heredity.common.tensors import read_tensors, tensor_bytes
 from heredity.policies.files import load_policy, policy_files, write_policy_files
 from heredity.policies.lineage import Lineage
-from heredity.policies.policy import Policy
+from heredity.policies.policy import Policy, built_policy, trust_networks
 from heredity.policies.specification import PolicySpec
-from heredity.weights import unflatten
 
 # Of the manifest, and of what stands in it.
 _MANIFEST_KINDS: dict[str, dict[str, Any]] = {
@@ -76,9 +77,22 @@ class Checkpoint:
     lineage: Lineage
     notes: dict[str, Any]
 
-    def to_policy(self) -> Policy:
-        """The policy of that moment, to act with."""
-        return Policy(self.spec, unflatten(self.policy), self.lineage)
+    def to_policy(self, trust: Sequence[str] = ()) -> Policy:
+        """The policy of that moment, to act with; made once.
+
+        Args:
+            trust: Networks that it may have although they are not built in.
+
+        Raises:
+            RefusedError: when specification and weights do not fit each other.
+            UntrustedError: when it has a network that is not part of heredity, nor trusted.
+        """
+        trust_networks(self.spec, trust)
+        return self._policy
+
+    @functools.cached_property
+    def _policy(self) -> Policy:
+        return built_policy(self.spec, self.policy, self.lineage, Path("policy"))
 
 
 def write_checkpoint(folder: RunFolder, checkpoint: Checkpoint) -> None:

@@ -21,7 +21,7 @@ def config_record(
     config: PPOConfig,
     environment: Environment,
     settings: RunSettings,
-    beginning: dict[str, Any] | None = None,
+    start: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What a run is started with, as its ``config.json`` holds it (sealed).
 
@@ -30,7 +30,7 @@ def config_record(
         config: Of the algorithm.
         environment: Where it is trained.
         settings: How it is kept.
-        beginning: What its first weights are; None for fresh ones.
+        start: What its first weights are; None for fresh ones.
     """
     several = {} if settings.seeds == 1 else {"seeds": settings.all_seeds}
     return {
@@ -43,7 +43,7 @@ def config_record(
         "environment": environment.spec.to_json() if environment.spec else None,
         "seed": settings.seed,
         **several,
-        **({"beginning": beginning} if beginning else {}),
+        **({"start": start} if start else {}),
         "total_timesteps": settings.total_timesteps,
         "versions": versions(),
         "numerics": numerics(),

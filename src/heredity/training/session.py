@@ -1,4 +1,4 @@
-"""Beginning a run, and going on with one."""
+"""Starting a run, and going on with one."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from heredity.common.files import (
     sweep_temporaries,
     write_atomically,
 )
+from heredity.common.group_folder import is_group
 from heredity.common.run_folder import RunFolder
 from heredity.environments import (
     Environment,
     HostEnvironment,
 )
 from heredity.training.assembly import Plan, driver_of, fresh_run, resumed_run
-from heredity.training.beginning import FRESH, Beginning
 from heredity.training.callbacks import CallbackLike, as_callbacks, with_children
 from heredity.training.checkpoints import point_links
 from heredity.training.compilation import Compilations
@@ -48,6 +48,7 @@ from heredity.training.processes import Processes
 from heredity.training.record import config_record, read_settings, recorded_environment
 from heredity.training.recovery import best_kept, set_aside_later
 from heredity.training.settings import RunSettings
+from heredity.training.start import FRESH, Start
 
 log = logging.getLogger("heredity")
 
@@ -60,7 +61,7 @@ def begin_run(
     callback: CallbackLike = None,
     *,
     resume_command: str | None = None,
-    beginning: Beginning = FRESH,
+    start: Start = FRESH,
 ) -> Generator[Event]:
     """Train a policy, or one for each seed; yields an event at each evaluation.
 
@@ -72,7 +73,7 @@ def begin_run(
         callback: One or several callbacks.
         resume_command: What a person types to go on, told when the run is interrupted; default:
             ``heredity resume`` with the directory.
-        beginning: What the first weights are, where they are not fresh.
+        start: What the first weights are, where they are not fresh.
 
     Raises:
         MismatchError: when the first weights it is given are not those of its networks.
@@ -92,19 +93,19 @@ def begin_run(
     space, declared = environment.observation_space, environment.actor_reads
     network = with_default_reads(config.network, space, declared)
     network, encoder = with_pretrained(network)
-    beginning = dataclasses.replace(beginning, encoder=encoder)
+    start = dataclasses.replace(start, encoder=encoder)
     config = dataclasses.replace(config, network=network)
     driver, settings = driver_of(config, environment, settings, processes)
     check_all_used(config, driver.algorithm.functions)
     run_id = processes.first_json(uuid.uuid4().hex[:12])
-    record = config_record(run_id, config, environment, settings, beginning.to_json())
+    record = config_record(run_id, config, environment, settings, start.to_json())
     seats = seats_of(record, settings, folder)
     made = contextlib.ExitStack()
     plan = Plan(
         *(driver, environment, settings, seats, folder, callbacks, record, made, compiled),
         processes=processes,
         resume_command=resume_command,
-        beginning=beginning,
+        start=start,
     )
     try:
         with processes.losses_told():
@@ -125,9 +126,9 @@ def begin_run(
 
 
 def _take(folder: RunFolder, seats: Sequence[Seat], made: contextlib.ExitStack) -> None:
-    """Take a directory for a run from fresh weights."""
+    """Take a directory for a run that begins."""
     made.callback(FolderLock(folder.root).close)
-    lock_members(seats, folder, made)
+    _prepare(folder, seats, made)
     _check_unused(folder)  # somebody may have been faster
     for seat in seats:
         assert seat.folder is not None
@@ -160,16 +161,27 @@ def _give_back(
 
 
 def _check_unused(folder: RunFolder) -> None:
-    if folder.config.exists():
+    kept = folder.checkpoint_steps() or folder.snapshot_steps()
+    if folder.config.exists() and (kept or _can_begin_again(folder)):
         raise UsageError(
             f"{folder.root} holds a run already: go on with "
             f"`heredity resume {shlex.quote(str(folder.root))}`, or choose another directory"
         )
-    if folder.checkpoint_steps() or folder.snapshot_steps():
+    if kept:
         raise UsageError(
             f"{folder.root} has checkpoints or snapshots of another run, whose config.json is "
             "gone: choose another directory"
         )
+
+
+def _can_begin_again(folder: RunFolder) -> bool:
+    """Whether a resume of a run without checkpoints could; if not, its folder is free to train in.
+
+    Weights that a run was given are not in its config.json. Folders of several seeds stay taken,
+    because the next run there may have others.
+    """
+    fresh = folder.read_config(sealed=True).get("start") is None
+    return fresh or is_group(folder.root)
 
 
 def resume_run(
@@ -290,11 +302,12 @@ def _resume(
         raise RefusedError(folder.root, "shows this process another checkpoint than process 0")
     if checkpoints:
         run = resumed_run(plan, checkpoints, changed_settings(before, record, recorded, settings))
-    elif record.get("beginning") is not None:
+    elif record.get("start") is not None:
         raise RefusedError(
             folder.root,
-            "has no whole checkpoint, and did not begin with fresh weights",
-            "Start it again in another directory, from what it began with",
+            "has no whole checkpoint, and did not start from fresh weights",
+            f"Train in {'another' if len(seats) > 1 else 'this'} directory, from what it started "
+            "from (start=, --from)",
         )
     else:
         log.warning("%s: no whole checkpoint, starting again from config.json", folder.root)

@@ -10,17 +10,15 @@ third of what they were and grow back within some thousand steps: a learning rat
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from heredity.common.errors import MismatchError
-from heredity.policies import Policy
 from heredity.policies.transfer import TransferPlan
 from heredity.policies.transfer import transfer as transfer_policy
 from heredity.policies.transfer.recipes import Recipe
-from heredity.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint_folder
+from heredity.training.checkpoints import Checkpoint
 from heredity.weights import WeightReport, content_hash, flatten
 
 OPTIMIZER = "optimizer/"
@@ -33,7 +31,7 @@ def transfer(
 ) -> tuple[Checkpoint, WeightReport]:
     """A checkpoint for other spaces or widths: weights, statistics, critic and optimiser together.
 
-    A run that begins with it (`PPO(env, start=...)`, ``heredity train --from``) goes on learning
+    A run that starts from it (`PPO(env, start=...)`, ``heredity train --from``) goes on learning
     with the moments it has. It is no moment of the old run, and cannot be resumed there.
 
     Args:
@@ -73,25 +71,6 @@ def transfer(
         notes=notes,
     )
     return made, report
-
-
-def transfer_checkpoint(
-    source: Path, plan: TransferPlan, place: Path, observations: Any = None
-) -> tuple[Policy, WeightReport]:
-    """Move the checkpoint in a folder, and write the new one into another.
-
-    Args:
-        source: Folder of the checkpoint.
-        plan: Made of its policy.
-        place: Where the new one goes; not there yet.
-        observations: See `policies.transfer.transfer`.
-
-    Returns:
-        The new policy, and the report.
-    """
-    made, report = transfer(read_checkpoint(source), plan, observations)
-    write_checkpoint_folder(place, made)
-    return made.to_policy(), report
 
 
 def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ import heredity as hd
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.collect import collect
 from heredity.algorithms.ppo.config import PPOConfig
+from heredity.common.errors import UsageError
 from heredity.training.room import bytes_of
 from heredity.training.runners import make_runner
 
@@ -43,7 +44,7 @@ def learnt(host: bool, **changed: Any) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("host", [False, True])
 def test_what_is_learnt_is_the_same(host: bool):
-    cached, computed = learnt(host), learnt(host, cache_features=False)
+    cached, computed = learnt(host), learnt(host, cache_features="never")
     assert cached.keys() == computed.keys()
     for path, leaf in cached.items():
         np.testing.assert_allclose(leaf, computed[path], rtol=1e-4, atol=1e-5, err_msg=path)
@@ -70,12 +71,15 @@ def test_a_rollout_holds_features_instead_of_pictures():
     [
         ({}, True),
         ({"freeze": ("trunk/**",)}, True),
-        ({"cache_features": False}, False),
+        ({"cache_features": "never"}, False),
+        ({"cache_features": "always"}, True),
         ({"freeze": ()}, False),
         ({"freeze": ("trunk/encoder/**", "!trunk/encoder/norm/**")}, False),
         ({"network": {**NETWORK, "shared": False}, "freeze": ("*/encoder/**",)}, True),
         ({"network": {**NETWORK, "shared": False}, "freeze": ("actor/encoder/**",)}, False),
         ({"network": {}, "freeze": ("actor/image/**",)}, False),
+        ({"network": {}, "freeze": ("*/image/**",)}, True),
+        ({"network": {"kind": "gru"}, "freeze": ("*/encoder/**",)}, False),
         ({"unfreeze": ("trunk/encoder/**@100",)}, True),
     ],
 )
@@ -91,3 +95,20 @@ def test_it_ends_where_the_encoder_is_unfrozen():
 def test_observations_stay_where_their_statistics_are_needed():
     assert algorithm(normalize_observations=True).keeps_observations
     assert not algorithm().keeps_observations
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (
+            {"network": {"kind": "mlp"}, "freeze": ("*/hidden_0/**",)},
+            "or a vit; there is mlp",
+        ),
+        ({"network": {"kind": "gru"}, "freeze": ("*/encoder/**",)}, "a vit; there is cnn, gru"),
+        ({"freeze": ()}, r"--freeze trunk/encoder/\*\*; or"),
+        ({"network": {}, "freeze": ("actor/**",)}, r"actor/image/\*\* critic/image/\*\*;"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_refused(changed: dict, told: str):
+    with pytest.raises(UsageError, match=told):
+        algorithm(cache_features="always", **changed)

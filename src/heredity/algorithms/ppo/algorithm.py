@@ -126,11 +126,19 @@ class PPO:
 
     def _caches(self) -> bool:
         """Whether everything that reads observations has an encoder that is frozen."""
-        folders = self.functions.encoders().values()
-        if not (self.config.cache_features and self.config.freeze and folders):
-            return False
-        encoders, frozen = tuple(f"{folder}/" for folder in folders), self.plan.frozen
-        return all(path in frozen for path in self.plan.begins if path.startswith(encoders))
+        wish, encoders = self.config.cache_features, self.functions.encoders
+        parts = tuple(f"{folder}/" for folder in encoders)
+        weights = {path for path in self.plan.begins if path.startswith(parts)}
+        possible = bool(weights) and weights <= self.plan.frozen
+        # A later stage may have thawed them.
+        if wish == "always" and not possible and self.stage == 0:
+            kinds = ", ".join(sorted(self.spec.network_kinds))
+            needed = f"an encoder without memory is needed, a cnn or a vit; there is {kinds}"
+            if encoders:
+                freeze = " ".join(f"{one}/**" for one in encoders)
+                needed = f"freeze its encoder as a whole: --freeze {freeze}"
+            raise UsageError(f"cache_features 'always': {needed}; or leave it out")
+        return possible and wish != "never"
 
     @property
     def unfreezing(self) -> tuple[Unfreezing, ...]:

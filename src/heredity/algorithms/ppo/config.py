@@ -132,8 +132,9 @@ class PPOConfig:
         learning_rate_scale: What the learning rate of some weights is multiplied by, each as
             PATTERN=NUMBER, for example ``trunk/encoder/**=0.1``; of several that match the last
             one counts.
-        cache_features: Where the encoder of a vit is frozen, keep its features of each observation
-            while acting, so that learning from them need not compute them again.
+        cache_features: Whether features of each observation are kept while acting, so that learning
+            need not compute them again: auto (where encoders, those of a cnn or a vit, are frozen
+            as a whole), always (an error where that cannot be), never.
     """
 
     num_envs: int = 8
@@ -168,7 +169,7 @@ class PPOConfig:
     freeze: tuple[str, ...] = ()
     unfreeze: tuple[str, ...] = ()
     learning_rate_scale: tuple[str, ...] = ()
-    cache_features: bool = True
+    cache_features: Literal["auto", "always", "never"] = "auto"
 
     def __post_init__(self) -> None:
         for name, bound in _BOUNDS.items():

@@ -113,7 +113,7 @@ class TrainingPlan:
         """
         sizes = _sizes(params)
 
-        def init(params: Any) -> AdamState:
+        def init(params: Any) -> Any:
             mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
             return AdamState(jnp.zeros(self.stage + 1, jnp.int32), mu, nu)
 

@@ -60,8 +60,7 @@ def transfer(
         )
     moved = Policy(plan.spec, transferred(plan, policy.params))
     report = measured_report(plan, policy, moved, observations)
-    made = policy.descendant("transfer", moved.params, report, spec=plan.spec)
-    return made, report
+    return policy.descendant("transfer", moved, report), report
 
 
 def transferred(plan: TransferPlan, params: Mapping[str, Any]) -> Params:

@@ -74,10 +74,14 @@ def test_such_a_run_resumes_without_the_hook(tmp_path: Path):
         shutil.rmtree(RunFolder(killed).checkpoint(step))
     list(resume_run(killed))
     assert final_bytes(killed, 2 * SIZE) == final_bytes(whole, 2 * SIZE)
-    # Without any checkpoint nobody can know the first weights.
+    # Without any checkpoint nobody can know the first weights: it is begun again, not resumed.
     shutil.rmtree(killed / "checkpoints")
-    with pytest.raises(RefusedError, match="did not begin with fresh weights"):
+    with pytest.raises(RefusedError, match="did not start from fresh weights"):
         list(resume_run(killed))
+    hd.PPO(environment(), config=CONFIG, post_init=biased).learn(SIZE, directory=killed, **KEPT)
+    assert final_bytes(killed, SIZE) == final_bytes(whole, SIZE)
+    with pytest.raises(UsageError, match="holds a run already"):
+        hd.PPO(environment(), config=CONFIG, post_init=biased).learn(SIZE, directory=killed)
 
 
 @pytest.mark.parametrize(

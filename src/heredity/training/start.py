@@ -1,4 +1,4 @@
-"""What a run's first weights are, where they are not fresh: a policy's, or changed by a hook."""
+"""What a run starts from where its weights are not fresh: a policy, a file, what a hook makes."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ PostInit: TypeAlias = Callable[[Params], Params | tuple[Params, WeightReport]]
 report of what it did."""
 
 _MADE_NEW = ("critic/", "normalizer/reward/")
-"""What a policy that only acts may lack; training then begins with fresh ones."""
+"""What a policy that only acts may lack; training then starts from fresh ones."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Beginning:
+class Start:
     """What a run's first weights are made of.
 
     Those of a policy, or fresh ones with an encoder from a file; then what the hook makes of them.
 
     Args:
-        start: The policy whose weights training begins with; None for fresh ones.
+        policy: Whose weights training starts from; None for fresh ones.
         post_init: Changes the first weights.
         encoder: Weights from another library's file, which the settings of the networks name.
         state: The state of training beside that policy, by path, of which the optimiser goes on;
             None for a fresh one.
     """
 
-    start: Policy | None = None
+    policy: Policy | None = None
     post_init: PostInit | None = None
     encoder: PretrainedEncoder | None = None
     state: Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
-        if self.start is not None and self.encoder is not None:
+        if self.policy is not None and self.encoder is not None:
             raise UsageError(
                 f"a run that starts from a policy has its encoder: leave the network's weights "
                 f"{str(self.encoder.file.path)!r} out, or put them in with post_init"
@@ -66,8 +66,8 @@ class Beginning:
         post_init: PostInit | None = None,
         encoder: PretrainedEncoder | None = None,
         trust: Sequence[str] = (),
-    ) -> Beginning:
-        """The beginning that a person asks for.
+    ) -> Start:
+        """The start that a person asks for.
 
         Args:
             start: A policy or a checkpoint, or the folder of one.
@@ -78,11 +78,12 @@ class Beginning:
         Raises:
             RefusedError: naming the file that is missing, torn or altered.
         """
+        if post_init is not None and not callable(post_init):
+            raise UsageError(f"post_init {post_init!r}: a function of the parameters was expected")
         if isinstance(start, str | Path) and (Path(start) / STATE).exists():
-            Policy.from_pretrained(Path(start) / "policy", trust=trust)  # which vouches for it
             start = read_checkpoint(Path(start))
         if isinstance(start, Checkpoint):
-            return cls(start.to_policy(), post_init, encoder, start.state)
+            return cls(start.to_policy(trust), post_init, encoder, start.state)
         if isinstance(start, str | Path):
             start = Policy.from_pretrained(start, trust=trust)
         if start is not None and not isinstance(start, Policy):
@@ -90,22 +91,20 @@ class Beginning:
                 f"start is a {type(start).__name__}: a policy, a checkpoint, or the folder of one "
                 "was expected"
             )
-        if post_init is not None and not callable(post_init):
-            raise UsageError(f"post_init {post_init!r}: a function of the parameters was expected")
         return cls(start, post_init, encoder)
 
     @property
     def is_fresh(self) -> bool:
         """Whether it changes nothing."""
-        return self.start is None and self.post_init is None and self.encoder is None
+        return self.policy is None and self.post_init is None and self.encoder is None
 
     def to_json(self) -> dict[str, Any] | None:
         """What ``config.json`` says of it; None for fresh weights."""
         if self.is_fresh:
             return None
-        start = None if self.start is None else {"hash": self.start.policy_hash}
+        policy = None if self.policy is None else {"hash": self.policy.policy_hash}
         encoder = {} if self.encoder is None else {"encoder": self.encoder.to_json()}
-        told = {"start": start, "post_init": _name(self.post_init), **encoder}
+        told = {"policy": policy, "post_init": _name(self.post_init), **encoder}
         return told if self.state is None else {**told, "optimizer": "of the checkpoint"}
 
     def first_state(self, fresh: dict[str, np.ndarray], *, adapted: bool) -> dict[str, np.ndarray]:
@@ -132,7 +131,7 @@ class Beginning:
             raise MismatchError(
                 f"the optimiser of the checkpoint has no {problems[0]} of shape "
                 f"{fresh[problems[0]].shape}: it trained other weights than this run does",
-                "Begin with its policy alone: the folder policy in it",
+                "Start from its policy alone: the folder policy in it",
             )
         goes_on += ["learning_rate"] if adapted else []
         return {**fresh, **{path: np.array(self.state[path]) for path in goes_on}}
@@ -154,16 +153,16 @@ class Beginning:
         """
         leaves = dict(fresh)
         lineage = Lineage().then(born)
-        if self.start is not None:
-            leaves, report = _taken(self.start, spec, fresh)
+        if self.policy is not None:
+            leaves, report = _taken(self.policy, spec, fresh)
             arguments = {**born.arguments, "report": report.to_json()}
             begun = dataclasses.replace(
                 born,
                 hash=content_hash(unflatten(leaves)),
-                parent=self.start.policy_hash,
+                parent=self.policy.policy_hash,
                 arguments=arguments,
             )
-            lineage = self.start.lineage.up_to(self.start.policy_hash).then(begun)
+            lineage = self.policy.lineage.up_to(self.policy.policy_hash).then(begun)
         if self.encoder is not None:
             params, report = self.encoder.inject(unflatten(leaves))
             leaves = {path: np.asarray(leaf) for path, leaf in flatten(params).items()}
@@ -187,7 +186,7 @@ def _injected(
     return LineageEntry("inject", policy_hash, lineage.head, 0, last.run, arguments)
 
 
-FRESH = Beginning()
+FRESH = Start()
 
 
 def _taken(
@@ -220,7 +219,7 @@ def _taken(
             raise MismatchError(f"the policy to start from has no {path}")
     left = [path for path in found if path not in fresh]
     rows += [WeightRow(path, "dropped", source=path, note="not trained here") for path in left]
-    return leaves, WeightReport("train", tuple(rows), EXACT)
+    return leaves, WeightReport("start", tuple(rows), EXACT)
 
 
 def _check_same(given: PolicySpec, spec: PolicySpec) -> None:
