@@ -126,8 +126,23 @@ def driver_of(
         environment=environment.spec.to_json() if environment.spec else None,
         stage=stage,
     )
+    _warn_of_late_unfreezing(algorithm, settings.total_timesteps)
     driver = make_driver(algorithm, environment, settings.seed, settings.seeds, mesh)
     return driver, settings
+
+
+def _warn_of_late_unfreezing(algorithm: PPO, total: int) -> None:
+    """What is unfrozen in the last iteration, or after it, is never trained."""
+    size = algorithm.steps_per_iteration
+    last = (total - 1) // size * size  # where the last iteration begins
+    for pattern, step in algorithm.unfreezing:
+        if step > last:
+            log.warning(
+                "unfreeze '%s@%s' trains nothing: the last iteration of this run begins at step %s",
+                pattern,
+                step,
+                f"{last:,}",
+            )
 
 
 def fresh_run(plan: Plan) -> Run:

@@ -23,23 +23,16 @@ from heredity.training.compilation import Compilations
 from heredity.training.evaluation import Evaluation, Evaluator
 from heredity.training.events import Event
 from heredity.training.member import Member
-from heredity.training.memory import Memory
 from heredity.training.metrics import MetricsSink
 from heredity.training.processes import Processes
-from heredity.training.recovery import (
-    back_to,
-    best_kept,
-    diverged_together,
-    last_good,
-    set_aside_later,
-)
+from heredity.training.recovery import diverged_together, go_back
 from heredity.training.rows import Rows
 from heredity.training.runner_base import Alone, Driver
 from heredity.training.settings import RunSettings
 from heredity.training.signals import StopSignals, TrainingInterrupted
 from heredity.training.unfreezing import unfreezing_report
 from heredity.training.writer import BackgroundWriter
-from heredity.weights import content_hash, unflatten
+from heredity.weights import unflatten
 
 log = logging.getLogger("heredity")
 
@@ -395,34 +388,10 @@ class Run:
         if not isinstance(self.driver, Alone):
             folders = [member.folder for member in self.members]
             raise diverged_together(folders, [member.seed for member in self._diverged], step)
-        member, runner = self.members[0], self.driver.runner
-        good, attempt = last_good(folder, member.run_id, self.settings, member.lineage, step)
-        assert folder is not None  # where a checkpoint was found
-        set_aside_later(folder, good.step)
-        then = Memory.recalled(good.notes, folder.checkpoint(good.step))
-        if len(then.unfrozen) < runner.algorithm.stage:
-            runner.go_back_to(runner.algorithm.at_stage(len(then.unfrozen)))
-            self._compiled = False
-        exactness = runner.load(good.policy, good.state, attempt)
-        member.memory.unfrozen = then.unfrozen
-        member.frozen_again(then.frozen)
-        if not exactness.exact:
-            log.warning("the episodes were restarted: %s", exactness.reason)
-            member.memory.note_exactness([exactness.reason])
-        for sink in member.sinks:
-            sink.rewind(good.step)
+        go_back(self.members[0], self.driver.runner, folder, self.settings, step)
+        self._compiled = False  # it may be another program
         self._rows.forget()
         self.reached = self.driver.step
-        policy_hash = content_hash(unflatten(good.policy))
-        # What was evaluated or snapshotted after the good moment is no past of what comes now.
-        member.memory.best = best_kept(folder, then.best)
-        member.memory.evaluations = then.evaluations
-        member.memory.parent = policy_hash
-        step_now = self.driver.step
-        rolled_back = member.entry(
-            "rollback", policy_hash, step_now, None, attempt=attempt, diverged_at=step
-        )
-        member.lineage = back_to(member.lineage, good).then(rolled_back)
         # At once, so that whoever resumes finds it recorded and makes no attempt twice.
         self._saved_at = None
         self._checkpoint(writer)

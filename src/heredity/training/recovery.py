@@ -16,7 +16,11 @@ from heredity.training.checkpoints import (
     read_checkpoint,
     verify_checkpoint,
 )
+from heredity.training.member import Member
+from heredity.training.memory import Memory
+from heredity.training.runner_base import Runner
 from heredity.training.settings import RunSettings
+from heredity.weights import content_hash, unflatten
 
 log = logging.getLogger("heredity")
 
@@ -63,6 +67,46 @@ def last_good(
         log.warning("refused: %s", error)
     log.warning("%s: rolled back, attempt %d", problem, made + 1)
     return good, made + 1
+
+
+def go_back(
+    member: Member, runner: Runner, folder: RunFolder | None, settings: RunSettings, step: int
+) -> None:
+    """After a loss or weight that is not finite: go on from the last good checkpoint.
+
+    Args:
+        member: The policy of the run; its memory, lineage and sinks go back as well.
+        runner: That trains it.
+        folder: Of the run.
+        settings: Whether to go back at all, and how often.
+        step: At which it diverged.
+
+    Raises:
+        DivergedError: see `last_good`.
+    """
+    good, attempt = last_good(folder, member.run_id, settings, member.lineage, step)
+    assert folder is not None  # where a checkpoint was found
+    set_aside_later(folder, good.step)
+    then = Memory.recalled(good.notes, folder.checkpoint(good.step))
+    if len(then.unfrozen) < runner.algorithm.stage:
+        runner.go_back_to(runner.algorithm.at_stage(len(then.unfrozen)))
+    exactness = runner.load(good.policy, good.state, attempt)
+    member.memory.unfrozen = then.unfrozen
+    member.frozen_again(then.frozen)
+    if not exactness.exact:
+        log.warning("the episodes were restarted: %s", exactness.reason)
+        member.memory.note_exactness([exactness.reason])
+    for sink in member.sinks:
+        sink.rewind(good.step)
+    policy_hash = content_hash(unflatten(good.policy))
+    # What was evaluated or snapshotted after the good moment is no past of what comes now.
+    member.memory.best = best_kept(folder, then.best)
+    member.memory.evaluations = then.evaluations
+    member.memory.parent = policy_hash
+    rolled_back = member.entry(
+        "rollback", policy_hash, runner.step, None, attempt=attempt, diverged_at=step
+    )
+    member.lineage = back_to(member.lineage, good).then(rolled_back)
 
 
 def diverged_together(

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.freezing import read_scales, read_unfreezing
 from heredity.algorithms.ppo.training_plan import AdamState, TrainingPlan
+from heredity.common.errors import UsageError
 
 PARAMS = {"a": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "b": jnp.ones(4)}
 PATHS = ("a/bias", "a/kernel", "b")
@@ -30,7 +31,7 @@ def test_the_plan_follows_the_steps_in_their_order():
 
 
 def test_scales_are_a_vector_in_the_order_of_the_weights():
-    given = ("a/**=0.5", "a/bias=2", "b=1")
+    given = ("**=0.5", "a/bias=2", "b=1")
     plan = TrainingPlan.of(PPOConfig(learning_rate_scale=given), PATHS)
     expected = {"a": {"kernel": jnp.full((2, 3), 0.5), "bias": jnp.full(3, 2.0)}, "b": jnp.ones(4)}
     np.testing.assert_array_equal(plan.rates(PARAMS), ravel_pytree(expected)[0])
@@ -74,6 +75,27 @@ def test_weights_that_are_new_step_as_if_they_were_trained_alone():
         expected = vector({**newer, **older})
         np.testing.assert_allclose(direction, expected, rtol=1e-4, atol=1e-6)
     assert state[1].count.tolist() == [8, 3]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"freeze": ("a/**", "a/bias")}, "freeze 'a/bias' changes nothing: without it a/\\*\\* f"),
+        ({"freeze": ("b", "!a/bias")}, "freeze '!a/bias' changes nothing"),
+        ({"learning_rate_scale": ("b=1",)}, "learning_rate_scale 'b=1' changes nothing"),
+        ({"learning_rate_scale": ("b=2", "**=3")}, "learning_rate_scale 'b=2' changes nothing"),
+        ({"freeze": ("b",), "learning_rate_scale": ("b=2",)}, "is never trained"),
+        ({"learning_rate_scale": ("normalizer/**=2",)}, "is never trained"),
+    ],
+)
+def test_a_pattern_that_changes_nothing_is_refused(given: dict, told: str):
+    with pytest.raises(UsageError, match=told):
+        TrainingPlan.of(PPOConfig(**given), (*PATHS, "normalizer/observation/mean"))
+
+
+def test_a_pattern_may_be_for_what_is_trained_later():
+    given = {"freeze": ("a/**",), "unfreeze": ("a/bias@5",), "learning_rate_scale": ("a/bias=2",)}
+    assert TrainingPlan.of(PPOConfig(**given), PATHS).scales["a/bias"] == 2
 
 
 @pytest.mark.parametrize("text", ["a@x", "@5", "a@1.5", "a@inf", "a@-1"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -63,10 +63,16 @@ class TrainingPlan:
 
         Raises:
             UnknownNameError: when a pattern matches nothing.
-            UsageError: when one unfreezes what is not frozen; when nothing is left to train.
+            UsageError: when one changes nothing; when nothing is left to train.
         """
         known = list(paths)
         frozen = select(known, config.freeze)
+        for pattern, others in _each_without(config.freeze):
+            if select(known, others) == frozen:
+                raise UsageError(
+                    f"freeze {pattern!r} changes nothing: without it {' '.join(others) or 'none'} "
+                    "freezes the same weights; leave it out"
+                )
         begins: dict[str, int | None] = {path: None if path in frozen else 0 for path in known}
         for number, (pattern, step) in enumerate(read_unfreezing(config.unfreeze), start=1):
             new = [path for path in select(known, [pattern]) if begins[path] is None]
@@ -76,9 +82,15 @@ class TrainingPlan:
                     f"freeze is {' '.join(config.freeze) or 'empty'}"
                 )
             begins |= dict.fromkeys(new, number)
-        scales = dict.fromkeys(known, 1.0)
-        for pattern, scale in read_scales(config.learning_rate_scale):
-            scales |= dict.fromkeys(select(known, [pattern]), scale)
+        scales = _scales(known, config.learning_rate_scale)
+        learn = [p for p in known if begins[p] is not None and not p.startswith(STATISTICS)]
+        for text, others in _each_without(config.learning_rate_scale):
+            without = _scales(known, others)
+            if all(scales[path] == without[path] for path in learn):
+                raise UsageError(
+                    f"learning_rate_scale {text!r} changes nothing: what it matches is never "
+                    "trained, or learns at that rate without it; leave it out"
+                )
         plan = cls(begins, scales, stage)
         if all(path in plan.frozen for path in known if not path.startswith(STATISTICS)):
             raise UsageError(f"freeze {config.freeze} leaves nothing to train")
@@ -161,6 +173,19 @@ class TrainingPlan:
 
         count = jnp.concatenate([adam.count, new], axis=-1)
         return clip, AdamState(count, with_slots(adam.mu), with_slots(adam.nu))
+
+
+def _scales(paths: Sequence[str], texts: Sequence[str]) -> dict[str, float]:
+    """What the learning rate of each weight is multiplied by; of several patterns the last one."""
+    scales = dict.fromkeys(paths, 1.0)
+    for pattern, scale in read_scales(texts):
+        scales |= dict.fromkeys(select(paths, [pattern]), scale)
+    return scales
+
+
+def _each_without(texts: Sequence[str]) -> list[tuple[str, Sequence[str]]]:
+    """Each of them, and the others."""
+    return [(text, [*texts[:at], *texts[at + 1 :]]) for at, text in enumerate(texts)]
 
 
 def _sizes(params: Params) -> dict[str, int]:
