@@ -69,8 +69,8 @@ def _otherwise(found: Found) -> str:
             beside = f"{peer['library']}'s load_state_dict: {peer['seconds']:.1f} s and "
             beside += f"{peer['megabytes']:,.0f} MiB"
         lines.append(
-            f"- Reading a ViT-B's file of {found['vit-load']['file_megabytes']:,.0f} MiB, hashing, "
-            f"checking and reporting it, takes {ours['seconds']:.1f} s and "
+            f"- Reading a ViT-B's file of {found['vit-load']['file_megabytes']:,.0f} MiB into "
+            f"weights that are there, checking and reporting it, takes {ours['seconds']:.1f} s and "
             f"{ours['megabytes']:,.0f} MiB ({beside})."
         )
     if "snapshots" in found:

@@ -127,7 +127,7 @@ def beside_peers(found: Found) -> str:
         rows.append(
             (
                 f"a ViT-B's file of {one['file_megabytes']:,.0f} MiB into weights that are there",
-                f"{ours['seconds']:.2f} s ({ours['hash_seconds']:.2f} s of it the SHA-256), "
+                f"{ours['seconds']:.2f} s ({ours['hashed_seconds']:.2f} s with the SHA-256), "
                 f"{ours['megabytes']:,.0f} MiB",
                 beside,
                 f"{one['ratio']:.2f}x its time" if peer else "",

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import random
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from heredity.common.errors import RefusedError
-from heredity.common.tensors import mapped_tensors, read_tensors, tensor_bytes, tensor_names
+from heredity.common.reading import hash_beside
+from heredity.common.tensors import read_tensors, stored_tensors, tensor_bytes, tensor_names
 
 TENSORS = {
     "actor/hidden_0/kernel": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -38,13 +40,25 @@ def test_round_trip(tmp_path: Path):
     assert metadata == METADATA
     assert set(tensors) == set(TENSORS) == set(tensor_names(path))
     assert set(read_tensors(path, {"flag", "nowhere"})[0]) == {"flag"}
-    for name, view in mapped_tensors(path).items():
-        assert (view.dtype, view.shape) == (tensors[name].dtype, tensors[name].shape)
-        np.testing.assert_array_equal(view, tensors[name])
+    for name, stored in stored_tensors(path)[0].items():
+        assert (stored.dtype, stored.shape) == (tensors[name].dtype, tensors[name].shape)
+        np.testing.assert_array_equal(np.asarray(stored), tensors[name])
     for name, expected in TENSORS.items():
         assert tensors[name].dtype == np.asarray(expected).dtype
         assert tensors[name].shape == np.shape(expected)
         assert tensors[name].tobytes() == np.asarray(expected).tobytes()
+
+
+def test_a_tensor_is_not_read_from_a_file_that_is_another_one_by_now(tmp_path: Path):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(tensor_bytes(TENSORS, METADATA))
+    tensors, state = stored_tensors(path)
+    assert hash_beside(path, state).result() == hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(tensor_bytes({"kernel": np.zeros(3)}, {}))
+    with pytest.raises(RefusedError, match="was changed while it was read"):
+        np.asarray(tensors["step"])
+    with pytest.raises(RefusedError, match="was changed while it was read"):
+        hash_beside(path, state).result()
 
 
 def test_no_tensors_are_a_file_too(tmp_path: Path):

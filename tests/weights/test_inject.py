@@ -1,10 +1,11 @@
+import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heredity.common.errors import MismatchError, UnknownNameError
+from heredity.common.errors import MismatchError, UnknownNameError, UsageError
 from heredity.weights import content_hash, flatten, inject
 from heredity.weights.report import EXACT, ROUNDING
 from heredity.weights.rules import LINEAR, SQUEEZED, Rule, conv, drop, linear
@@ -146,6 +147,29 @@ def test_allow_names_what_may_differ():
         inject(FRESH, FILE, linear("fc", "fc"), into="encodr")
     with pytest.raises(UnknownNameError, match="give a list of patterns"):
         inject(FRESH, FILE, linear("fc", "fc"), into="encoder", allow="**")
+
+
+def test_donated_arrays_become_the_new_weights():
+    kernel = array(20, 3)
+    params = {"fc": {"kernel": np.zeros((3, 20), np.float32), "bias": jnp.zeros(3)}}
+    memory = params["fc"]["kernel"]
+    source = {"fc.weight": kernel, "fc.bias": np.ones(3, np.float32)}
+    made, _ = inject(params, source, linear("fc", "fc"), donate=True)
+    assert made["fc"]["kernel"] is memory
+    np.testing.assert_array_equal(memory, kernel.T)
+    np.testing.assert_array_equal(made["fc"]["bias"], np.ones(3))
+    swapped = {"a": np.zeros(3, np.float32), "b": np.ones(3, np.float32)}
+    with pytest.raises(UsageError, match="a of the source is in the memory of a"):
+        inject(swapped, swapped, donate=True)
+    with pytest.raises(UsageError, match="in the memory of b"):
+        inject(swapped, {"c": swapped["b"][::-1]}, rules=[Rule("c", "a")], allow=["b"], donate=True)
+
+
+def test_large_numbers_are_numbers():
+    large = {"a": np.full(4, 3e38, np.float32)}
+    assert inject({"a": np.zeros(4, np.float32)}, large)[0]["a"][0] == np.float32(3e38)
+    with pytest.raises(MismatchError, match="NaN or infinite"):
+        inject({"a": np.zeros(2, np.float32)}, {"a": np.array([np.inf, -np.inf], np.float32)})
 
 
 def test_nothing_used_is_always_an_error():

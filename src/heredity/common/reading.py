@@ -12,7 +12,9 @@ import io
 import os
 import stat
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeAlias
 
 from heredity.common.errors import RefusedError
 
@@ -110,6 +112,61 @@ def sha256_file(path: Path) -> str:
     """
     with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+FileState: TypeAlias = tuple[int, ...]
+"""Device, number, size and time of the last change: what other bytes do not have."""
+
+
+def file_state(stream: io.BufferedReader) -> FileState:
+    """Which file a stream reads, and since when it has these bytes."""
+    status = os.fstat(stream.fileno())
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@contextlib.contextmanager
+def open_unchanged(path: Path, state: FileState) -> Iterator[io.BufferedReader]:
+    """Open a file that was read before, if it still is what it was, then and after the block.
+
+    Args:
+        path: Of the file.
+        state: What `file_state` said before.
+
+    Raises:
+        RefusedError: when it was replaced or written to; otherwise as `open_regular`.
+    """
+    with open_regular(path) as stream:
+        _check_state(path, stream, state)
+        yield stream
+        _check_state(path, stream, state)
+
+
+def _check_state(path: Path, stream: io.BufferedReader, state: FileState) -> None:
+    if file_state(stream) != state:
+        raise RefusedError(
+            path, "was changed while it was read", "Read it again when nobody writes to it"
+        )
+
+
+def hash_beside(path: Path, state: FileState) -> Future[str]:
+    """The SHA-256 of a file's bytes, computed by another thread while this one does other work.
+
+    Args:
+        path: Of the file.
+        state: What `file_state` said when it was read.
+
+    Returns:
+        Its `result()` waits; it raises RefusedError for a file that is another one by then.
+    """
+
+    def digest() -> str:
+        with open_unchanged(path, state) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    pool = ThreadPoolExecutor(1, "sha256")
+    found = pool.submit(digest)
+    pool.shutdown(wait=False)
+    return found
 
 
 def check_hash(path: Path, expected: object, record: str) -> None:

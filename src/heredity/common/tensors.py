@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,13 @@ import safetensors
 from safetensors.numpy import save
 
 from heredity.common.errors import RefusedError
-from heredity.common.reading import ANOTHER_COPY
+from heredity.common.reading import (
+    ANOTHER_COPY,
+    FileState,
+    file_state,
+    open_regular,
+    open_unchanged,
+)
 
 
 def tensor_bytes(tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
@@ -74,32 +82,77 @@ def tensor_names(path: Path) -> tuple[str, ...]:
         return tuple(stream.keys())
 
 
-def mapped_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Tensors by flat name as read-only views of the file, which are read when they are looked at.
+@dataclasses.dataclass(frozen=True)
+class StoredTensor:
+    """An array that is still in its file: `np.asarray` reads it, anew each time.
 
-    Large files are then not in memory twice. Unlike numpy, this knows bfloat16.
+    Large files are then not in memory twice. Not mapped: a file that shrinks while it is mapped
+    ends the process.
+
+    Args:
+        path: Of the file.
+        state: Of the file when its names were read.
+        begin: Of its bytes.
+        shape: Of the array.
+        dtype: Of the array.
+    """
+
+    path: Path
+    state: FileState
+    begin: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    @property
+    def ndim(self) -> int:
+        """How many axes it has."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The numbers, in an array of their own.
+
+        Raises:
+            RefusedError: when the file is another one than before.
+        """
+        if copy is False:
+            raise ValueError("an array that is in a file is read into one of its own")
+        found = np.empty(self.shape, self.dtype)
+        with open_unchanged(self.path, self.state) as stream:
+            stream.seek(self.begin)
+            content = found.reshape(-1).view(np.uint8)
+            if stream.readinto(content.data) != content.size:
+                raise RefusedError(self.path, "ends before its time", ANOTHER_COPY)
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+
+def stored_tensors(path: Path) -> tuple[dict[str, StoredTensor], FileState]:
+    """Tensors by flat name, which are read when they are asked for, and the state of the file.
+
+    Unlike `read_tensors`, this knows bfloat16.
 
     Raises:
         RefusedError: when the file is missing, torn, not a safetensors file, or has a dtype that
             is not known.
     """
-    with _opened(path):  # the library has checked that header, shapes and offsets agree
-        with open(path, "rb") as stream:
+    with open_regular(path) as stream:
+        state = file_state(stream)
+        with _opened(path):  # the library has checked that header, shapes and offsets agree
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(length))
-        header.pop("__metadata__", None)
-        content = np.zeros(0, np.uint8)
-        if path.stat().st_size > 8 + length:
-            content = np.memmap(path, np.uint8, "r", 8 + length)
-        found = {}
-        for name, told in sorted(header.items()):
-            if told["dtype"] not in _DTYPES:
-                raise RefusedError(path, f"has {name} of dtype {told['dtype']}: it is not known")
-            begin, end = told["data_offsets"]
-            # A plain array: a memmap makes each array that is computed from it one more.
-            part = np.asarray(content[begin:end]).view(_DTYPES[told["dtype"]])
-            found[name] = part.reshape(told["shape"])
-        return found
+    header.pop("__metadata__", None)
+    found = {}
+    for name, told in sorted(header.items()):
+        if told["dtype"] not in _DTYPES:
+            raise RefusedError(path, f"has {name} of dtype {told['dtype']}: it is not known")
+        begin = 8 + length + told["data_offsets"][0]
+        dtype = _DTYPES[told["dtype"]]
+        found[name] = StoredTensor(path, state, begin, tuple(told["shape"]), dtype)
+    return found, state
 
 
 _DTYPES = {

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from heredity.common.errors import MismatchError, RefusedError, UsageError
-from heredity.common.reading import read_text, sha256_file
-from heredity.common.tensors import mapped_tensors
+from heredity.common.reading import FileState, hash_beside, read_text
+from heredity.common.tensors import StoredTensor, stored_tensors
 from heredity.networks.vit import VitOptions
 from heredity.networks.vit_layouts import LAYOUTS, VitLayout, layout_of
 from heredity.weights import Params, Rule, WeightReport, inject
@@ -31,22 +31,35 @@ class VitFile:
 
     Args:
         path: Of the file with the weights.
-        sha256: Of its bytes.
+        state: Of the file when it was read.
         layout: Whose names it has.
         prefix: What stands before each of them.
-        tensors: Its arrays by name.
+        tensors: Its arrays by name; `np.asarray` reads one.
         options: `VitOptions` of the encoder and its preprocessing, which are settings of the
             network kind ``vit`` as well.
         notes: What was not said by the file, and taken for what the library's own models have.
     """
 
     path: Path
-    sha256: str
+    state: FileState
     layout: VitLayout
     prefix: str
-    tensors: Mapping[str, np.ndarray]
+    tensors: Mapping[str, StoredTensor]
     options: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def _digest(self) -> Future[str]:
+        return hash_beside(self.path, self.state)
+
+    @property
+    def sha256(self) -> str:
+        """Of the bytes of the file, which takes as long as to read the weights.
+
+        Raises:
+            RefusedError: when the file was changed since it was read.
+        """
+        return self._digest.result()
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -64,7 +77,12 @@ class VitFile:
         return (*drop(*outside), *self.layout.rules(self.prefix, (self.grid, grid or self.grid)))
 
     def inject(
-        self, params: Params, into: str = "encoder", grid: tuple[int, int] | None = None
+        self,
+        params: Params,
+        into: str = "encoder",
+        grid: tuple[int, int] | None = None,
+        *,
+        donate: bool = False,
     ) -> tuple[Params, WeightReport]:
         """Put its weights into an encoder; see `heredity.inject`.
 
@@ -72,6 +90,7 @@ class VitFile:
             params: All weights.
             into: Folder of the encoder, such as ``trunk/encoder``.
             grid: Rows and columns of patches of that encoder; None for the file's own.
+            donate: Whether `params` may be overwritten, as in `heredity.inject`.
 
         Returns:
             The new weights, and the report; position embeddings for another grid are ``resized``.
@@ -79,8 +98,10 @@ class VitFile:
         Raises:
             MismatchError: when the encoder is another one.
         """
-        params, report = inject(params, self.tensors, self.rules(grid), into=into)
-        told = f"{self.path.name} in the layout {self.layout.name}, sha256 {self.sha256}"
+        digest = self._digest  # its thread works while the weights are put in their place
+        rules = self.rules(grid)
+        params, report = inject(params, self.tensors, rules, into=into, donate=donate)
+        told = f"{self.path.name} in the layout {self.layout.name}, sha256 {digest.result()}"
         return params, dataclasses.replace(report, notes=(*report.notes, told, *self.notes))
 
 
@@ -103,8 +124,7 @@ def read_vit(path: str | Path, *, heads: int | None = None) -> VitFile:
     path = Path(path)
     if path.is_dir():
         path = path / "model.safetensors"
-    digest = sha256_file(path)
-    tensors = mapped_tensors(path)
+    tensors, state = stored_tensors(path)
     found = layout_of(list(tensors))
     if found is None:
         raise RefusedError(
@@ -131,10 +151,10 @@ def read_vit(path: str | Path, *, heads: int | None = None) -> VitFile:
         raise RefusedError(path, f"is no encoder that can be built ({error})") from None
     told = {**sizes, **processing}
     options = {name: getattr(options, name) for name in told}
-    return VitFile(path, digest, layout, prefix, tensors, options, tuple(notes))
+    return VitFile(path, state, layout, prefix, tensors, options, tuple(notes))
 
 
-def _beginning(tensors: Mapping[str, np.ndarray]) -> str:
+def _beginning(tensors: Mapping[str, StoredTensor]) -> str:
     names = sorted(tensors)[:3]
     return ", ".join(name[:80] for name in names) or "nothing"
 
@@ -180,7 +200,7 @@ def _sizes(
     path: Path,
     layout: VitLayout,
     prefix: str,
-    tensors: Mapping[str, np.ndarray],
+    tensors: Mapping[str, StoredTensor],
     config: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the shapes say."""

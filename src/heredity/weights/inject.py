@@ -32,6 +32,7 @@ def inject(
     *,
     into: str = "",
     allow: Sequence[str] = (),
+    donate: bool = False,
 ) -> tuple[Params, WeightReport]:
     """Weights with leaves taken from a source; nothing is left over or left out silently.
 
@@ -39,12 +40,15 @@ def inject(
     stay as it is, or may be left out, is named by `allow` or by a rule without a target.
 
     Args:
-        params: The weights to inject into; they stay as they are.
+        params: The weights to inject into; they stay as they are, unless they are donated.
         source: Arrays by name, flat or nested, as a file holds them.
         rules: From the source's names to ours; () where they are the same.
         into: The folder that the rules' paths are relative to; ``""`` for the whole.
         allow: Patterns of paths below `into` that may keep what they have, and of names of the
             source that may be left out. A pattern that matches neither is an error.
+        donate: Whether the arrays of `params` that numpy may write to are overwritten and become
+            the new weights, which saves the memory for new ones and the time to get it. Do not use
+            `params` afterwards, nor after an error.
 
     Returns:
         The new weights and the report. Dtypes are those of `params`; it is exact unless a cast
@@ -54,7 +58,7 @@ def inject(
         MismatchError: naming what is missing, left over, of another shape, not a number, or not to
             be cast; or when nothing of the source was used.
         UnknownNameError: for an `into` or `allow` that matches nothing.
-        UsageError: for rules that contradict each other.
+        UsageError: for rules that contradict each other, or a source in donated memory.
 
     Example:
         >>> from heredity.weights.rules import linear
@@ -66,6 +70,8 @@ def inject(
     """
     leaves, arrays = flatten(params), _flat(source)
     scope = flatten(subtree(params, into))
+    if donate:
+        _check_apart(scope, arrays)
     moves = resolve(rules or _SAME_NAMES, arrays)
     allowed = _allowed(allow, scope, arrays)
     problems: list[str] = []
@@ -87,7 +93,7 @@ def inject(
                     problems.append(f"{told} would become {prefix}{path}, which there is not")
                 left_out |= {name: f"there is no {prefix}{path}" for name in move.names}
                 continue
-            fitted = _fitted(scope[path], array)
+            fitted = _fitted(scope[path], array, donate)
             if isinstance(fitted, str):
                 if path in allowed:
                     left_out |= {name: fitted for name in move.names}
@@ -126,17 +132,34 @@ def inject(
     return unflatten({path: filled.get(path, leaf) for path, leaf in leaves.items()}), report
 
 
-def _flat(source: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def _flat(source: Mapping[str, Any]) -> dict[str, Any]:
     """Arrays by name; names may have dots, and slashes where they were folders."""
     found: dict[str, np.ndarray] = {}
     for name, value in source.items():
-        inside = _flat(value) if isinstance(value, Mapping) else {"": np.asarray(value)}
+        inside = _flat(value) if isinstance(value, Mapping) else {"": _array(value)}
         for inner, array in inside.items():
             path = f"{name}/{inner}" if inner else str(name)
             if path in found:
                 raise UsageError(f"the source has {path} twice")
             found[path] = array
     return found
+
+
+def _check_apart(scope: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    """Refuse a source in memory that will be overwritten, maybe before it is read."""
+    leaves = {path: leaf for path, leaf in scope.items() if isinstance(leaf, np.ndarray)}
+    for name, array in arrays.items():
+        for path, leaf in leaves.items():
+            if isinstance(array, np.ndarray) and np.may_share_memory(array, leaf):
+                raise UsageError(
+                    f"{name} of the source is in the memory of {path}, which donate=True overwrites"
+                )
+
+
+def _array(value: Any) -> Any:
+    """An array; what is one but for its numbers, as a `StoredTensor`, is read when it is needed."""
+    knows = isinstance(getattr(value, "dtype", None), np.dtype) and hasattr(value, "shape")
+    return value if knows else np.asarray(value)
 
 
 def _allowed(
@@ -148,7 +171,7 @@ def _allowed(
     return select(known, patterns)
 
 
-def _made(move: Move, arrays: Mapping[str, np.ndarray], problems: list[str]) -> list[np.ndarray]:
+def _made(move: Move, arrays: Mapping[str, Any], problems: list[str]) -> list[np.ndarray]:
     """The arrays of a move in our layout, one for each of its paths."""
     rule, parts = move.rule, [arrays[name] for name in move.names]
     told = " + ".join(move.names)
@@ -157,6 +180,7 @@ def _made(move: Move, arrays: Mapping[str, np.ndarray], problems: list[str]) -> 
         shapes = ", ".join(str(list(part.shape)) for part in parts)
         problems.append(f"{told} of shape {shapes} cannot go from {rule.layout.name}")
         return []
+    parts = [np.asarray(part) for part in parts]
     try:
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=rule.axis)
         pieces = [whole]
@@ -168,7 +192,7 @@ def _made(move: Move, arrays: Mapping[str, np.ndarray], problems: list[str]) -> 
     return [rule.layout.apply(piece) for piece in pieces]
 
 
-def _fitted(leaf: Any, array: np.ndarray) -> tuple[np.ndarray, Guarantee] | str:
+def _fitted(leaf: Any, array: np.ndarray, donate: bool) -> tuple[np.ndarray, Guarantee] | str:
     """The array as a leaf, and whether that rounded it; or why it cannot be one."""
     shape, dtype = tuple(np.shape(leaf)), np.dtype(leaf.dtype)
     if array.shape != shape:
@@ -176,11 +200,11 @@ def _fitted(leaf: Any, array: np.ndarray) -> tuple[np.ndarray, Guarantee] | str:
     is_number = _is_float(array.dtype) or array.dtype.kind in "iub"
     if not is_number or (_is_float(array.dtype) != _is_float(dtype)):
         return f"{array.dtype} cannot become {dtype}"
-    if _is_float(array.dtype) and not np.isfinite(array).all():
+    if _is_float(array.dtype) and not _is_finite(array):
         return "it has NaN or infinite numbers"
-    # A copy of its own, in our order of axes.
     if array.dtype == dtype:
-        return np.array(array, order="C"), EXACT
+        fits = donate and isinstance(leaf, np.ndarray) and leaf.flags.carray
+        return _copied(array, leaf if fits else np.empty(shape, dtype)), EXACT
     with np.errstate(over="ignore"):
         value = array.astype(dtype, order="C")
     exact = bool((value.astype(array.dtype) == array).all())
@@ -189,6 +213,30 @@ def _fitted(leaf: Any, array: np.ndarray) -> tuple[np.ndarray, Guarantee] | str:
     if not np.isfinite(value).all():
         return f"numbers of {array.dtype} are too large for {dtype}"
     return value, EXACT if exact else ROUNDING
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    # What is not finite leaves no sum finite. Large numbers may as well: those are looked at.
+    with np.errstate(all="ignore"):
+        return bool(np.isfinite(array.sum()) or np.isfinite(array).all())
+
+
+_STRIP = 8  # columns of a transposed array, which are read as long rows
+
+
+def _copied(array: np.ndarray, copy: np.ndarray) -> np.ndarray:
+    """The array copied into another one, which has our order of axes.
+
+    A transposed array is copied in strips: numpy alone takes twice the time, because it jumps from
+    row to row of the source for each number.
+    """
+    if array.ndim != 2 or array.flags.c_contiguous or not array.flags.f_contiguous:
+        np.copyto(copy, array)
+        return copy
+    for start in range(0, array.shape[1], _STRIP):
+        strip = slice(start, start + _STRIP)
+        np.copyto(copy.T[strip], array.T[strip])
+    return copy
 
 
 def _is_float(dtype: np.dtype) -> bool:
@@ -202,7 +250,7 @@ def _row(
     move: Move,
     path: str,
     value: np.ndarray,
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, Any],
     guarantee: Guarantee,
 ) -> WeightRow:
     layout = move.rule.layout
