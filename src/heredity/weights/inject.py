@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
@@ -84,16 +86,18 @@ def inject(
         f"{name} of the source matches no rule" for name in moves.unmatched if name not in allowed
     ]
     prefix = f"{into}/" if into else ""
-    for move in moves.moves:
-        made = _made(move, arrays, problems)
+    results = _side_by_side(moves.moves, scope, arrays, donate)
+    for move, result in zip(moves.moves, results, strict=True):
         told = " + ".join(move.names)
-        for path, array in zip(move.paths, made, strict=False):
+        if isinstance(result, str):
+            problems.append(f"{told} {result}")
+            continue
+        for path, fitted in zip(move.paths, result, strict=True):
             if path not in scope:
                 if not allowed >= set(move.names):
                     problems.append(f"{told} would become {prefix}{path}, which there is not")
                 left_out |= {name: f"there is no {prefix}{path}" for name in move.names}
                 continue
-            fitted = _fitted(scope[path], array, donate)
             if isinstance(fitted, str):
                 if path in allowed:
                     left_out |= {name: fitted for name in move.names}
@@ -171,15 +175,42 @@ def _allowed(
     return select(known, patterns)
 
 
-def _made(move: Move, arrays: Mapping[str, Any], problems: list[str]) -> list[np.ndarray]:
-    """The arrays of a move in our layout, one for each of its paths."""
+Fitted: TypeAlias = tuple[np.ndarray, Guarantee] | str
+"""An array as a leaf, and whether that rounded it; or why it cannot be one."""
+
+
+def _side_by_side(
+    moves: Sequence[Move], scope: Mapping[str, Any], arrays: Mapping[str, Any], donate: bool
+) -> list[list[Fitted] | str]:
+    """What becomes of each move: a leaf for each of its paths, or why it cannot be done."""
+
+    def done(move: Move) -> list[Fitted] | str:
+        made = _made(move, arrays)
+        if isinstance(made, str):
+            return made
+        pairs = zip(move.paths, made, strict=True)
+        return [
+            _fitted(scope[path], array, donate) if path in scope else "there is no such leaf"
+            for path, array in pairs
+        ]
+
+    if sum(math.prod(array.shape) for array in arrays.values()) < _MANY:
+        return [done(move) for move in moves]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return list(pool.map(done, moves))
+
+
+_MANY = 10_000_000  # numbers, from which on threads save more than starting them takes
+_THREADS = 2  # more wait for memory, and hold more arrays at once
+
+
+def _made(move: Move, arrays: Mapping[str, Any]) -> list[np.ndarray] | str:
+    """The arrays of a move in our layout, one for each of its paths; or why there are none."""
     rule, parts = move.rule, [arrays[name] for name in move.names]
-    told = " + ".join(move.names)
     ranks = rule.layout.ranks
     if ranks and any(part.ndim not in ranks for part in parts):
         shapes = ", ".join(str(list(part.shape)) for part in parts)
-        problems.append(f"{told} of shape {shapes} cannot go from {rule.layout.name}")
-        return []
+        return f"of shape {shapes} cannot go from {rule.layout.name}"
     parts = [np.asarray(part) for part in parts]
     try:
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=rule.axis)
@@ -187,13 +218,11 @@ def _made(move: Move, arrays: Mapping[str, Any], problems: list[str]) -> list[np
         if len(move.paths) > 1:
             pieces = np.split(whole, len(move.paths), axis=rule.axis)
     except (IndexError, ValueError) as error:
-        problems.append(f"{told} cannot be joined or split along axis {rule.axis} ({error})")
-        return []
+        return f"cannot be joined or split along axis {rule.axis} ({error})"
     return [rule.layout.apply(piece) for piece in pieces]
 
 
-def _fitted(leaf: Any, array: np.ndarray, donate: bool) -> tuple[np.ndarray, Guarantee] | str:
-    """The array as a leaf, and whether that rounded it; or why it cannot be one."""
+def _fitted(leaf: Any, array: np.ndarray, donate: bool) -> Fitted:
     shape, dtype = tuple(np.shape(leaf)), np.dtype(leaf.dtype)
     if array.shape != shape:
         return f"shape {list(array.shape)}, {list(shape)} was expected"
