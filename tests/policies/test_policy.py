@@ -1,3 +1,4 @@
+import copy
 import itertools
 import pickle
 from pathlib import Path
@@ -12,7 +13,7 @@ from heredity.networks import DistributionSpec, MlpOptions
 from heredity.networks.mlp import ACTIVATIONS
 from heredity.policies import ActorCritic, Policy, PolicySpec
 from heredity.spaces import Box, Dict, Dim, Discrete, MultiDiscrete, Space
-from heredity.weights import flatten, unflatten
+from heredity.weights import content_hash, flatten, unflatten
 
 SMALL = MlpOptions(hidden=(8,)).spec()
 STATE = Box((3,), names=("x", "v", "angle"))
@@ -108,6 +109,22 @@ def test_weights_cannot_be_changed_in_place():
     policy = make()
     with pytest.raises(ValueError, match="read-only"):
         policy.params["actor"]["output"]["bias"][:] = 1
+    with pytest.raises(UsageError, match=r"policy.inject\(...\) and policy.descendant"):
+        policy.params = {}
+    policy.params["actor"]["output"]["bias"] = np.full(3, 7, np.float32)  # of a dict of its own
+    assert policy.policy_hash == content_hash(policy.params)
+    assert not (policy.params["actor"]["output"]["bias"] == 7).any()
+
+
+def test_weights_are_an_ordinary_dict_to_jax_and_to_pickle():
+    policy = make()
+    doubled = jax.tree.map(lambda leaf: leaf * 2, policy.params)
+    assert type(doubled) is type(policy.params["actor"]) is dict
+    for copied in (pickle.loads(pickle.dumps(policy)), copy.deepcopy(policy)):
+        assert copied.policy_hash == policy.policy_hash
+    # What nobody can write to need not be copied.
+    again = Policy(policy.spec, policy.params)
+    assert again.params["actor"]["output"]["bias"] is policy.params["actor"]["output"]["bias"]
 
 
 @pytest.mark.parametrize("action", ACTIONS)

@@ -21,6 +21,7 @@ from tests.policies.transfer_policies import (
 from heredity.common.errors import MismatchError
 from heredity.networks import DistributionSpec, MlpOptions, NetworkSpec, register_network
 from heredity.networks import Mlp as MlpNetwork
+from heredity.networks.axes import Axis, Piece
 from heredity.policies import Policy
 from heredity.policies.transfer import changed_space
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete
@@ -164,6 +165,34 @@ def test_what_says_nothing_of_its_axes_is_kept_or_refused():
     blind = trained(dataclasses.replace(spec, actor=NetworkSpec("opaque")))
     with pytest.raises(MismatchError, match="NaN in column angle"):
         blind.predict(np.array([np.nan, 0, 0, 0], np.float32))
+
+
+class Mistaken(MlpNetwork):
+    """A network whose axes are not those of its weights."""
+
+    def axes(self):
+        return {"hidden_0/kernel": (Axis("observation", (Piece("x", 5),), "reads"),)}
+
+
+class Misnamed(MlpNetwork):
+    """A network that gives axes of a weight that it has not."""
+
+    def axes(self):
+        return {"hidden/bias": ()}
+
+
+def test_axes_that_are_not_those_of_the_weights_are_an_error():
+    register_network("mistaken", lambda spec, space, size: Mistaken(MlpOptions((8,)), space, size))
+    register_network("misnamed", lambda spec, space, size: Misnamed(MlpOptions((8,)), space, size))
+    for kind, told in (
+        ("mistaken", r"actor gives axes of \[5\] elements for hidden_0/kernel, .* is \[4, 8\]"),
+        ("misnamed", r"gives axes of \[\] elements for hidden/bias, which it has not"),
+    ):
+        policy = trained(
+            dataclasses.replace(spec_of("mlp", SENSORS, CHOICES), actor=NetworkSpec(kind))
+        )
+        with pytest.raises(MismatchError, match=told):
+            policy.plan_transfer(new_action_space=CHOICE_MORE)
 
 
 CHOICE_MORE = Discrete(4, names=("left", "stay", "right", "up"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 from heredity.common.errors import UsageError
@@ -83,11 +83,29 @@ class Axis:
         """How many elements there are."""
         return sum(piece.total for piece in self.pieces)
 
+    def parts(self) -> Iterator[tuple[Piece, slice]]:
+        """Its pieces, each with the places that it takes."""
+        return placed(self.pieces)
+
     def inside(self, folder: str) -> Axis:
         """The same within a larger network."""
         return dataclasses.replace(
             self, pieces=tuple(piece.inside(folder) for piece in self.pieces)
         )
+
+
+def placed(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, slice]]:
+    """Pieces that follow one another, each with the places that it takes.
+
+    Example:
+        >>> pieces = Piece("body", 2), Piece("goal", 3)
+        >>> [(piece.of, place.start, place.stop) for piece, place in placed(pieces)]
+        [('body', 0, 2), ('goal', 2, 5)]
+    """
+    start = 0
+    for piece in pieces:
+        yield piece, slice(start, start + piece.total)
+        start += piece.total
 
 
 # A file may describe a space of any size: names are not spelled out for more columns than fit.

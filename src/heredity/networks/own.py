@@ -20,7 +20,6 @@ import jax.numpy as jnp
 
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.fields import accept, describe_type
-from heredity.networks.axes import Axes, opaque
 from heredity.networks.contract import (
     Carry,
     Network,
@@ -206,10 +205,6 @@ class LinenNetwork(Network):
         else:
             output = self._module.apply(variables, features(self._space, observation))
         return output.astype(jnp.float32), carry, chosen_taps({}, taps)
-
-    def axes(self) -> Axes:
-        shapes = flatten(jax.eval_shape(self.init, jax.random.key(0)))
-        return {path: opaque(path, leaf.shape) for path, leaf in shapes.items()}
 
 
 def _as_one_batch(space: Space, observation: Any, example: Any) -> tuple[tuple[int, ...], Any]:

@@ -8,10 +8,13 @@ outputs become what the distribution takes them for.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
+from heredity.common.errors import MismatchError
 from heredity.networks import Network
 from heredity.networks.axes import Axes, Axis, Piece, fixed, opaque
 from heredity.networks.normalizer import normalized_leaves
@@ -23,7 +26,10 @@ from heredity.weights import Params, flatten
 def policy_axes(functions: ActorCritic) -> dict[str, tuple[Axis, ...]]:
     """The axes of every weight, by path.
 
-    Where a network says nothing, or something that does not fit its weights, they are ``opaque``.
+    Where a network says nothing of a weight they are ``opaque``.
+
+    Raises:
+        MismatchError: when a network says something that does not fit its weights.
 
     Example:
         >>> from heredity.networks import DistributionSpec, MlpOptions
@@ -46,11 +52,11 @@ def policy_axes(functions: ActorCritic) -> dict[str, tuple[Axis, ...]]:
     made = {"actor": functions.family.pieces(), "critic": (Piece("value", 1, "fixed"),)}
     for name, network in functions.networks.items():
         seen = None if name == "trunk" else read
-        axes |= _network_axes(name, network, seen, made.get(name))
+        axes |= _network_axes(name, network, seen, made.get(name), shapes)
     for name, pieces in functions.family.free_pieces().items():
         axes[f"actor/{name}"] = (Axis("action", pieces, "makes"),)
     axes |= _statistics_axes(functions, shapes)
-    return {path: _checked(path, axes.get(path), shape) for path, shape in shapes.items()}
+    return {path: axes.get(path) or opaque(path, shape) for path, shape in shapes.items()}
 
 
 def _network_axes(
@@ -58,6 +64,7 @@ def _network_axes(
     network: Network,
     read: tuple[Piece, ...] | None,
     made: tuple[Piece, ...] | None,
+    shapes: Mapping[str, tuple[int, ...]],
 ) -> dict[str, tuple[Axis, ...]]:
     """The axes of one network under its name.
 
@@ -66,13 +73,33 @@ def _network_axes(
         network: It.
         read: What it reads instead of an observation.
         made: What its outputs are; None for units that others read.
+        shapes: Of all weights.
     """
     given: Axes = network.axes()
-    return {
-        f"{name}/{path}": tuple(_placed(name, axis, read, made) for axis in axes)
-        for path, axes in given.items()
-        if all(isinstance(axis, Axis) for axis in axes)
-    }
+    found: dict[str, tuple[Axis, ...]] = {}
+    for path, axes in given.items():
+        shape = shapes.get(f"{name}/{path}")
+        if shape is None or not _are_axes(axes, shape):
+            raise MismatchError(
+                f"axes() of the network {name} gives {_in_words(axes)} for {path}, "
+                + (f"whose shape is {list(shape)}" if shape is not None else "which it has not"),
+                "Correct axes() of that network, or leave the weight out of it: nobody knows then "
+                "what it is made of",
+            )
+        found[f"{name}/{path}"] = tuple(_placed(name, axis, read, made) for axis in axes)
+    return found
+
+
+def _are_axes(axes: Any, shape: tuple[int, ...]) -> bool:
+    """Whether somebody's axes are those of a weight of a shape."""
+    are = isinstance(axes, tuple | list) and all(isinstance(axis, Axis) for axis in axes)
+    return are and tuple(axis.size for axis in axes) == shape
+
+
+def _in_words(axes: Any) -> str:
+    if not isinstance(axes, tuple | list) or not all(isinstance(axis, Axis) for axis in axes):
+        return repr(axes)[:80]
+    return f"axes of {[axis.size for axis in axes]} elements"
 
 
 def _placed(
@@ -107,79 +134,85 @@ def _statistics_axes(
     return axes
 
 
-def _checked(path: str, axes: tuple[Axis, ...] | None, shape: tuple[int, ...]) -> tuple[Axis, ...]:
-    if axes is None or tuple(axis.size for axis in axes) != shape:
-        return opaque(path, shape)
-    return axes
-
-
 def is_opaque(axes: tuple[Axis, ...]) -> bool:
     """Whether nobody knows what a weight is made of."""
     return any(piece.kind == "opaque" for axis in axes for piece in axis.pieces)
 
 
-def unread_columns(functions: ActorCritic, params: Params) -> dict[str, Any]:
+class UnreadColumns:
     """Which columns of the observation no weight reads: all that would multiply them are zero.
 
     A sensor that a policy was just given is one of them, until something is learnt of it.
 
     Args:
         functions: Of the policy.
-        params: Its weights, arrays of numpy or JAX.
-
-    Returns:
-        For float entries that the actor reads, by path: bool, of the shape of the entry. {} where
-        nobody knows what a network reads.
     """
-    leaves: dict[str, Any] = flatten(params)
-    read: dict[str, Any] = {}
-    for path, axes in policy_axes(functions).items():
-        network = path.partition("/")[0]
-        if network not in ("actor", "trunk"):
-            continue
-        if is_opaque(axes):
-            return {}
-        for number, axis in enumerate(axes):
-            if axis.role == "reads":
-                others = tuple(i for i in range(len(axes)) if i != number)
-                _note_used(axis, (leaves[path] != 0).any(axis=others), read)
-    return {
-        path: ~read[path].reshape(box.concrete_shape)
-        for path, box in normalized_leaves(functions.spec.acting_space).items()
-        if path in read
-    }
 
+    def __init__(self, functions: ActorCritic) -> None:
+        self._functions = functions
 
-def _note_used(axis: Axis, used: Any, read: dict[str, Any]) -> None:
-    start = 0
-    for piece in axis.pieces:
-        if piece.kind == "columns":
-            part = used[start : start + piece.total]
-            read[piece.of] = read[piece.of] | part if piece.of in read else part
-        start += piece.total
+    @functools.cached_property
+    def _readers(self) -> tuple[tuple[str, int, Axis], ...]:
+        """What acting reads by: paths, and which of their axes; () where nobody knows."""
+        acting = {
+            path: axes
+            for path, axes in policy_axes(self._functions).items()
+            if path.partition("/")[0] in ("actor", "trunk")
+        }
+        if any(is_opaque(axes) for axes in acting.values()):
+            return ()
+        return tuple(
+            (path, number, axis)
+            for path, axes in acting.items()
+            for number, axis in enumerate(axes)
+            if axis.role == "reads"
+        )
 
+    def of(self, params: Params) -> dict[str, Any]:
+        """The columns of each entry that weights do not read.
 
-def without_gaps(functions: ActorCritic, params: Params, observation: Any) -> Any:
-    """An observation in JAX whose columns that nothing reads are 0 where they are not finite.
+        Args:
+            params: Weights, arrays of numpy or JAX.
 
-    A sensor that was just added has weights that are zero, and zero times NaN is NaN. Finite
-    numbers stay, so that the first gradient of the new weights is what it should be.
+        Returns:
+            For float entries that the actor reads, by path: bool, of the shape of the entry. {}
+            where nobody knows what a network reads.
+        """
+        leaves: dict[str, Any] = flatten(params)
+        read: dict[str, Any] = {}
+        for path, number, axis in self._readers:
+            others = tuple(i for i in range(leaves[path].ndim) if i != number)
+            used = (leaves[path] != 0).any(axis=others)
+            for piece, place in axis.parts():
+                if piece.kind == "columns":
+                    before = read.get(piece.of)
+                    read[piece.of] = used[place] if before is None else before | used[place]
+        return {
+            path: ~read[path].reshape(box.concrete_shape)
+            for path, box in normalized_leaves(self._functions.spec.acting_space).items()
+            if path in read
+        }
 
-    Args:
-        functions: Of the policy.
-        params: Its weights.
-        observation: What the actor reads, with batch axes ``(...,)``.
-    """
-    unread = unread_columns(functions, params)
+    def without_gaps(self, params: Params, observation: Any) -> Any:
+        """An observation in JAX whose columns that nothing reads are 0 where they are not finite.
 
-    def walk(part: Space, value: Any, path: str) -> Any:
-        if isinstance(part, Dict):
-            return {
-                name: walk(inner, value[name], f"{path}/{name}") for name, inner in part.entries
-            }
-        if path not in unread:
-            return value
-        value = jnp.asarray(value)
-        return jnp.where(unread[path] & ~jnp.isfinite(value), 0, value)
+        A sensor that was just added has weights that are zero, and zero times NaN is NaN. Finite
+        numbers stay, so that the first gradient of the new weights is what it should be.
 
-    return walk(functions.spec.acting_space, observation, "observation")
+        Args:
+            params: Weights.
+            observation: What the actor reads, with batch axes ``(...,)``.
+        """
+        unread = self.of(params)
+
+        def walk(part: Space, value: Any, path: str) -> Any:
+            if isinstance(part, Dict):
+                return {
+                    name: walk(inner, value[name], f"{path}/{name}") for name, inner in part.entries
+                }
+            if path not in unread:
+                return value
+            value = jnp.asarray(value)
+            return jnp.where(unread[path] & ~jnp.isfinite(value), 0, value)
+
+        return walk(self._functions.spec.acting_space, observation, "observation")

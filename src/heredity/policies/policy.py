@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from heredity.common.errors import MismatchError, RefusedError, UntrustedError, UsageError
-from heredity.common.streams import stream
 from heredity.networks import trust_network
 from heredity.networks.contract import Carry
+from heredity.policies.acting import Acting
 from heredity.policies.actor_critic import ActorCritic
-from heredity.policies.axes import unread_columns, without_gaps
+from heredity.policies.axes import UnreadColumns
 from heredity.policies.files import CONFIG, load_policy, save_policy
-from heredity.policies.given import checked_observation, without_unneeded, without_unread
+from heredity.policies.given import without_unneeded
 from heredity.policies.lineage import Lineage, LineageEntry
 from heredity.policies.specification import PolicySpec
-from heredity.spaces import Discrete, Space, space_difference
+from heredity.spaces import Space, space_difference
 from heredity.weights import (
     Params,
     Rule,
@@ -46,9 +45,6 @@ class Policy:
         params: Weights as a nested dict; statistics of the normaliser among them.
         lineage: Where the weights come from.
 
-    Attributes:
-        params: The weights, numpy and read-only; to change some, make a new policy of a new dict.
-
     Raises:
         MismatchError: when the weights do not fit the specification.
 
@@ -68,24 +64,33 @@ class Policy:
         self.spec = spec
         self.lineage = lineage or Lineage()
         self.functions = ActorCritic(spec)
-        # Copies of its own: a buffer that training donates later must not be part of a policy. Read
-        # only: a weight changed in place would leave the hash and the compiled functions behind.
-        leaves = {path: np.array(leaf) for path, leaf in flatten(params).items()}
-        for leaf in leaves.values():
-            leaf.flags.writeable = False
-        self.functions.check(unflatten(leaves))
-        self.params: Params = unflatten(leaves)
+        self._leaves = {path: _own(leaf) for path, leaf in flatten(params).items()}
+        self.functions.check(self.params)
         self._acting_space = spec.acting_space
-        self._draws = 0
         self._hash: str | None = None
-        self._on_device: Params | None = None
-        self._unread: Mapping[str, np.ndarray] | None = None
-        self._carry_of_one = self.functions.initial_carry((), acting=True) or None
-        self._mode_of_one = None
-        if self._carry_of_one is None:
-            self._mode_of_one = self.functions.mode_in_numpy(self.params)
-        self._mode = jax.jit(self._mode_actions)
-        self._drawn = jax.jit(self._drawn_actions)
+        self._unread = UnreadColumns(self.functions)
+        self._acting = Acting(self.functions, self.params, self._unread)
+
+    @property
+    def params(self) -> Params:
+        """The weights as a nested dict of read-only numpy arrays.
+
+        The dict is a new one each time: what is put into it is not put into the policy, whose hash
+        and actions are those of its weights. Changed weights make another policy: see `inject`,
+        `descendant`, and `weights.put`.
+
+        Raises:
+            UsageError: when it is assigned to.
+        """
+        return unflatten(self._leaves)
+
+    @params.setter
+    def params(self, value: Any) -> None:
+        del value
+        raise UsageError(
+            "a policy's weights stay what they are: policy.inject(...) and policy.descendant(...) "
+            "make another one of changed weights, which its lineage tells"
+        )
 
     @property
     def policy_hash(self) -> str:
@@ -122,14 +127,8 @@ class Policy:
         Returns:
             Shape ``(..., P)``, and the new carry.
         """
-        observation = without_gaps(self.functions, params, observation)
-        return self._distribution(params, observation, carry, is_first, key)
-
-    def _distribution(
-        self, params: Params, observation: Any, carry: Carry, is_first: Any, key: Any = None
-    ) -> tuple[jax.Array, Carry]:
-        """The same of observations without gaps, as `predict` has them after its checks."""
-        seen = self.functions.preprocess(params, observation, self.spec.acting_space)
+        observation = self._unread.without_gaps(params, observation)
+        seen = self.functions.preprocess(params, observation, self._acting_space)
         return self.functions.parameters(params, seen, carry, is_first=is_first, key=key)
 
     def act(
@@ -156,24 +155,6 @@ class Policy:
         return family.to_action(family.sample(parameters, key)), carry
 
     # --- numpy in, numpy out ----------------------------------------------------------------------
-
-    def _mode_actions(
-        self, params: Params, observation: Any, carry: Carry, is_first: Any
-    ) -> tuple[jax.Array, Carry, jax.Array]:
-        """Actions, memory, and whether all that led to them was finite."""
-        parameters, carry = self._distribution(params, observation, carry, is_first)
-        family = self.functions.family
-        action = family.to_action(family.mode(parameters))
-        return action, carry, jnp.isfinite(parameters).all()
-
-    def _drawn_actions(
-        self, params: Params, observation: Any, carry: Carry, is_first: Any, draw: Any
-    ) -> tuple[jax.Array, Carry, jax.Array]:
-        key = stream(0, "predict", draw)
-        parameters, carry = self._distribution(params, observation, carry, is_first)
-        family = self.functions.family
-        action = family.to_action(family.sample(parameters, key))
-        return action, carry, jnp.isfinite(parameters).all()
 
     def predict(
         self,
@@ -205,70 +186,7 @@ class Policy:
                 batch.
             UsageError: when `key` is not a whole number of 32 bits.
         """
-        observation, batched = self._checked(observation)
-        if deterministic and not batched and self._mode_of_one is not None:
-            with np.errstate(all="ignore"):  # what overflows on the way is left to JAX
-                action = self._mode_of_one(observation)
-            if action is not None:
-                return action, state
-        params = self._on_device
-        if params is None:
-            params = self._on_device = jax.device_put(self.params)
-        carry, is_first = self._remembered(observation, batched, state, episode_start)
-        if deterministic:
-            action, carry, finite = self._mode(params, observation, carry, is_first)
-        else:
-            draw = self._draws if key is None else _checked_key(key)
-            self._draws += key is None
-            draws = np.uint32(draw)
-            action, carry, finite = self._drawn(params, observation, carry, is_first, draws)
-        if not finite:
-            raise MismatchError(
-                f"no action follows from this observation: its numbers, {_range(observation)}, "
-                "make the outputs of the networks NaN or infinite",
-                "Give observations such as the policy was trained on",
-            )
-        if carry:
-            state = jax.tree.map(np.asarray, carry)
-        if isinstance(self.spec.action_space, Discrete) and not batched:
-            return np.int64(action), state
-        # The array is JAX's own and read-only; people scale and clip actions in place.
-        return np.array(action), state
-
-    def _remembered(
-        self, observation: Any, batched: bool, state: Any, episode_start: Any
-    ) -> tuple[Carry, Any]:
-        """What the networks remember, and where they forget it."""
-        if self._carry_of_one is None:
-            return (), None
-        batch = (len(jax.tree.leaves(observation)[0]),) if batched else ()
-        expected = jax.tree.map(lambda leaf: np.zeros((*batch, *leaf.shape)), self._carry_of_one)
-        if state is None:
-            state = jax.tree.map(lambda leaf: leaf.astype(np.float32), expected)
-        found = jax.tree.map(np.shape, state)
-        if found != (wanted := jax.tree.map(np.shape, expected)):
-            raise MismatchError(
-                f"state has the shapes {found}, {wanted} were expected",
-                "Give what the last call of this policy returned for as many observations, or None",
-            )
-        if episode_start is None:
-            return state, np.zeros(batch, bool)
-        is_first = np.asarray(episode_start, bool)
-        if is_first.shape not in (batch, (*batch, 1), (1,)[: 1 - len(batch)]):
-            raise MismatchError(f"episode_start has shape {is_first.shape}, {batch} was expected")
-        return state, is_first.reshape(batch)
-
-    def _checked(self, observation: Any) -> tuple[Any, bool]:
-        whole, needed = self.spec.observation_space, self._acting_space
-        return checked_observation(
-            needed, without_unread(whole, needed, observation), self._unread_columns
-        )
-
-    def _unread_columns(self) -> Mapping[str, np.ndarray]:
-        """Columns that no weight reads; see `axes.unread_columns`."""
-        if self._unread is None:
-            self._unread = unread_columns(self.functions, self.params)
-        return self._unread
+        return self._acting.predict(observation, state, episode_start, deterministic, key)
 
     def descendant(
         self,
@@ -423,8 +341,7 @@ class Policy:
         Raises:
             StorageError: when the disk refuses.
         """
-        leaves = {path: np.asarray(leaf) for path, leaf in flatten(self.params).items()}
-        save_policy(Path(folder), self.spec, leaves, self.lineage)
+        save_policy(Path(folder), self.spec, self._leaves, self.lineage)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
         """Upload the policy folder to the Hugging Face hub (extra ``hub``); returns its address."""
@@ -437,17 +354,17 @@ class Policy:
     load = from_pretrained
 
 
-def _range(observation: Any) -> str:
-    """From which number to which an observation goes."""
-    leaves = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(observation)]
-    lowest, highest = min(leaf.min() for leaf in leaves), max(leaf.max() for leaf in leaves)
-    return f"{lowest:.3g} to {highest:.3g}"
+def _own(leaf: Any) -> np.ndarray:
+    """A read-only array that nobody else writes to.
 
-
-def _checked_key(key: Any) -> int:
-    if not isinstance(key, int | np.integer) or not 0 <= key < 2**32:
-        raise UsageError(f"key {key!r}: a whole number from 0 to 2**32 - 1 was expected")
-    return int(key)
+    A copy, because a buffer that training donates later must not be part of a policy; but for what
+    is such an array already, as that of another policy.
+    """
+    if isinstance(leaf, np.ndarray) and leaf.flags.owndata and not leaf.flags.writeable:
+        return leaf
+    copy = np.array(leaf)
+    copy.flags.writeable = False
+    return copy
 
 
 def trust_networks(spec: PolicySpec, trust: Sequence[str]) -> None:

@@ -63,13 +63,10 @@ def _after(
             return math.inf
         following = 0.0
         for other, parts in axes.items():
-            start = 0
-            for piece in parts[0].pieces if parts and parts[0].role == "reads" else ():
+            for piece, place in parts[0].parts() if parts and parts[0].role == "reads" else ():
                 if piece.kind == "units" and piece.of == made.of:
-                    rows = leaves[other][start : start + piece.total].astype(np.float64)
-                    norm = float(np.linalg.norm(rows, 2))
+                    norm = float(np.linalg.norm(leaves[other][place].astype(np.float64), 2))
                     following += norm * _after(axes, leaves, other, seen | {path})
-                start += piece.total
             if (
                 parts
                 and parts[0].role == ""

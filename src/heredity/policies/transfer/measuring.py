@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from heredity.common.errors import MismatchError
+from heredity.networks import Distribution
+from heredity.networks.axes import Piece, placed
 from heredity.networks.observations import leaf_observations
 from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.behaviour import sampled_observations
@@ -228,26 +230,24 @@ def _kept_parameters(plan: TransferPlan, moved: Policy) -> tuple[np.ndarray, np.
     """Places of the parameters that there were before, now and then."""
     family, now, then = moved.functions.family, [], []
     old_starts = _old_starts(plan)
-    start = 0
-    pieces = [*family.pieces(), *(p for free in family.free_pieces().values() for p in free)]
-    for piece in pieces:
+    for piece, place in placed(_parameter_pieces(family)):
         match = plan.choices[piece.of]
         kept = np.flatnonzero(match.last != ADDED)
         if match.source is not None:
-            now.append(start + kept)
+            now.append(place.start + kept)
             then.append(old_starts[piece.kind, match.source] + match.last[kept])
-        start += piece.total
     return np.concatenate(now), np.concatenate(then)
 
 
 def _old_starts(plan: TransferPlan) -> dict[tuple[str, str], int]:
     """Where each piece of the old parameters begins."""
-    family = ActorCritic(plan.old).family
-    found, start = {}, 0
-    for piece in [*family.pieces(), *(p for f in family.free_pieces().values() for p in f)]:
-        found[piece.kind, piece.of] = start
-        start += piece.total
-    return found
+    pieces = _parameter_pieces(ActorCritic(plan.old).family)
+    return {(piece.kind, piece.of): place.start for piece, place in placed(pieces)}
+
+
+def _parameter_pieces(family: Distribution) -> list[Piece]:
+    """What the parameters of a distribution are made of: outputs, then what is free of them."""
+    return [*family.pieces(), *(p for free in family.free_pieces().values() for p in free)]
 
 
 def _has_new_logits(plan: TransferPlan) -> bool:

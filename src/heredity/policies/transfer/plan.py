@@ -11,7 +11,7 @@ import numpy as np
 
 from heredity.networks.axes import Piece
 from heredity.policies.specification import PolicySpec
-from heredity.policies.transfer.elements import ChoiceMatch, EntryMatch
+from heredity.policies.transfer.elements import ADDED, ChoiceMatch, EntryMatch
 from heredity.policies.transfer.recipes import Recipe
 from heredity.weights.report import Guarantee, WeightReport, WeightRow
 
@@ -98,9 +98,7 @@ def new_outputs(recipe: Recipe) -> list[tuple[Piece, np.ndarray, np.ndarray]]:
     number = recipe.axis("makes")
     if number is None:
         return []
-    found, start = [], 0
-    for piece in recipe.axes[number].pieces:
-        places = np.arange(start, start + piece.total)
-        found.append((piece, places, recipe.places[number][places] < 0))
-        start += piece.total
-    return found
+    return [
+        (piece, np.arange(place.start, place.stop), recipe.places[number][place] == ADDED)
+        for piece, place in recipe.axes[number].parts()
+    ]

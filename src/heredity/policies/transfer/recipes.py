@@ -75,12 +75,11 @@ class Recipe:
 
     def _new_columns(self, reads: int) -> np.ndarray:
         """Places of what is new of the observation, of an axis that reads."""
-        found, start = [], 0
-        for piece in self.axes[reads].pieces:
-            if piece.kind in ("columns", "channels"):
-                places = self.places[reads][start : start + piece.total]
-                found.append(start + np.flatnonzero(places == ADDED))
-            start += piece.total
+        found = [
+            place.start + np.flatnonzero(self.places[reads][place] == ADDED)
+            for piece, place in self.axes[reads].parts()
+            if piece.kind in ("columns", "channels")
+        ]
         return np.concatenate(found) if found else np.zeros(0, int)
 
     def identity(self, start: np.ndarray) -> np.ndarray:
@@ -245,11 +244,10 @@ class Matching:
 
     def _axis(self, path: str, now: Axis, before: Axis | None) -> tuple[np.ndarray, np.ndarray]:
         """Old places of the elements of an axis, and those that are no more."""
-        starts: dict[tuple[str, str], tuple[int, Piece]] = {}
-        start = 0
-        for piece in before.pieces if before else ():
-            starts[_group(piece), piece.of] = start, piece
-            start += piece.total
+        starts = {
+            (_group(piece), piece.of): (place.start, piece)
+            for piece, place in (before.parts() if before else ())
+        }
         parts = []
         for piece in now.pieces:
             origin = self._origin(piece)
@@ -263,8 +261,8 @@ class Matching:
                 continue
             parts.append(self._placed(path, piece, *found))
         places = np.concatenate(parts) if parts else np.zeros(0, int)
-        removed = np.setdiff1d(np.arange(start), places)
-        return places, removed if before else np.zeros(0, int)
+        removed = np.setdiff1d(np.arange(before.size if before else 0), places)
+        return places, removed
 
     def _origin(self, piece: Piece) -> str:
         if piece.kind in ("columns", "channels", "logits", "means", "deviations"):

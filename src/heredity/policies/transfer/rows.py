@@ -147,16 +147,13 @@ class Rows:
         assert recipe.source is not None
         kernel = self._leaves[recipe.source].astype(np.float64)
         values, spread = np.zeros(before.size), np.zeros(before.size)
-        start, known = 0, True
-        for piece in before.pieces:
-            gone = removed[(removed >= start) & (removed < start + piece.total)] - start
+        known = True
+        for piece, place in before.parts():
+            gone = _within(place, removed)
             if len(gone) and piece.kind == "columns":
-                found = self._stand_ins.of(piece.of, gone)
-                values[start : start + piece.total] = found[0]
-                spread[start : start + piece.total] = found[1]
+                values[place], spread[place] = self._stand_ins.of(piece.of, gone)
             elif len(gone):
                 known = False
-            start += piece.total
         if not np.any(kernel[..., removed, :]):
             notes.append("nothing was read of it")
             return ROUNDING
@@ -206,13 +203,15 @@ class Rows:
 
 def _loses_choices(before: Axis, removed: np.ndarray) -> bool:
     """Whether a choice has fewer options; one that is gone as a whole changes no other."""
-    start = 0
-    for piece in before.pieces:
-        gone = np.count_nonzero((removed >= start) & (removed < start + piece.total))
-        if piece.kind == "logits" and 0 < gone < piece.total:
-            return True
-        start += piece.total
-    return False
+    return any(
+        piece.kind == "logits" and 0 < len(_within(place, removed)) < piece.total
+        for piece, place in before.parts()
+    )
+
+
+def _within(place: slice, elements: np.ndarray) -> np.ndarray:
+    """Those of the elements of an axis that are in a part of it, counted from its beginning."""
+    return elements[(elements >= place.start) & (elements < place.stop)] - place.start
 
 
 def _origins(axis: Axis) -> set[str]:
@@ -244,16 +243,14 @@ def _named(axis: Axis, places: np.ndarray, limit: int = 4) -> str:
     """Elements of an axis in words."""
     names: list[str] = []
     units = 0
-    start = 0
-    for piece in axis.pieces:
-        inside = places[(places >= start) & (places < start + piece.total)] - start
+    for piece, place in axis.parts():
+        inside = _within(place, places)
         if piece.kind == "units":
             units += len(inside)
         elif len(piece.names) == piece.size:
             names += [piece.names[index % piece.size] for index in inside]
         else:
             names += [f"{piece.of}[{index}]" for index in inside]
-        start += piece.total
     if units:
         names.append(f"{units} unit{'s' * (units > 1)}")
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
