@@ -141,6 +141,7 @@ def test_a_removed_sensor_is_its_mean_and_the_bound_holds(kind: str, action):
             sensors(space, seen)[:, 1] = far
             moved_by = np.abs(means_of(policy, seen) - after).max()
             assert 0 < moved_by <= report.guarantee.bound
+        assert report.guarantee.of == "each output"
 
 
 @pytest.mark.parametrize(("kind", "action"), SOME[1:])

@@ -82,8 +82,12 @@ def test_the_weakest_guarantee_is_that_of_the_whole():
         assert weakest(order[: index + 1]) == guarantee
         assert weakest(reversed(order[: index + 1])) == guarantee
     assert weakest([]) == EXACT
-    assert weakest([bounded(1), EXACT, bounded(2)]) == bounded(3)
-    for wrong in (("bounded", None), ("exact", 1.0), ("sure", None)):
+    assert weakest([bounded(1, "each value"), EXACT, bounded(2, "each value")]) == bounded(
+        3, "each value"
+    )
+    with pytest.raises(ValueError, match="bounds of several things"):
+        weakest([bounded(1, "each value"), bounded(2, "each output")])
+    for wrong in (("bounded", None), ("exact", 1.0), ("sure", None), ("bounded", 1.0, "each step")):
         with pytest.raises(ValueError, match="no guarantee"):
             Guarantee(*wrong)  # pyright: ignore[reportArgumentType]
 

@@ -50,7 +50,7 @@ class Policy:
 
     Example:
         >>> from heredity.networks import DistributionSpec, MlpOptions
-        >>> from heredity.spaces import Box
+        >>> from heredity.spaces import Box, Discrete
         >>> spec = PolicySpec(
         ...     Box((4,)), Discrete(2), MlpOptions().spec(), DistributionSpec("categorical")
         ... )
@@ -232,7 +232,7 @@ class Policy:
 
         Example:
             >>> from heredity.networks import DistributionSpec, MlpOptions
-            >>> from heredity.spaces import Box
+            >>> from heredity.spaces import Box, Discrete
             >>> spec = PolicySpec(
             ...     Box((4,)), Discrete(2), MlpOptions().spec(), DistributionSpec("categorical")
             ... )

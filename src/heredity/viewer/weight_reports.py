@@ -88,7 +88,8 @@ def _guarantee(value: Any) -> str:
     kind = str(value.get("kind"))
     if kind == "bounded":
         bound = number(value.get("bound"))
-        return "bounded" if bound is None else f"bounded({bound:.3g})"
+        of = f" of {value['of']}" if value.get("of") else ""
+        return "bounded" if bound is None else f"bounded({bound:.3g}{of})"
     return "exact up to rounding" if kind == "rounding" else kind
 
 

@@ -31,6 +31,7 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 # Numbers in leaves of these actions are not those of the source.
 _NOT_FROM_SOURCE = frozenset(("kept", "initialised", "dropped", "frozen", "trained"))
 _KINDS = ("exact", "rounding", "bounded", "approximate", "none")
+Quantity: TypeAlias = Literal["", "each output", "each value", "total variation"]
 
 
 class GuaranteeError(HeredityError):
@@ -45,39 +46,47 @@ class Guarantee:
         kind: ``exact`` (bit for bit), ``rounding`` (but for the order of sums), ``bounded`` (no
             further off than `bound`), ``approximate`` (close, without a bound) or ``none``.
         bound: The largest difference, for ``bounded``.
+        of: What the bound is of: ``each output`` of the actor, before anything squashes it or
+            stretches it to the bounds of the action; ``each value`` of the critic; the ``total
+            variation`` of each choice, old against new; empty where nothing says it.
 
     Example:
-        >>> str(ROUNDING), str(bounded(0.25))
-        ('exact up to rounding', 'bounded(0.25)')
+        >>> str(ROUNDING), str(bounded(0.25, "each output"))
+        ('exact up to rounding', 'bounded(0.25 of each output)')
     """
 
     kind: Literal["exact", "rounding", "bounded", "approximate", "none"]
     bound: float | None = None
+    of: Quantity = ""
 
     def __post_init__(self) -> None:
-        if self.kind not in _KINDS or (self.kind == "bounded") != (self.bound is not None):
-            raise ValueError(f"no guarantee: {self.kind!r} with bound {self.bound!r}")
+        is_bounded = self.kind == "bounded"
+        fits = is_bounded == (self.bound is not None) and (is_bounded or not self.of)
+        if self.kind not in _KINDS or self.of not in get_args(Quantity) or not fits:
+            raise ValueError(f"no guarantee: {self.kind!r} with bound {self.bound!r}, {self.of!r}")
 
     def __str__(self) -> str:
         match self.kind:
             case "rounding":
                 return "exact up to rounding"
             case "bounded":
-                return f"bounded({self.bound:.3g})"
+                return f"bounded({self.bound:.3g}{f' of {self.of}' if self.of else ''})"
         return self.kind
 
     def to_json(self) -> dict[str, Any]:
         """The guarantee as a JSON object; an infinite bound as None, which JSON can say."""
         if self.bound is None:
             return {"kind": self.kind}
-        return {"kind": self.kind, "bound": self.bound if math.isfinite(self.bound) else None}
+        bound = self.bound if math.isfinite(self.bound) else None
+        return {"kind": self.kind, "bound": bound, "of": self.of}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Guarantee:
         """The guarantee that `to_json` wrote."""
         if value["kind"] != "bounded":
             return cls(value["kind"])
-        return cls("bounded", math.inf if value["bound"] is None else float(value["bound"]))
+        bound = math.inf if value["bound"] is None else float(value["bound"])
+        return cls("bounded", bound, value.get("of", ""))
 
 
 EXACT = Guarantee("exact")
@@ -86,22 +95,25 @@ APPROXIMATE = Guarantee("approximate")
 NONE = Guarantee("none")
 
 
-def bounded(bound: float) -> Guarantee:
-    """The guarantee of being no further off than `bound`."""
-    return Guarantee("bounded", float(bound))
+def bounded(bound: float, of: Quantity = "") -> Guarantee:
+    """The guarantee of being no further off than `bound`, and in what."""
+    return Guarantee("bounded", float(bound), of)
 
 
 def weakest(guarantees: Iterable[Guarantee]) -> Guarantee:
-    """What holds where all of them were needed; bounds are added.
+    """What holds where all of them were needed; bounds, which have to be of one thing, are added.
 
     Example:
-        >>> str(weakest([EXACT, bounded(0.1), bounded(0.2)]))
-        'bounded(0.3)'
+        >>> str(weakest([EXACT, bounded(0.1, "each output"), bounded(0.2, "each output")]))
+        'bounded(0.3 of each output)'
     """
     found = list(guarantees)
     worst = max(found, key=lambda guarantee: _KINDS.index(guarantee.kind), default=EXACT)
     if worst.kind == "bounded":
-        return bounded(sum(g.bound for g in found if g.bound is not None))
+        bounds = [each for each in found if each.bound is not None]
+        if any(each.of != worst.of for each in bounds):
+            raise ValueError(f"bounds of several things cannot be added: {bounds}")
+        return bounded(sum(each.bound or 0.0 for each in bounds), worst.of)
     return worst
 
 

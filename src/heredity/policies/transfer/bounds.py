@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from heredity.networks.axes import Axis
+from heredity.policies.specification import PolicySpec
+from heredity.spaces import Box
 
 # The steepest slope of each activation.
 _SLOPES = {
@@ -75,3 +77,16 @@ def _after(
                 return math.inf
         return _SLOPES[made.activation] * following
     return slope
+
+
+def action_slope(spec: PolicySpec) -> float:
+    """How many times as far an action can move as the output that it is made of.
+
+    Args:
+        spec: Of a policy with continuous actions.
+    """
+    space = spec.action_space
+    if not isinstance(space, Box) or spec.distribution.kind == "normal":
+        return 1.0  # what is cut to bounds moves no further
+    # tanh is nowhere steeper than 1, and is stretched from -1 to 1 to the bounds.
+    return float(np.max(np.asarray(space.high, np.float64) - np.asarray(space.low, np.float64))) / 2

@@ -18,6 +18,7 @@ from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.behaviour import sampled_observations
 from heredity.policies.given import checked_observation
 from heredity.policies.policy import Policy
+from heredity.policies.transfer.bounds import action_slope
 from heredity.policies.transfer.elements import ADDED, EntryMatch, other_bounds
 from heredity.policies.transfer.plan import TransferPlan
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
@@ -78,24 +79,21 @@ def _actor(
     guarantee: Guarantee,
 ) -> list[Measurement]:
     kept, sources = _kept_parameters(plan, moved)
-    share = _has_new_logits(plan)
+    of_choices = guarantee.of == "total variation"
     largest = float(np.abs(new[..., kept] - old[..., sources]).max(initial=0.0))
     allowed = _allowed(guarantee, old, plan)
-    what = "largest difference of what the actor puts out"
-    if share and guarantee.kind == "bounded":
+    if of_choices:
         # The promise is about probabilities; what is kept of the logits is not to move more.
         of_rest = [row.guarantee for row in plan.rows if row.guarantee is not None]
         if all(each.kind in ("exact", "rounding") for each in of_rest):
             allowed = _tolerance(old, plan)
         else:
             allowed = None
-    found = [Measurement(what, largest, on, allowed)]
+    found = [Measurement("largest difference of each output", largest, on, allowed)]
     if any(piece.kind == "logits" for piece in before.functions.family.pieces()):
         variation = _total_variation(plan, before, moved, old, new)
-        limit = guarantee.bound if guarantee.kind == "bounded" and share else None
-        if limit is not None:
-            limit += 1e-5  # rounding
-        found.append(Measurement("largest total variation of the choices", variation, on, limit))
+        limit = guarantee.bound + 1e-5 if of_choices and guarantee.bound is not None else None
+        found.append(Measurement("largest total variation of each choice", variation, on, limit))
     return found
 
 
@@ -117,7 +115,10 @@ def _actions(
         places = plan.choices["action"].last
         kept = np.flatnonzero(places != ADDED)
         largest = np.abs(new[:, kept] - old[:, places[kept]]).max(initial=0.0)
-        return [Measurement("largest difference of an action", float(largest), on)]
+        allowed = None
+        if plan.guarantee.bound is not None:
+            allowed = plan.guarantee.bound * action_slope(plan.old) * (1 + 1e-5) + 1e-5  # rounding
+        return [Measurement("largest difference of an action", float(largest), on, allowed)]
     share = np.mean([_differs(plan, name, old, new) for name in plan.choices], axis=0).mean()
     return [Measurement("share of other most likely actions", float(share), on)]
 
@@ -139,7 +140,7 @@ def _differs(plan: TransferPlan, name: str, old: np.ndarray, new: np.ndarray) ->
 def _critic(plan: TransferPlan, old: np.ndarray, new: np.ndarray, on: str) -> Measurement:
     largest = float(np.abs(new - old).max(initial=0.0))
     allowed = _allowed(plan.critic_guarantee, old, plan)
-    return Measurement("largest difference of a value", largest, on, allowed)
+    return Measurement("largest difference of each value", largest, on, allowed)
 
 
 # --- what is shown --------------------------------------------------------------------------------
@@ -248,11 +249,6 @@ def _old_starts(plan: TransferPlan) -> dict[tuple[str, str], int]:
 def _parameter_pieces(family: Distribution) -> list[Piece]:
     """What the parameters of a distribution are made of: outputs, then what is free of them."""
     return [*family.pieces(), *(p for free in family.free_pieces().values() for p in free)]
-
-
-def _has_new_logits(plan: TransferPlan) -> bool:
-    discrete = isinstance(plan.spec.action_space, Discrete | MultiDiscrete)
-    return discrete and any((match.last == ADDED).any() for match in plan.choices.values())
 
 
 def _total_variation(

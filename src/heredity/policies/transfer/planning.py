@@ -15,6 +15,7 @@ from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.axes import policy_axes
 from heredity.policies.policy import Policy
 from heredity.policies.specification import PolicySpec
+from heredity.policies.transfer.bounds import action_slope
 from heredity.policies.transfer.elements import (
     ChoiceMatch,
     EntryMatch,
@@ -139,19 +140,23 @@ def plan_transfer(
     rows = told.with_means([told.row(recipe) for recipe in recipes])
     rows += [told.dropped(path) for path in matching.dropped(recipes)]
     resized = [path for path, match in entries.items() if match.resized]
+    guarantee = told.guarantee("actor", resized)
+    notes = _notes(old, spec, entries, choices)
+    if guarantee.of == "each output" and (slope := action_slope(spec)) != 1:
+        notes.append(f"an action may move {slope:.3g} times as far as the output it is made of")
     return TransferPlan(
         old=old,
         spec=spec,
         policy_hash=policy.policy_hash,
         recipes=tuple(recipes),
         rows=tuple(rows),
-        guarantee=told.guarantee("actor", resized),
+        guarantee=guarantee,
         critic_guarantee=told.guarantee("critic", resized),
         entries=entries,
         choices=choices,
         folded=told.folded,
         new_share=new_share,
-        notes=tuple(_notes(old, spec, entries, choices)),
+        notes=tuple(notes),
         seed=seed,
     )
 

@@ -107,13 +107,13 @@ class Rows:
         parts = [*self._guarantees.get(network, ()), *self._guarantees.get("trunk", ())]
         # Another scale of a picture is another picture.
         found = weakest([*parts, *(APPROXIMATE for _ in resized)])
-        if network != "actor" or not self._new_choices:
+        if found.bound is not None and network == "critic":
+            return bounded(found.bound, "each value")
+        if network != "actor" or not self._new_choices or found.kind in ("approximate", "none"):
             return found
         # Of choices the guarantee is about their probabilities.
-        if found.kind == "bounded":
-            assert found.bound is not None
-            return bounded(min(1.0, math.tanh(found.bound) + self._new_share))
-        return found if found.kind in ("approximate", "none") else bounded(self._new_share)
+        moved = 0.0 if found.bound is None else math.tanh(found.bound)
+        return bounded(min(1.0, moved + self._new_share), "total variation")
 
     # --- one weight -------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class Rows:
             return APPROXIMATE
         bound = moved * amplification(self._axes, self._leaves, recipe.source)
         notes.append(f"the layer's sums move by at most {moved:.3g}")
-        return bounded(bound) if math.isfinite(bound) else APPROXIMATE
+        return bounded(bound, "each output") if math.isfinite(bound) else APPROXIMATE
 
     def _note_made(
         self,
