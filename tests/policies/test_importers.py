@@ -26,6 +26,7 @@ from heredity.policies.importers import (
     IMPORTERS,
     Imported,
     ImportOptions,
+    cleanrl,
     import_policy,
     read_dreamerv3,
     rules_from_json,
@@ -175,6 +176,23 @@ def test_a_known_hash_is_compared():
     import_policy(case.path, "cleanrl", dataclasses.replace(case.options, sha256=digest.upper()))
     with pytest.raises(RefusedError, match="--sha256 says"):
         import_policy(case.path, "cleanrl", dataclasses.replace(case.options, sha256="0" * 64))
+
+
+def test_the_hash_that_is_recorded_is_of_the_bytes_that_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    case = BY_NAME["cleanrl_ppo"]
+    path = Path(shutil.copy(case.path, tmp_path))
+    read = cleanrl.read_torch
+
+    def read_then_replaced(path: Path):
+        found = read(path)
+        path.write_bytes(path.read_bytes())  # the same bytes: but who knows
+        return found
+
+    monkeypatch.setattr(cleanrl, "read_torch", read_then_replaced)
+    with pytest.raises(RefusedError, match="was changed while it was read"):
+        import_policy(path, "cleanrl", case.options)
 
 
 def test_environments_that_are_named_stay_with_the_policy():

@@ -110,8 +110,7 @@ def sha256_file(path: Path) -> str:
     Raises:
         RefusedError: when it is missing, no regular file, or cannot be read.
     """
-    with open_regular(path) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return hash_and_state(path)[0]
 
 
 FileState: TypeAlias = tuple[int, ...]
@@ -146,6 +145,33 @@ def _check_state(path: Path, stream: io.BufferedReader, state: FileState) -> Non
         raise RefusedError(
             path, "was changed while it was read", "Read it again when nobody writes to it"
         )
+
+
+def check_unchanged(path: Path, state: FileState) -> None:
+    """See that a file is still what it was.
+
+    Args:
+        path: Of the file.
+        state: What `file_state` said before.
+
+    Raises:
+        RefusedError: when it was replaced or written to.
+    """
+    with open_unchanged(path, state):
+        pass
+
+
+def hash_and_state(path: Path) -> tuple[str, FileState]:
+    """The SHA-256 of a file's bytes, and the state of the file that had them.
+
+    Raises:
+        RefusedError: when it is missing, no regular file, cannot be read, or is written to.
+    """
+    with open_regular(path) as stream:
+        state = file_state(stream)
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        _check_state(path, stream, state)
+    return digest, state
 
 
 def hash_beside(path: Path, state: FileState) -> Future[str]:

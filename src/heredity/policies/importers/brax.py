@@ -19,7 +19,7 @@ from heredity.policies.importers.making import (
     Imported,
     Plan,
     check_arrays,
-    check_hash,
+    fingerprint,
     log_of_deviation,
     made,
     statistics,
@@ -101,7 +101,7 @@ def import_brax(path: Path, options: ImportOptions) -> Imported:
         RefusedError: when the file is broken, or has what heredity cannot express.
         UsageError: when something that the file does not say is missing.
     """
-    check_hash(path, options)
+    its_bytes = fingerprint(path, options)
     content = _read_folder(path) if path.is_dir() else _read_pickled(path)
     arrays, config = content.arrays, content.config or {}
     settings = _settings(config, path)
@@ -156,7 +156,7 @@ def import_brax(path: Path, options: ImportOptions) -> Imported:
         rules = [rule for rule in rules if not str(rule.targets[:1]).startswith("('critic/")]
         rules += drop("2/{*rest}") if _has(source, "2/") else ()
     plan = Plan(spec, source, rules, "brax", step=content.step, notes=tuple(notes))
-    return made(path, "brax", plan, options)
+    return made(its_bytes, "brax", plan, options)
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -15,8 +15,8 @@ from heredity.policies.importers.making import (
     bounded_actions,
     chain_rules,
     check_arrays,
-    check_hash,
     dense_widths,
+    fingerprint,
     made,
     numbered,
     statistics,
@@ -45,7 +45,7 @@ def import_cleanrl(path: Path, options: ImportOptions) -> Imported:
         RefusedError: when the file is broken, or of another script.
         UsageError: when something that the file does not say is missing.
     """
-    check_hash(path, options)
+    its_bytes = fingerprint(path, options)
     arrays = read_torch(path)
     if not isinstance(arrays, dict) or not all(
         isinstance(name, str) and isinstance(array, np.ndarray) for name, array in arrays.items()
@@ -103,7 +103,7 @@ def import_cleanrl(path: Path, options: ImportOptions) -> Imported:
         algorithm="ppo",
     )
     plan = Plan(spec, {**arrays, **(own or {})}, rules, "cleanrl")
-    return made(path, "cleanrl", plan, options)
+    return made(its_bytes, "cleanrl", plan, options)
 
 
 def _statistics(path: Path, features: int) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from heredity.common.errors import RefusedError
 from heredity.common.reading import read_bytes, read_text
-from heredity.policies.importers.making import Imported, check_hash
+from heredity.policies.importers.making import Imported, fingerprint
 from heredity.policies.importers.options import ImportOptions
 from heredity.weights.reading import arrays_by_path, read_pickle
 from heredity.weights.reading.limits import MOST_PICKLE
@@ -70,7 +70,7 @@ def import_dreamerv3(path: Path, options: ImportOptions) -> Imported:
     Raises:
         RefusedError: always: broken, or because heredity has no DreamerV3 that could act with it.
     """
-    check_hash(path, options)
+    fingerprint(path, options)
     found = read_dreamerv3(path)
     total = sum(array.size for array in found.arrays.values())
     folders = sorted({name.split("/")[0] for name in found.arrays})

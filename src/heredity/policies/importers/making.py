@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from heredity.common.errors import MismatchError, RefusedError, UsageError
-from heredity.common.reading import sha256_file
+from heredity.common.reading import FileState, check_unchanged, hash_and_state
 from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.importers.options import ImportOptions
 from heredity.policies.lineage import Lineage, LineageEntry
@@ -101,13 +101,20 @@ class Imported:
         return dataclasses.replace(self, policy=policy, report=report)
 
 
-def made(path: Path, kind: str, plan: Plan, options: ImportOptions) -> Imported:
+def made(file: Fingerprint, kind: str, plan: Plan, options: ImportOptions) -> Imported:
     """The policy of a plan.
 
+    Args:
+        file: What was read.
+        kind: Of the format.
+        plan: What it becomes.
+        options: What a person said.
+
     Raises:
-        RefusedError: when the weights of the file do not fit each other.
+        RefusedError: when the weights of the file do not fit each other, or it was changed.
     """
-    digest = file_hash(path)
+    path = file.path
+    file.check()
     try:
         fresh = _fresh(plan)
         params, report = inject(fresh, plan.source, plan.rules, allow=plan.allow)
@@ -120,7 +127,7 @@ def made(path: Path, kind: str, plan: Plan, options: ImportOptions) -> Imported:
     arguments = {
         "format": kind,
         "file": path.name,
-        "sha256": digest,
+        "sha256": file.sha256,
         "library": plan.library,
         **options.to_json(),
         "report": report.to_json(),
@@ -146,26 +153,60 @@ def _fresh(plan: Plan) -> Params:
     return unflatten({path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in shapes.items()})
 
 
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file; of a folder, over the names and hashes of its files."""
-    if not path.is_dir():
-        return sha256_file(path)
-    digest = hashlib.sha256()
-    for part in sorted(inner for inner in path.rglob("*") if inner.is_file()):
-        digest.update(f"{part.relative_to(path).as_posix()}\0{sha256_file(part)}\n".encode())
-    return digest.hexdigest()
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+    """Which bytes a file, or the files of a folder, had when reading began.
+
+    Args:
+        path: Of the file or folder.
+        sha256: Of the file; of a folder, over the names and hashes of its files.
+        states: Of each file.
+    """
+
+    path: Path
+    sha256: str
+    states: Mapping[Path, FileState]
+
+    def check(self) -> None:
+        """See that what was read since are these bytes.
+
+        Raises:
+            RefusedError: when a file was changed, added or taken away.
+        """
+        for file, state in self.states.items():
+            check_unchanged(file, state)
+        if set(_files(self.path)) != set(self.states):
+            raise RefusedError(
+                self.path, "was changed while it was read", "Read it again when nobody writes to it"
+            )
 
 
-def check_hash(path: Path, options: ImportOptions) -> None:
-    """See that a file is the one that a person speaks of, if they said its hash.
+def fingerprint(path: Path, options: ImportOptions) -> Fingerprint:
+    """What a file is, before it is read; its bytes are hashed this one time.
+
+    Args:
+        path: Of the file or folder.
+        options: Whose `sha256`, if a person said one, has to be that of the file.
 
     Raises:
-        RefusedError: when it is another.
+        RefusedError: when it is another, or cannot be read.
     """
-    if options.sha256 is not None and file_hash(path) != options.sha256.lower():
-        raise RefusedError(
-            path, f"has sha256 {file_hash(path)}, --sha256 says {options.sha256.lower()}"
-        )
+    hashed = {file: hash_and_state(file) for file in _files(path)}
+    if path.is_dir():
+        told = (f"{f.relative_to(path).as_posix()}\0{h}\n" for f, (h, _) in hashed.items())
+        digest = hashlib.sha256("".join(told).encode()).hexdigest()
+    else:
+        digest = hashed[path][0]
+    if options.sha256 is not None and digest != options.sha256.lower():
+        raise RefusedError(path, f"has sha256 {digest}, --sha256 says {options.sha256.lower()}")
+    return Fingerprint(path, digest, {file: state for file, (_, state) in hashed.items()})
+
+
+def _files(path: Path) -> list[Path]:
+    """A file, or the files of a folder."""
+    if not path.is_dir():
+        return [path]
+    return sorted(inner for inner in path.rglob("*") if inner.is_file())
 
 
 def check_arrays(path: Path, arrays: Arrays, rules: Sequence[Rule] | None = None) -> None:

@@ -19,8 +19,8 @@ from heredity.policies.importers.making import (
     bounded_actions,
     chain_rules,
     check_arrays,
-    check_hash,
     dense_widths,
+    fingerprint,
     log_of_deviation,
     made,
     numbered,
@@ -65,7 +65,7 @@ def import_rsl_rl(path: Path, options: ImportOptions) -> Imported:
         RefusedError: when the file is broken, or has what heredity cannot express.
         UsageError: when something that the file does not say is missing.
     """
-    check_hash(path, options)
+    its_bytes = fingerprint(path, options)
     content = _read(path)
     arrays = content.arrays
     layers = numbered(arrays, "actor.")
@@ -127,7 +127,7 @@ def import_rsl_rl(path: Path, options: ImportOptions) -> Imported:
     if critic != "same":
         notes.append("the critic was left out")
     plan = Plan(spec, source, rules, f"rsl_rl {content.layout}", notes=tuple(notes))
-    return made(path, "rsl_rl", plan, options)
+    return made(its_bytes, "rsl_rl", plan, options)
 
 
 def _read(path: Path) -> _Content:

@@ -21,9 +21,9 @@ from heredity.policies.importers.making import (
     Plan,
     chain_rules,
     check_arrays,
-    check_hash,
     counter,
     dense_widths,
+    fingerprint,
     made,
     numbered,
     statistics,
@@ -62,7 +62,7 @@ def import_sb3(path: Path, options: ImportOptions) -> Imported:
         RefusedError: when the file is broken, or has what heredity cannot express.
         UsageError: when something that the file does not say is missing.
     """
-    check_hash(path, options)
+    its_bytes = fingerprint(path, options)
     file = read_sb3(path)
     _check_expressible(file)
     seen = _seen(file)
@@ -102,7 +102,7 @@ def import_sb3(path: Path, options: ImportOptions) -> Imported:
         notes=networks.notes,
         recorded=file.recorded,
     )
-    return made(path, "sb3", plan, options)
+    return made(its_bytes, "sb3", plan, options)
 
 
 def _check_expressible(file: Sb3File) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from heredity.common.errors import RefusedError, UsageError
 from heredity.common.reading import open_regular
 from heredity.common.tensors import read_tensors
-from heredity.policies.importers.making import Imported, Plan, check_hash, made
+from heredity.policies.importers.making import Imported, Plan, fingerprint, made
 from heredity.policies.importers.options import Demands, ImportOptions
 from heredity.weights.reading.limits import MOST_FILE
 
@@ -24,7 +24,7 @@ def import_safetensors(path: Path, options: ImportOptions) -> Imported:
         RefusedError: when the file is broken, or its arrays do not fit.
         UsageError: when the specification or the rules are missing.
     """
-    check_hash(path, options)
+    its_bytes = fingerprint(path, options)
     with open_regular(path, most=MOST_FILE):
         pass  # no pipe or device, which read_tensors would wait for
     arrays, _ = read_tensors(path)
@@ -39,4 +39,4 @@ def import_safetensors(path: Path, options: ImportOptions) -> Imported:
     if not rules:
         raise UsageError("--rules: a list without rules")
     plan = Plan(spec, arrays, rules, "safetensors", allow=options.allow)
-    return made(path, "safetensors", plan, options)
+    return made(its_bytes, "safetensors", plan, options)
