@@ -7,7 +7,7 @@ import small_policy
 from heredity.common.errors import MismatchError, UsageError
 from heredity.networks import DistributionSpec, MlpOptions
 from heredity.networks.gru import GruOptions
-from heredity.policies import ActorCritic, Policy, PolicySpec
+from heredity.policies import ActorCritic, Policy, PolicySpec, behaviour
 from heredity.policies.behaviour import compare, sampled_observations
 from heredity.spaces import Box, Dict, Discrete
 from heredity.weights import put
@@ -37,6 +37,14 @@ def test_numbers_of_actions_are_compared():
     assert found.observations == "7 given observations" and found.same == 0.0
     assert found.mean == pytest.approx(0.125) and found.largest == pytest.approx(0.25)
     assert found.kl_mean == pytest.approx(0.25**2 / 2)  # of unit normals
+
+
+def test_many_observations_are_seen_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    seen = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    one, moved = made(WALK), made(WALK, 1)
+    whole = compare(one, moved, seen)
+    monkeypatch.setattr(behaviour, "_AT_ONCE", 12)  # four of three numbers
+    assert compare(one, moved, seen).largest == pytest.approx(whole.largest)
 
 
 def test_policies_with_memory_see_first_moments():

@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+
+def first_few(told: Sequence[str], most: int = 5, *, between: str = ", ") -> str:
+    """The first of several things, and how many more there are.
+
+    Example:
+        >>> first_few(["kernel", "bias", "scale"], 2)
+        'kernel, bias and 1 more'
+    """
+    more = f" and {len(told) - most} more" if len(told) > most else ""
+    return between.join(told[:most]) + more
 
 
 class HeredityError(Exception):

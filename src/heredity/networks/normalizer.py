@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from heredity.common import counters
-from heredity.networks.observations import leaf_observations, leaf_spaces
-from heredity.spaces import Box, Dict, Space
+from heredity.networks.observations import leaf_observations, leaf_spaces, map_entries
+from heredity.spaces import Box, Space
 from heredity.weights import Params, unflatten
 
 EPSILON = 1e-8
@@ -107,14 +107,12 @@ def normalize_observation(
     """The same observation with its float entries normalised."""
     chosen = normalized_leaves(space)
 
-    def walk(part: Space, value: Any, path: str) -> Any:
-        if isinstance(part, Dict):
-            return {n: walk(p, value[n], f"{path}/{n}") for n, p in part.entries}
-        if path in chosen:
-            return normalize(_at(statistics, path), jnp.asarray(value), clip, epsilon)
-        return value
+    def normalized(path: str, _: Space, value: Any) -> Any:
+        if path not in chosen:
+            return value
+        return normalize(_at(statistics, path), jnp.asarray(value), clip, epsilon)
 
-    return walk(space, observation, "observation")
+    return map_entries(space, normalized, observation)
 
 
 def normalizer_in_numpy(
@@ -135,12 +133,10 @@ def normalizer_in_numpy(
         factors[path] = (1 / np.sqrt(found["variance"] + np.float32(epsilon))).astype(np.float32)
     low, high = np.float32(-clip), np.float32(clip)
 
-    def walk(part: Space, value: Any, path: str) -> Any:
-        if isinstance(part, Dict):
-            return {n: walk(p, value[n], f"{path}/{n}") for n, p in part.entries}
+    def normalized(path: str, _: Space, value: Any) -> Any:
         if path not in means:
             return value
         scaled = (np.asarray(value, np.float32) - means[path]) * factors[path]
         return np.minimum(np.maximum(scaled, low), high)
 
-    return lambda observation: walk(space, observation, "observation")
+    return lambda observation: map_entries(space, normalized, observation)

@@ -43,6 +43,39 @@ def leaf_observations(
     return {prefix: observation}
 
 
+def map_entries(
+    space: Space,
+    function: Callable[[str, Space, Any], Any],
+    observation: Any = None,
+    path: str = "observation",
+) -> Any:
+    """Dicts nested as the space is, of what a function makes of each entry.
+
+    Args:
+        space: Of the observation.
+        function: Of the path of an entry, its space, and what is seen of it.
+        observation: None where the function needs none.
+        path: Of the space.
+
+    Example:
+        >>> space = Dict({"state": Box((3,)), "goal": Box((2,))})
+        >>> map_entries(
+        ...     space,
+        ...     lambda path, leaf, seen: (path, leaf.shape, seen + 1),
+        ...     {"state": 1, "goal": 2},
+        ... )
+        {'goal': ('observation/goal', (2,), 3), 'state': ('observation/state', (3,), 2)}
+    """
+    if not isinstance(space, Dict):
+        return function(path, space, observation)
+    return {
+        name: map_entries(
+            part, function, None if observation is None else observation[name], f"{path}/{name}"
+        )
+        for name, part in space.entries
+    }
+
+
 def chosen_entries(space: Space, patterns: Sequence[str]) -> Space:
     """A `Dict` with those entries alone that the patterns choose; () chooses all.
 

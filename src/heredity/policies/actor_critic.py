@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from heredity.common.errors import MismatchError, UsageError
+from heredity.common.errors import MismatchError, UsageError, first_few
 from heredity.common.streams import stream
 from heredity.networks import EncodingNetwork, Network, build_distribution, build_network
 from heredity.networks.contract import Carry, NumpyFunction
@@ -399,9 +399,8 @@ class ActorCritic:
             and (tuple(found[name].shape), found[name].dtype) != (leaf.shape, leaf.dtype)
         ]
         if problems:
-            more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
             raise MismatchError(
-                f"the weights do not fit config.json: {'; '.join(problems[:5])}{more}",
+                f"the weights do not fit config.json: {first_few(problems, between='; ')}",
                 "Weights and specification have to come from the same policy",
                 path,
             )

@@ -18,8 +18,9 @@ from heredity.common.errors import MismatchError
 from heredity.networks import Network
 from heredity.networks.axes import Axes, Axis, Piece, fixed, opaque
 from heredity.networks.normalizer import normalized_leaves
+from heredity.networks.observations import map_entries
 from heredity.policies.actor_critic import ActorCritic
-from heredity.spaces import Dict, Space
+from heredity.spaces import Space
 from heredity.weights import Params, flatten
 
 
@@ -205,14 +206,10 @@ class UnreadColumns:
         """
         unread = self.of(params)
 
-        def walk(part: Space, value: Any, path: str) -> Any:
-            if isinstance(part, Dict):
-                return {
-                    name: walk(inner, value[name], f"{path}/{name}") for name, inner in part.entries
-                }
+        def without(path: str, _: Space, value: Any) -> Any:
             if path not in unread:
                 return value
             value = jnp.asarray(value)
             return jnp.where(unread[path] & ~jnp.isfinite(value), 0, value)
 
-        return walk(self._functions.spec.acting_space, observation, "observation")
+        return map_entries(self._functions.spec.acting_space, without, observation)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from heredity.common.errors import MismatchError, UsageError
-from heredity.networks.observations import leaf_spaces
+from heredity.networks.observations import map_entries
 from heredity.policies.policy import Policy
-from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space, space_difference
+from heredity.spaces import Box, Discrete, MultiDiscrete, Space, space_difference
 from heredity.weights import flatten
 
 
@@ -123,8 +125,8 @@ def sampled_observations(
     generator = np.random.default_rng(seed)
     space = policy.spec.acting_space if space is None else space
     statistics = flatten(policy.params.get("normalizer", {}))
-    leaves = {}
-    for path, leaf in leaf_spaces(space).items():
+
+    def drawn_of(path: str, leaf: Space, _: Any) -> np.ndarray:
         values = np.stack([leaf.sample(generator) for _ in range(count)])
         mean = statistics.get(f"{path}/mean")
         # Statistics that have seen nothing yet say nothing.
@@ -132,22 +134,28 @@ def sampled_observations(
             deviation = np.sqrt(statistics[f"{path}/variance"])
             drawn = mean + deviation * generator.normal(size=values.shape)
             values = np.clip(drawn, leaf.low, leaf.high).astype(leaf.dtype)
-        leaves[path] = values
-    return _nested(space, leaves, "observation")
+        return values
+
+    return map_entries(space, drawn_of)
 
 
-def _nested(space: Space, leaves: dict[str, np.ndarray], path: str) -> Any:
-    if isinstance(space, Dict):
-        return {name: _nested(part, leaves, f"{path}/{name}") for name, part in space.entries}
-    return leaves[path]
+_AT_ONCE = 2**20  # numbers that are seen at once; what encoders make of them is many times as much
 
 
 def _outputs(policy: Policy, observations: Any) -> tuple[jax.Array, jax.Array]:
     """The most likely actions, and the parameters of the distributions."""
-    number = len(jax.tree.leaves(observations)[0])
-    carry = policy.functions.initial_carry((number,), acting=True)
-    is_first = np.ones(number, bool)
+    leaves = jax.tree.leaves(observations)
+    number = len(leaves[0])
+    size = sum(math.prod(np.shape(leaf)[1:]) for leaf in leaves)
+    step = max(1, _AT_ONCE // max(size, 1))
     distribution = jax.jit(policy.distribution)
-    parameters, _ = distribution(policy.params, observations, carry, is_first=is_first)
+    found = []
+    for start in range(0, number, step):
+        part = jax.tree.map(lambda leaf, at=start: leaf[at : at + step], observations)
+        count = min(step, number - start)
+        carry = policy.functions.initial_carry((count,), acting=True)
+        is_first = np.ones(count, bool)
+        found.append(distribution(policy.params, part, carry, is_first=is_first)[0])
+    parameters = jnp.concatenate(found)
     family = policy.functions.family
     return family.to_action(family.mode(parameters)), parameters

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from heredity.algorithms.ppo.pretrained import PretrainedEncoder
-from heredity.common.errors import MismatchError, UsageError
+from heredity.common.errors import MismatchError, UsageError, first_few
 from heredity.networks.observations import leaf_spaces
 from heredity.policies import Lineage, LineageEntry, Policy, PolicySpec
 from heredity.spaces import Box, space_difference
@@ -299,9 +299,8 @@ def _hooked(
         elif not np.isfinite(leaf).all():
             problems.append(f"{path} has NaN or infinite numbers")
     if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise MismatchError(
-            f"post_init {name} gave other weights than it got: {'; '.join(problems[:5])}{more}",
+            f"post_init {name} gave other weights than it got: {first_few(problems, between='; ')}",
             "Change values alone: paths, shapes and dtypes are those of the networks",
         )
     if all(leaves[path].tobytes() == leaf.tobytes() for path, leaf in found.items()):

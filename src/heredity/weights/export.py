@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from heredity.common.errors import MismatchError, UsageError
+from heredity.common.errors import MismatchError, UsageError, first_few
 from heredity.common.files import write_atomically
 from heredity.common.tensors import tensor_bytes
 from heredity.weights.report import EXACT, WeightReport, WeightRow
@@ -73,9 +73,8 @@ def export(
     if not arrays and not problems:
         problems.append("there are no weights to export")
     if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise MismatchError(
-            f"these weights cannot be exported: {'; '.join(problems[:5])}{more}",
+            f"these weights cannot be exported: {first_few(problems, between='; ')}",
             "Add or change rules, or name in allow what may be left out",
         )
     return dict(sorted(arrays.items())), WeightReport("export", tuple(rows), EXACT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,7 @@ from typing import Any, TypeAlias
 import ml_dtypes
 import numpy as np
 
-from heredity.common.errors import MismatchError, UnknownNameError, UsageError
+from heredity.common.errors import MismatchError, UnknownNameError, UsageError, first_few
 from heredity.weights.report import (
     EXACT,
     ROUNDING,
@@ -24,6 +25,7 @@ from heredity.weights.report import (
 from heredity.weights.rules import AS_IS, Move, Rule, resolve
 from heredity.weights.tree import Params, flatten, select, subtree, unflatten
 
+_few = functools.partial(first_few, between="; ")
 _SAME_NAMES = (Rule("{*path}", "{*path}"),)
 
 
@@ -115,13 +117,13 @@ def inject(
     problems += [f"{prefix}{path} gets nothing" for path in missing if path not in explained]
     if problems:
         raise MismatchError(
-            f"these weights do not fit: {_first(problems)}",
+            f"these weights do not fit: {_few(problems)}",
             "Add or change rules, or name in allow what may keep its value or be left out",
         )
     if not filled:
         raise MismatchError(
-            f"nothing of the source was used: it has {_first(sorted(arrays))}; "
-            f"weights here are {_first(sorted(scope))}",
+            f"nothing of the source was used: it has {_few(sorted(arrays))}; "
+            f"weights here are {_few(sorted(scope))}",
             "Add rules that say which becomes which",
         )
     for path, leaf in leaves.items():
@@ -304,8 +306,3 @@ def _of_source(array: np.ndarray) -> dict[str, Any]:
 def _why_kept(path: str, prefix: str, scope: Mapping[str, Any]) -> str:
     inside = path.startswith(prefix) and path.removeprefix(prefix) in scope
     return "allowed" if inside else ""
-
-
-def _first(problems: Sequence[str], limit: int = 5) -> str:
-    more = f" and {len(problems) - limit} more" if len(problems) > limit else ""
-    return "; ".join(problems[:limit]) + more

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heredity.common.errors import MismatchError
+from heredity.common.errors import MismatchError, first_few
 
 Tree = TypeVar("Tree")
 
@@ -67,9 +67,8 @@ def tree_from_host(template: Tree, leaves: Mapping[str, np.ndarray], what: str) 
                 problems.append(f"{path} is {array.dtype}, {leaf.dtype} was expected")
         restored.append(array)
     if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         raise MismatchError(
-            f"{what} does not fit: {'; '.join(problems[:5])}{more}",
+            f"{what} does not fit: {first_few(problems, between='; ')}",
             "It belongs to another configuration or environment",
         )
     return jax.tree_util.tree_unflatten(structure, restored)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from heredity.common.errors import HeredityError, MismatchError, RefusedError
+from heredity.common.errors import HeredityError, MismatchError, RefusedError, first_few
 
 Action: TypeAlias = Literal[
     "kept",
@@ -289,7 +289,7 @@ class WeightReport:
             others = [f"{row.path} ({row.action})" for row in self.rows if _left(row)]
             raise MismatchError(
                 f"{self.operation}: {self.coverage:.1%} of the numbers came from the source, "
-                f"{coverage:.1%} were required; not {_some(others)}"
+                f"{coverage:.1%} were required; not {first_few(others)}"
             )
         return self
 
@@ -365,8 +365,3 @@ class WeightReport:
 
 def _left(row: WeightRow) -> bool:
     return row.from_source < row.size
-
-
-def _some(names: list[str], limit: int = 5) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more

@@ -13,7 +13,7 @@ import numpy as np
 from heredity.common.errors import MismatchError
 from heredity.networks import Distribution
 from heredity.networks.axes import Piece, placed
-from heredity.networks.observations import leaf_observations
+from heredity.networks.observations import leaf_observations, map_entries
 from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.behaviour import sampled_observations
 from heredity.policies.given import checked_observation
@@ -21,7 +21,7 @@ from heredity.policies.policy import Policy
 from heredity.policies.transfer.bounds import action_slope
 from heredity.policies.transfer.elements import ADDED, EntryMatch, other_bounds
 from heredity.policies.transfer.plan import TransferPlan
-from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from heredity.spaces import Box, Discrete, MultiDiscrete, Space
 from heredity.weights import Params, WeightReport
 from heredity.weights.report import EXACT, ROUNDING, Guarantee, Measurement
 
@@ -157,16 +157,14 @@ def embedded(plan: TransferPlan, seen: Any, chance: np.random.Generator) -> Any:
     values = leaf_observations(plan.old.observation_space, seen)
     count = len(jax.tree.leaves(seen)[0])
 
-    def walk(part: Space, path: str) -> Any:
-        if isinstance(part, Dict):
-            return {name: walk(inner, f"{path}/{name}") for name, inner in part.entries}
+    def shown(path: str, part: Space, _: Any) -> Any:
         match = plan.entries[path]
         drawn = np.stack([part.sample(chance) for _ in range(count)])
         if match.source is None:
             return drawn
         return _embedded_leaf(match, values[match.source], drawn)
 
-    return walk(plan.spec.observation_space, "observation")
+    return map_entries(plan.spec.observation_space, shown)
 
 
 def _embedded_leaf(match: EntryMatch, old: np.ndarray, drawn: np.ndarray) -> np.ndarray:

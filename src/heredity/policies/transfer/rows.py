@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from heredity.common.errors import first_few
 from heredity.networks.axes import Axis
 from heredity.policies.transfer.bounds import amplification
 from heredity.policies.transfer.elements import ADDED
@@ -239,7 +240,7 @@ def _largest(kernel: np.ndarray, removed: np.ndarray) -> float:
     return float(np.linalg.norm(kernel[..., removed, :], axis=-1).max())
 
 
-def _named(axis: Axis, places: np.ndarray, limit: int = 4) -> str:
+def _named(axis: Axis, places: np.ndarray) -> str:
     """Elements of an axis in words."""
     names: list[str] = []
     units = 0
@@ -253,8 +254,7 @@ def _named(axis: Axis, places: np.ndarray, limit: int = 4) -> str:
             names += [f"{piece.of}[{index}]" for index in inside]
     if units:
         names.append(f"{units} unit{'s' * (units > 1)}")
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    return first_few(names, 4)
 
 
 def _fresh_dtype(path: str) -> str:
