@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from heredity.environments import register as register_environment
     from heredity.policies import Policy as Policy
     from heredity.policies.behaviour import compare as compare_policies
+    from heredity.policies.importers import ImportOptions as ImportOptions
+    from heredity.policies.importers import import_policy as import_policy
+    from heredity.policies.transfer import changed_space as changed_space
     from heredity.training import callbacks as callbacks
+    from heredity.training.transfer import transfer_checkpoint as transfer_checkpoint
     from heredity.viewer import view as view
     from heredity.viewer import write_report as write_report
     from heredity.viewer import write_rollout as write_rollout
@@ -28,16 +32,20 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES = {
+    "ImportOptions": "heredity.policies.importers:ImportOptions",
     "PPO": "heredity.api:PPO",
     "PPOConfig": "heredity.algorithms.ppo.config:PPOConfig",
     "Policy": "heredity.policies:Policy",
     "callbacks": "heredity.training.callbacks",
+    "changed_space": "heredity.policies.transfer:changed_space",
     "compare_policies": "heredity.policies.behaviour:compare",
     "evaluate_policy": "heredity.api:evaluate_policy",
+    "import_policy": "heredity.policies.importers:import_policy",
     "list_environments": "heredity.environments:list_environments",
     "make": "heredity.environments:make",
     "register_environment": "heredity.environments:register",
     "resume": "heredity.api:resume",
+    "transfer_checkpoint": "heredity.training.transfer:transfer_checkpoint",
     "view": "heredity.viewer:view",
     "weights": "heredity.weights",
     "write_report": "heredity.viewer:write_report",
@@ -46,15 +54,19 @@ _NAMES = {
 
 __all__ = [
     "PPO",
+    "ImportOptions",
     "PPOConfig",
     "Policy",
     "callbacks",
+    "changed_space",
     "compare_policies",
     "evaluate_policy",
+    "import_policy",
     "list_environments",
     "make",
     "register_environment",
     "resume",
+    "transfer_checkpoint",
     "view",
     "weights",
     "write_report",

@@ -17,7 +17,7 @@ from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.presets import preset_config
 from heredity.algorithms.ppo.training_plan import AdamState, TrainingPlan
 from heredity.common import counters
-from heredity.common.errors import MismatchError
+from heredity.common.errors import MismatchError, UsageError
 from heredity.common.run_folder import RunFolder
 from heredity.policies import Policy
 from heredity.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint_folder
@@ -148,6 +148,8 @@ def test_what_was_moved_is_written_and_read(source: Checkpoint, tmp_path: Path):
     old, new = count(policy_of(source).params), count(policy_of(wide).params)
     assert report.coverage == pytest.approx(old / new)
     assert not again.notes["exactness"]["exact"] and again.notes["best"] is None
+    with pytest.raises(UsageError, match="is there already"):
+        hd.transfer_checkpoint(tmp_path / "old", plan, tmp_path / "new")
 
 
 def test_an_optimiser_of_other_weights_is_refused(moved: Checkpoint, source: Checkpoint):

@@ -250,12 +250,79 @@ class Policy:
         self,
         new_observation_space: Space | None = None,
         new_action_space: Space | None = None,
-        **wishes: Any,
+        *,
+        renamed: Mapping[str, str] | None = None,
+        hidden: Sequence[int] | None = None,
+        critic_hidden: Sequence[int] | None = None,
+        names: Mapping[str, Sequence[str]] | Sequence[str] = (),
+        new_names: Mapping[str, Sequence[str]] | Sequence[str] = (),
+        positions: bool = False,
+        means: Mapping[str, float] | None = None,
+        observations: Any = None,
+        new_share: float = 0.01,
+        environment: Mapping[str, Any] | None = None,
+        seed: int = 0,
     ) -> TransferPlan:
-        """How this policy becomes one for other spaces or widths; see `transfer.plan_transfer`."""
+        """How this policy becomes one for other spaces, or with wider and deeper layers.
+
+        Columns, choices and dimensions are found again by name. Nothing is guessed: what has no
+        names needs them, or `positions`. Nothing is changed before `transfer`.
+
+        Args:
+            new_observation_space: What it is to see; `hd.changed_space` makes one. Default: what it
+                sees.
+            new_action_space: What it is to do; default: what it does.
+            renamed: New names by old ones: of columns (``speed`` or ``state/speed``), of entries of
+                a `Dict`, of actions.
+            hidden: New widths of the hidden layers of the actor, or of the trunk; at least as wide
+                and as many as they are.
+            critic_hidden: The same of the critic; default: as hidden.
+            names: Names for what the policy's spaces do not name: of the columns, or by path
+                (``observation/state``, ``action``).
+            new_names: The same for the new spaces.
+            positions: Whether what has no names is matched by its place.
+            means: What stands for a removed column, in its own units, by name; default: its mean in
+                the statistics of the normaliser, or in `observations`.
+            observations: Recorded ones of the policy's space, with a leading axis ``(B,)``.
+            new_share: Probability that all new choices of a discrete action get together, at most.
+            environment: ``id`` and ``options`` of the environment that the new policy is for.
+            seed: Of weights that are new.
+
+        Raises:
+            MismatchError: when a column cannot be found again without a guess, or a layer cannot be
+                changed without changing what the policy does; with the reason.
+            UnknownNameError: for a name that there is not.
+            UsageError: when nothing would change.
+
+        Example:
+            >>> from heredity.networks import DistributionSpec, MlpOptions
+            >>> from heredity.spaces import Box
+            >>> spec = PolicySpec(
+            ...     Box((4,)), Discrete(2), MlpOptions((8,)).spec(), DistributionSpec("categorical")
+            ... )
+            >>> policy = Policy(spec, ActorCritic(spec).init(0))
+            >>> plan = policy.plan_transfer(hidden=[16])
+            >>> plan.report.summary()
+            'transfer: 1 copied, 3 grown; 50.9% of 114 numbers from the source; exact'
+        """
         from heredity.policies.transfer import plan_transfer
 
-        return plan_transfer(self, new_observation_space, new_action_space, **wishes)
+        return plan_transfer(
+            self,
+            new_observation_space,
+            new_action_space,
+            renamed=renamed,
+            hidden=hidden,
+            critic_hidden=critic_hidden,
+            names=names,
+            new_names=new_names,
+            positions=positions,
+            means=means,
+            observations=observations,
+            new_share=new_share,
+            environment=environment,
+            seed=seed,
+        )
 
     def transfer(self, plan: TransferPlan, observations: Any = None) -> tuple[Policy, WeightReport]:
         """A policy made by a plan, and the report with what was measured; see `transfer.transfer`.

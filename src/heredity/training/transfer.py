@@ -10,15 +10,17 @@ third of what they were and grow back within some thousand steps: a learning rat
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from heredity.common.errors import MismatchError
+from heredity.common.errors import MismatchError, UsageError
+from heredity.policies import Policy
 from heredity.policies.transfer import TransferPlan
 from heredity.policies.transfer import transfer as transfer_policy
 from heredity.policies.transfer.recipes import Recipe
-from heredity.training.checkpoints import Checkpoint
+from heredity.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint_folder
 from heredity.weights import WeightReport, content_hash, flatten
 
 OPTIMIZER = "optimizer/"
@@ -71,6 +73,42 @@ def transfer(
         notes=notes,
     )
     return made, report
+
+
+def transfer_checkpoint(
+    source: str | Path, plan: TransferPlan, place: str | Path, observations: Any = None
+) -> tuple[Policy, WeightReport]:
+    """Move the checkpoint in a folder, and write the new one into another; see `transfer`.
+
+    Args:
+        source: Folder of the checkpoint.
+        plan: Made of its policy.
+        place: Where the new one goes; not there yet.
+        observations: See `policies.transfer.transfer`.
+
+    Returns:
+        The new policy, and the report.
+
+    Raises:
+        GuaranteeError: when what was measured is not within what the plan guarantees.
+        MismatchError: when the plan is for other weights.
+        RefusedError: naming the file of the checkpoint that is missing, torn or altered.
+        StorageError: when the disk refuses.
+        UsageError: when something is at `place` already.
+
+    Example:
+        >>> import heredity as hd
+        >>> last = "runs/cartpole/checkpoints/last"
+        >>> policy = hd.Policy.from_pretrained(f"{last}/policy")  # doctest: +SKIP
+        >>> plan = policy.plan_transfer(hidden=[128, 128])  # doctest: +SKIP
+        >>> wider, report = hd.transfer_checkpoint(last, plan, "wider")  # doctest: +SKIP
+    """
+    place = Path(place)
+    if place.exists():
+        raise UsageError(f"{place} is there already: choose another folder")
+    made, report = transfer(read_checkpoint(Path(source)), plan, observations)
+    write_checkpoint_folder(place, made)
+    return made.to_policy(), report
 
 
 def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
