@@ -46,11 +46,13 @@ def test_lineage_is_whole_where_nobody_looks(
 ):
     monkeypatch.setenv("COLUMNS", "40")
     place = trained / "checkpoints" / "last"
-    entries = heredity("lineage", place, "--verify", "--json").json["entries"]
+    found = heredity("lineage", place, "--verify", "--json").json
+    entries, nothing = found["entries"], {"altered": 0, "pruned": 0, "not_found": 0}
+    assert found["verdict"] == "whole" and found["weights"] == {"checked": 5, **nothing}
     lines = heredity("lineage", place, "--verify").out.splitlines()
     assert lines[0] == f"{place}/policy"
     assert lines[1] == f"sha256:{Policy.from_pretrained(place / 'policy').policy_hash}"
-    assert lines[-1] == "chain whole: 5 weights checked"
+    assert lines[-1] == "chain whole: 5 policies checked"
     for line, entry in zip(lines[2:-1], entries, strict=True):
         assert {entry["operation"], entry["hash"], entry["time"], "verified"} <= set(line.split())
 
@@ -109,7 +111,8 @@ def test_an_ancestor_that_was_altered_is_found(trained: Path, heredity):
         done = heredity("lineage", place, "--verify", *words)
         assert done.code == 3
         assert "000000000256/policy/model.safetensors" in done.told.replace(" ", "")
-        assert words or done.out.splitlines()[-1] == "chain broken: 5 weights checked, 1 altered"
+        assert words or done.out.splitlines()[-1] == "chain broken: 5 policies checked, 1 altered"
+    assert done.json["verdict"] == "broken" and done.json["weights"]["altered"] == 1
     found = {entry["step"]: entry["verified"] for entry in done.json["entries"]}
     assert found[256] == "altered" and found[128] == "verified"
 
@@ -206,7 +209,7 @@ def test_pruned_ancestors_are_counted(trained: Path, heredity):
         if step != 512:
             shutil.rmtree(folder.checkpoint(step))
     done = heredity("lineage", trained / "checkpoints" / "last", "--verify")
-    told = r"chain whole: 1 weights checked, [12] no longer kept \(pruned\)"
+    told = r"chain whole: 1 policy checked, [12] no longer kept \(pruned\)"
     assert done.code == 0 and re.fullmatch(told, done.out.splitlines()[-1])
 
 

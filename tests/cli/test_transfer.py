@@ -68,12 +68,14 @@ def test_what_would_have_to_be_guessed_is_refused(policy: Path, heredity, tmp_pa
     )
     Policy(nameless, whole.params).save_pretrained(tmp_path / "nameless")
     done = heredity("transfer", tmp_path / "nameless", "--add-sensor", "wind", *out)
-    assert done.code == 2 and "no named columns" in done.told and "--names" in done.told
+    assert done.code == 2 and "no named columns" in done.told and "--observation-names" in done.told
     done = heredity("transfer", policy, "--hidden", "4", *out)
     assert done.code == 3 and "wider, not narrower" in done.told
     assert heredity("transfer", policy, "--hidden", "16").code == 2
-    assert heredity("transfer", tmp_path / "nameless", "--names", "light", "--add-sensor", "wind",
-                    "--dry-run").code == 0  # fmt: skip
+    words = ("--add-sensor", "wind", "--dry-run", "--observation-names")
+    assert heredity("transfer", tmp_path / "nameless", *words, "light").code == 0
+    done = heredity("transfer", tmp_path / "nameless", *words, "a", "b")
+    assert done.code == 2 and "--observation-names a,b" in done.told
     words = ("--add-sensor", "wind", "--drop", "signal", "--means", "signal=bright", *out)
     assert "a number was expected" in heredity("transfer", policy, *words).told
     assert heredity("transfer", policy, "--observations", policy / "config.json", *out).code == 3

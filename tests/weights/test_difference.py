@@ -28,7 +28,7 @@ def test_what_moved_is_measured():
 def test_zeros_and_bits():
     found = leaf([0.0], [2.0])
     assert found.relative == math.inf and found.cosine is None
-    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["relative"] == "inf"
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["relative"] is None
     assert leaf([0.0], [0.0]).relative == 0.0
     # Equal as numbers, another bit: changed, and by nothing.
     assert (leaf([0.0], [-0.0]).state, leaf([0.0], [-0.0]).relative) == ("changed", 0.0)

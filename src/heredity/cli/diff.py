@@ -119,9 +119,8 @@ def _number(value: Any) -> str:
 
 
 def _state(leaf: dict[str, Any]) -> str:
-    if leaf["state"] == "changed":
-        return ""
-    return escape(": ".join(filter(None, (leaf["state"], leaf["note"]))))
+    state = "" if leaf["state"] == "changed" else leaf["state"]
+    return escape(": ".join(filter(None, (state, leaf["note"]))))
 
 
 def _behaviour(found: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from heredity.cli.output import ANY_WIDTH, console, only_json, print_json
 from heredity.cli.parsing import environment_fields, options_given, parse, peek
+from heredity.cli.places import check_new_folder
 from heredity.common.errors import DivergedError, UsageError
 from heredity.common.reading import read_text
 
@@ -116,8 +117,7 @@ def main(arguments: Sequence[str]) -> int:
 def _import(given: _Import, env: str | None, options: Any) -> Imported:
     from heredity.policies.importers import import_policy
 
-    if given.out.exists():
-        raise UsageError(f"--out {given.out} is there already: name a new folder")
+    check_new_folder(given.out, "--out")
     if given.episodes < 0 or (given.episodes and env is None):
         raise UsageError(f"--episodes {given.episodes}: a number >= 0, and --env, were expected")
     if env is None:

@@ -14,10 +14,10 @@ from rich.markup import escape
 from heredity.cli.output import ANY_WIDTH, SHORT_HASH, console, only_json, print_json
 from heredity.cli.parsing import parse
 from heredity.cli.places import kind_of
-from heredity.cli.words import environment_in_words, in_words, seconds_in_words, space_in_words
 from heredity.common.errors import HeredityError, RefusedError
 from heredity.common.group_folder import GroupFolder
 from heredity.common.run_folder import RunFolder
+from heredity.common.words import environment_in_words, in_words, seconds_in_words, space_in_words
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from heredity.cli.parsing import parse
 from heredity.cli.places import choice_told, policy_folder
 from heredity.common.errors import HeredityError, RefusedError
 from heredity.common.run_folder import RunFolder
+from heredity.common.words import counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +49,8 @@ def main(arguments: Sequence[str]) -> int:
     else:
         _show(found, choice_told(given.policy))
         if given.verify:
-            console().print(_verdict(found["entries"]))
-    return 3 if any(entry.get("verified") == "altered" for entry in found["entries"]) else 0
+            console().print(_verdict_in_words(found["verdict"], found["weights"]))
+    return 3 if found.get("verdict") == "broken" else 0
 
 
 def describe(path: Path, verify: bool, search: Sequence[Path] = ()) -> dict[str, Any]:
@@ -81,7 +82,8 @@ def describe(path: Path, verify: bool, search: Sequence[Path] = ()) -> dict[str,
         for entry in entries:
             entry["verified"] = _verified(entry["hash"], policy_hash, kept)
         _check_parents(place, entries)
-    return {"policy_hash": policy_hash, "path": str(place), "entries": entries}
+    found = {"policy_hash": policy_hash, "path": str(place), "entries": entries}
+    return {**found, **_verdict(entries)} if verify else found
 
 
 def _searched(path: Path) -> list[Path]:
@@ -236,28 +238,41 @@ def _check_parents(place: Path, entries: list[dict[str, Any]]) -> None:
         entry["parent_verified"] = "recorded" if parent in known else "not kept"
 
 
-def _verdict(entries: list[dict[str, Any]]) -> str:
-    """One line that says how a verification ended."""
+def _verdict(entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """How a verification ended, and how many weights were checked, or could not be.
+
+    ``whole``, ``broken`` (weights are not the recorded ones), or ``incomplete``: weights of another
+    run were not found. Those that the run itself pruned leave it whole: their hashes are recorded.
+    """
     by_outcome: dict[str, set[str]] = {}
     for entry in entries:
         by_outcome.setdefault(entry["verified"], set()).add(entry["hash"])
         if entry["parent_verified"] == "not kept":
             by_outcome.setdefault("not kept", set()).add(entry["parent"])
     altered = by_outcome.get("altered", set())
-    checked = len(by_outcome.get("verified", set()) | altered)
     missing = by_outcome.get("not kept", set())
     own = {entry["hash"] for entry in entries if entry["run"] == entries[-1]["run"]}
     others = {entry["hash"] for entry in entries} - own
-    elsewhere = len(missing & others)
-    gone = len(missing) - elsewhere
-    told = f"{checked} weights checked"
-    if gone:
-        told += f", {gone} no longer kept (pruned)"
-    if elsewhere:
-        told += f", {elsewhere} of other runs not found (--search DIR looks for them)"
-    if altered:
-        return f"[red]chain broken: {told}, {len(altered)} altered[/]"
-    return f"[green]chain whole[/]: {told}"
+    weights = {
+        "checked": len(by_outcome.get("verified", set()) | altered),
+        "altered": len(altered),
+        "pruned": len(missing - others),
+        "not_found": len(missing & others),
+    }
+    verdict = "broken" if altered else "incomplete" if weights["not_found"] else "whole"
+    return {"verdict": verdict, "weights": weights}
+
+
+def _verdict_in_words(verdict: str, weights: dict[str, int]) -> str:
+    told = f"{counted(weights['checked'], 'policy')} checked"
+    if weights["pruned"]:
+        told += f", {weights['pruned']} no longer kept (pruned)"
+    if weights["not_found"]:
+        told += f", {weights['not_found']} of other runs not found (--search DIR looks for them)"
+    if weights["altered"]:
+        told += f", {weights['altered']} altered"
+    colour = {"whole": "green", "broken": "red", "incomplete": "yellow"}[verdict]
+    return f"[{colour}]chain {verdict}[/]: {told}"
 
 
 def _show(found: dict[str, Any], told: str) -> None:

@@ -103,6 +103,33 @@ def _chosen(path: Path) -> tuple[Path, str]:
             )
 
 
+def check_new_folder(path: Path, flag: str) -> None:
+    """See that a folder can be made where a person says: nothing is there, no file above it.
+
+    Args:
+        path: Where it is to be.
+        flag: The option that gave it.
+
+    Raises:
+        UsageError: when something is there already, or the name is none for a folder.
+
+    Example:
+        >>> check_new_folder(Path("/dev/null/policy"), "--out")
+        Traceback (most recent call last):
+        heredity.common.errors.UsageError: --out /dev/null/policy: /dev/null is a file: name ...
+    """
+    try:
+        is_there = path.exists() or path.is_symlink()
+    except OSError as error:
+        told = f"{str(path)[:40]}…" if len(str(path)) > 80 else str(path)
+        raise UsageError(f"{flag} {told}: {error.strerror}: name another folder") from None
+    if is_there:
+        raise UsageError(f"{flag} {path} is there already: name a new folder")
+    above = next((place for place in path.parents if place.exists()), None)
+    if above is not None and not above.is_dir():
+        raise UsageError(f"{flag} {path}: {above} is a file: name a folder that is not below it")
+
+
 def claim_directory(environment_id: str, root: Path = Path("runs")) -> Path:
     """A folder for a run that nobody gave one: made here, so that no other run takes it as well.
 

@@ -16,11 +16,12 @@ from rich.markup import escape
 
 from heredity.cli.output import ANY_WIDTH, console, only_json, print_json
 from heredity.cli.parsing import environment_fields, options_given, otherwise, parse, peek
-from heredity.cli.places import choice_told, kind_of, policy_folder
+from heredity.cli.places import check_new_folder, choice_told, kind_of, policy_folder
 from heredity.common.errors import RefusedError, UsageError
 
 _SEVERAL = tyro.conf.arg(metavar="[NAME ...]")
 _PAIRS = tyro.conf.arg(metavar="[OLD=NEW ...]")
+_NAMES = tyro.conf.arg(metavar="NAMES", help_behavior_hint="(default: as the spaces have them)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,9 +37,11 @@ class _Transfer:
         rename: New names of columns, entries or actions.
         hidden: New widths of the hidden layers.
         critic_hidden: The same for the critic.
-        names: Names for the columns of the policy, where they have none; of a Dict
-            entry=a,b,c.
-        new_names: The same for the new environment.
+        observation_names: Names for the columns of the policy, divided by commas, where they have
+            none; of a Dict entry=a,b,c for each entry.
+        action_names: The same for its actions.
+        new_observation_names: The same for the new environment.
+        new_action_names: The same for its actions.
         positions: Match what has no names by its place.
         means: What stands for a dropped column, in its own units: column=value. Without it: its
             mean in the statistics of the normaliser, or in --observations.
@@ -58,8 +61,10 @@ class _Transfer:
     rename: Annotated[tuple[str, ...], _PAIRS] = ()
     hidden: Annotated[tuple[int, ...], otherwise("default: as they are")] = ()
     critic_hidden: Annotated[tuple[int, ...], otherwise("default: as hidden")] = ()
-    names: Annotated[tuple[str, ...], _SEVERAL] = ()
-    new_names: Annotated[tuple[str, ...], _SEVERAL] = ()
+    observation_names: Annotated[tuple[str, ...], _NAMES] = ()
+    action_names: Annotated[str, _NAMES] = ""
+    new_observation_names: Annotated[tuple[str, ...], _NAMES] = ()
+    new_action_names: Annotated[str, _NAMES] = ""
     positions: bool = False
     means: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[NAME=VALUE ...]")] = ()
     new_share: float = 0.01
@@ -107,8 +112,8 @@ def main(arguments: Sequence[str]) -> int:
 def _check(how: _Transfer, env: str | None) -> None:
     if how.out is None and not how.dry_run:
         raise UsageError("--out is needed: where the new policy goes; or --dry-run for the plan")
-    if how.out is not None and how.out.exists() and not how.dry_run:
-        raise UsageError(f"--out {how.out} is there already: choose another folder")
+    if how.out is not None and not how.dry_run:
+        check_new_folder(how.out, "--out")
     if env is not None and (how.add_sensor or how.drop):
         raise UsageError(
             "--env shows the new observation: leave --add-sensor and --drop out, or --env"
@@ -158,7 +163,8 @@ def _plan(policy: Any, how: _Transfer, env: str | None, options: Any, recorded: 
     from heredity.policies.transfer import changed_space
     from heredity.policies.transfer.planning import named
 
-    names, new_names = (_names(words) for words in (how.names, how.new_names))
+    names = _names("--observation-names", how.observation_names, how.action_names)
+    new_names = _names("--new-observation-names", how.new_observation_names, how.new_action_names)
     renamed = _pairs(how.rename, "--rename OLD=NEW")
     observation, action, environment = None, None, None
     if env is not None:
@@ -200,15 +206,26 @@ def _plan(policy: Any, how: _Transfer, env: str | None, options: Any, recorded: 
     )
 
 
-def _names(words: Sequence[str]) -> Any:
-    """Names of columns: of the only entry, or ``entry=a,b,c`` for each."""
-    if not any("=" in word for word in words):
-        return tuple(words)
-    found = {}
-    for entry, names in _pairs(words, "ENTRY=NAME,NAME").items():
-        path = entry if entry == "action" else f"observation/{entry}"
-        found[path] = tuple(names.split(","))
+def _names(flag: str, words: Sequence[str], actions: str) -> Any:
+    """Names of columns, of the only entry or ``entry=a,b,c`` for each, and of actions."""
+    found: dict[str, tuple[str, ...]] = {}
+    if any("=" in word for word in words):
+        for entry, names in _pairs(words, f"{flag} ENTRY=NAME,NAME").items():
+            found[f"observation/{entry}"] = _divided(names)
+    elif len(words) > 1:
+        told = ",".join(words)
+        raise UsageError(f"{flag} {' '.join(words)}: one word was expected, {flag} {told}")
+    elif words and not actions:
+        return _divided(words[0])
+    elif words:
+        found["observation"] = _divided(words[0])
+    if actions:
+        found["action"] = _divided(actions)
     return found
+
+
+def _divided(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(","))
 
 
 def _pairs(words: Sequence[str], expected: str) -> dict[str, str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 from heredity.common.files import dump_json
+from heredity.common.words import space_in_words
 from heredity.policies.lineage import Lineage
 from heredity.policies.specification import PolicySpec
-from heredity.spaces import Box, Space
+from heredity.spaces import Space, space_to_json
 
 
 def _yaml_text(text: str) -> str:
@@ -15,10 +16,7 @@ def _yaml_text(text: str) -> str:
 
 
 def _space_line(space: Space) -> str:
-    if isinstance(space, Box) and space.names:
-        return f"`{type(space).__name__}{space.shape}`: {', '.join(space.names)}"
-    text = str(space)
-    return f"`{text if len(text) < 160 else text[:157] + '…'}`"
+    return space_in_words(space_to_json(space)).replace("|", "\\|")
 
 
 def _front_matter(environment: str, score: dict | None) -> list[str]:

@@ -330,7 +330,7 @@ def scoring_environment(
         yield env
         return
     elif named is None:
-        raise UsageError("the policy names no environment: give one with env")
+        raise UsageError("the policy names no environment: give one (--env ID, in Python env=)")
     else:
         source = Path("config.json")  # of the policy, wherever it was loaded from
         made = make_named(named, copies, trust, source, evaluating=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from heredity.common.recording import Recording
-from heredity.viewer.formatting import counted, value_text
+from heredity.common.words import counted
+from heredity.viewer.formatting import value_text
 from heredity.viewer.motion import MAX_SECONDS, checked_seconds
 
 # A loop that jumps from its end to its beginning at once does not show how it ended.

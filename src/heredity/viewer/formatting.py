@@ -23,16 +23,6 @@ def steps_text(steps: float) -> str:
     return f"{steps:g}"
 
 
-def counted(count: int, noun: str) -> str:
-    """A number of things.
-
-    Example:
-        >>> counted(1, "snapshot"), counted(1200, "snapshot")
-        ('1 snapshot', '1,200 snapshots')
-    """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def _digits(size: float) -> int:
     """Digits after the point of a number that large: three or four digits in all."""
     if size >= 1000 or size == 0:

@@ -9,7 +9,7 @@ from pathlib import Path
 from heredity.common.errors import HeredityError
 from heredity.common.formats import CHECKPOINT
 from heredity.common.tensors import read_tensors, tensor_names
-from heredity.viewer.formatting import counted
+from heredity.common.words import counted
 from heredity.viewer.markup import escape
 from heredity.viewer.reading import Run, Snapshot
 

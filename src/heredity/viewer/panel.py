@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from heredity.common.recording import Recording
+from heredity.common.words import counted
 from heredity.viewer.endings import end_text, episode_text
-from heredity.viewer.formatting import counted, mean_text, spread_text
+from heredity.viewer.formatting import mean_text, spread_text
 from heredity.viewer.markup import escape
 from heredity.viewer.reading import Snapshot, short_hash
 

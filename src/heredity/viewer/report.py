@@ -15,11 +15,11 @@ from heredity.common.errors import HeredityError
 from heredity.common.files import write_atomically
 from heredity.common.group_folder import is_group
 from heredity.common.provenance import now
+from heredity.common.words import counted
 from heredity.viewer import sections
 from heredity.viewer.charts import Chart, base_layout, learning_charts, steps_layout
 from heredity.viewer.extras import plotly_javascript, require
 from heredity.viewer.formatting import (
-    counted,
     mean_text,
     score_text,
     script_json,

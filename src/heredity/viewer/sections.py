@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from heredity.common.words import counted
 from heredity.viewer.charts import Chart, evaluated_spread
 from heredity.viewer.formatting import (
-    counted,
     mean_text,
     score_text,
     spread_text,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from heredity.viewer.formatting import counted, steps_text
+from heredity.common.words import counted
+from heredity.viewer.formatting import steps_text
 from heredity.viewer.markup import escape, hash_html
 from heredity.viewer.reading import number
 

@@ -29,7 +29,7 @@ class LeafDifference:
         largest: The largest absolute difference.
         norm_a: Euclidean norm in a.
         norm_b: Euclidean norm in b.
-        note: Shapes and dtypes where they differ.
+        note: Shapes and dtypes where they differ; that all of it was zero.
     """
 
     path: str
@@ -43,10 +43,10 @@ class LeafDifference:
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The difference as a JSON object; an infinite ratio as text."""
+        """The difference as a JSON object; without the ratio where it is infinite."""
         value = dataclasses.asdict(self)
         return {
-            name: str(part) if isinstance(part, float) and not math.isfinite(part) else part
+            name: None if isinstance(part, float) and not math.isfinite(part) else part
             for name, part in value.items()
         }
 
@@ -113,4 +113,5 @@ def _compared(path: str, a: np.ndarray, b: np.ndarray) -> LeafDifference:
     if cosine is not None:
         cosine = min(1.0, max(-1.0, cosine))
     largest = float(np.abs(y - x).max()) if x.size else 0.0
-    return LeafDifference(path, state, b.size, relative, cosine, largest, norm_a, norm_b)
+    note = "was zero" if moved and not norm_a else ""
+    return LeafDifference(path, state, b.size, relative, cosine, largest, norm_a, norm_b, note)

@@ -10,7 +10,7 @@ import numpy as np
 
 from heredity.common.errors import MismatchError, UnknownNameError, UsageError
 from heredity.networks.observations import leaf_spaces
-from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
+from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space, space_in_words
 
 Names: TypeAlias = Mapping[str, Sequence[str]]
 
@@ -18,8 +18,9 @@ ADDED = -1
 """Stands for the old place of an element that is new."""
 
 _REMEDY = (
-    "Give names for what nobody named (names= and new_names=; --names and --new-names), or ask "
-    "for positions (positions=True, --positions)"
+    "Give names for what nobody named (--observation-names and --new-observation-names, of actions "
+    "--action-names and --new-action-names; in Python names= and new_names=), or ask for positions "
+    "(--positions, positions=True)"
 )
 
 
@@ -122,7 +123,7 @@ def matched_entries(
         raise MismatchError(
             f"no entry of the new observation, {', '.join(now)}, is one of the policy's, "
             f"{', '.join(before)}",
-            "Say which was renamed (renamed=, --rename OLD=NEW)",
+            "Say which was renamed (--rename OLD=NEW, in Python renamed=)",
         )
     return found
 
@@ -140,8 +141,8 @@ def matched_choices(
     """
     if type(old) is not type(new):
         raise MismatchError(
-            f"the actions are {type(new).__name__}, the policy's {type(old).__name__}",
-            "Another kind of action needs another policy: distil this one",
+            f"the new actions are {space_in_words(new)}, the policy's {space_in_words(old)}",
+            "Another kind of action needs another policy: train one for that environment",
         )
     renamed = dict(renamed or {})
     if isinstance(old, MultiDiscrete) and isinstance(new, MultiDiscrete):

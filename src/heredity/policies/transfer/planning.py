@@ -270,7 +270,7 @@ def _reads(
     if patterns and not kept:
         raise MismatchError(
             f"a network reads {', '.join(patterns)} alone, and the new observation has none of it",
-            "Say which entry was renamed (renamed=, --rename OLD=NEW)",
+            "Say which entry was renamed (--rename OLD=NEW, in Python renamed=)",
         )
     chosen_entries(space, kept)  # a pattern that finds nothing is refused here
     return tuple(kept)

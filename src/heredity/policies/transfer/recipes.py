@@ -297,7 +297,7 @@ class Matching:
                     raise MismatchError(
                         f"{now.of} would have {now.size} units, it has {before.size}: layers can "
                         "be made wider, not narrower",
-                        "Distil the policy into a smaller one",
+                        "Train a smaller policy from fresh weights",
                     )
                 if now.size > before.size and not now.grows:
                     raise MismatchError(

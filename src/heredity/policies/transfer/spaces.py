@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from heredity.common.errors import UnknownNameError, UsageError
-from heredity.spaces import Box, Dict, Space
+from heredity.spaces import Box, Dict, Space, space_in_words
 
 
 def changed_space(
@@ -41,8 +41,8 @@ def changed_space(
         return _changed_entries(space, add, drop, renamed)
     if not isinstance(space, Box) or len(space.shape) != 1 or not space.names:
         raise UsageError(
-            f"{space} has no named columns to change: give names (names=, --names), or the new "
-            "space as a whole (--env)"
+            f"{space_in_words(space)} has no named columns to change: give names "
+            "(--observation-names a,b,c, in Python names=), or the new space as a whole (--env)"
         )
     for name in (*drop, *renamed):
         if name not in space.names:

@@ -80,8 +80,8 @@ class StandIns:
                 raise MismatchError(
                     f"the mean of {name} is not known: the policy does not normalise its "
                     "observations, so it has no statistics of them",
-                    f"Give it (means={{{name!r}: ...}}, --means {name}=VALUE), or observations "
-                    "that were recorded",
+                    f"Give it (--means {name}=VALUE, in Python means=), or observations that were "
+                    "recorded (--observations FILE, in Python observations=)",
                 )
             values[column] = given
             spread[column] = self._distance(leaf, column, given)

@@ -1,9 +1,21 @@
-"""Values of a record as people read them: spaces, networks, environments, durations."""
+"""Values of a record as people read them: numbers of things, spaces, networks, environments."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    Example:
+        >>> counted(1, "snapshot"), counted(1200, "snapshot"), counted(2, "policy")
+        ('1 snapshot', '1,200 snapshots', '2 policies')
+    """
+    if count == 1:
+        return f"{count:,} {noun}"
+    return f"{count:,} {noun[:-1]}ies" if noun.endswith(("cy", "ry")) else f"{count:,} {noun}s"
 
 
 def in_words(value: Any) -> str:
