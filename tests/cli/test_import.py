@@ -30,9 +30,14 @@ def test_a_policy_is_imported_and_told_as_one_object(heredity, tmp_path: Path):
     np.testing.assert_allclose(action, expected["actions"][0], atol=1e-5)
     told = heredity("lineage", tmp_path / "policy")
     assert told.code == 0 and "import" in told.told
-    # What is there is not replaced.
+    # What is there is not replaced, and a file is no folder to write into.
     again = heredity("import", *words, *said)
     assert again.code == 2 and "is there already" in again.told
+    below = ("--out", SB3 / "model.zip" / "policy")
+    done = heredity("import", SB3 / "model.zip", "--format", "sb3", *below, *said)
+    assert done.code == 2 and "model.zip is a file: name" in done.told
+    done = heredity("import", SB3 / "model.zip", "--format", "sb3", "--out", "n" * 400, *said)
+    assert done.code == 2 and "File name too long" in done.told
 
 
 def test_people_see_every_row_and_what_was_recorded(heredity, tmp_path: Path):
@@ -48,8 +53,10 @@ def test_people_see_every_row_and_what_was_recorded(heredity, tmp_path: Path):
         "recorded: return 8.00 ± 0.00 over the last 2 episodes",
         "to check it: --env ID --episodes 100",
         f"wrote {tmp_path / 'policy'}",
+        "sums are in another order than in stable-baselines3 2.9.2",
     ):
         assert words in done.told, words
+    assert not [line for line in done.out.splitlines() if line.endswith(" ")]
 
 
 def test_a_refused_file_exits_with_3_before_anything_is_asked(heredity, tmp_path: Path):
@@ -63,6 +70,14 @@ def test_a_refused_file_exits_with_3_before_anything_is_asked(heredity, tmp_path
     ):
         done = heredity("import", path, "--format", format, "--out", tmp_path / "policy")
         assert (done.code, done.out) == (3, "")
+    for path, format, meant in (
+        (SB3 / "model.zip", "rsl_rl", "sb3"),
+        (FOREIGN / "rsl_rl_4" / "model.pt", "sb3", "cleanrl or --format rsl_rl"),
+        (FOREIGN / "brax_ppo_pickle" / "params.pkl", "safetensors", "brax or --format dreamerv3"),
+        (FOREIGN / "brax_ppo" / "checkpoint" / "000000000100", "dreamerv3", "brax"),
+    ):
+        done = heredity("import", path, "--format", format, "--out", tmp_path / "policy")
+        assert done.code == 3 and f"does not look like {format}: try --format {meant}" in done.told
     asked = heredity("import", SB3 / "model.zip", "--format", "sb3", "--out", tmp_path / "policy")
     assert asked.code == 2
     assert "--normalizer:" in asked.told and "--observation-names:" in asked.told
@@ -129,3 +144,11 @@ def test_files_beside_the_file_are_refused_as_files(heredity, tmp_path: Path, fl
         "--out", tmp_path / "policy", flag, tmp_path / "some.json",
     )  # fmt: skip
     assert done.code in (2, 3) and "some.json" in done.told
+
+
+def test_clipping_where_nothing_is_normalised_is_refused(heredity, tmp_path: Path):
+    done = heredity(
+        "import", FOREIGN / "cleanrl_ppo" / "agent.cleanrl_model", "--format", "cleanrl",
+        "--out", tmp_path / "policy", "--normalizer", "none", "--observation-clip", "5",
+    )  # fmt: skip
+    assert done.code == 2 and "nothing is clipped with --normalizer none" in done.told

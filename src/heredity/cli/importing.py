@@ -13,7 +13,7 @@ import tyro
 from rich.markup import escape
 
 from heredity.cli.output import ANY_WIDTH, console, only_json, print_json
-from heredity.cli.parsing import environment_fields, options_given, parse, peek
+from heredity.cli.parsing import environment_fields, options_given, otherwise, parse, peek
 from heredity.cli.places import check_new_folder
 from heredity.common.errors import DivergedError, UsageError
 from heredity.common.reading import read_text
@@ -64,7 +64,7 @@ class _Import:
     action_bounds: Annotated[str, _asked("LOW,HIGH")] = ""
     normalizer: Annotated[str, _asked("none|file|PATH")] = ""
     critic: Annotated[str, _asked("same|drop")] = ""
-    observation_clip: float = 10.0
+    observation_clip: Annotated[float | None, otherwise("default: 10")] = None
     spec: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     rules: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     allow: Annotated[tuple[str, ...], tyro.conf.arg(metavar="[PATTERN ...]")] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO, cast
@@ -98,6 +99,18 @@ def print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value, allow_nan=False))
 
 
+class _Trimmed(_Watched):
+    """A stream whose lines do not end with the spaces that fill the last column of a table."""
+
+    def write(self, text: str) -> int:
+        """As the stream does."""
+        return super().write(_AT_THE_END.sub("", text))
+
+
+_AT_THE_END = re.compile(r" +(?=\n)")
+
+
 def console() -> Console:
     """Where people read; standard output."""
-    return Console(highlight=False)
+    file = None if sys.stdout.isatty() else cast(TextIO, _Trimmed(sys.stdout))
+    return Console(highlight=False, file=file)

@@ -21,6 +21,7 @@ Action: TypeAlias = Literal[
     "resized",
     "grown",
     "shrunk",
+    "grown and shrunk",
     "folded",
     "initialised",
     "dropped",
@@ -212,6 +213,8 @@ class Measurement:
     def __str__(self) -> str:
         if self.allowed is None and self.holds:
             return f"{self.what}: {self.value:.3g} on {self.on}"
+        if self.value == self.allowed == 0:
+            return f"{self.what}: 0 on {self.on} (the same to the bit)"
         verdict = "holds" if self.holds else "DOES NOT HOLD"
         allowed = "a number was" if self.allowed is None else f"{self.allowed:.3g}"
         return f"{self.what}: {self.value:.3g} on {self.on} (allowed {allowed}: {verdict})"

@@ -17,6 +17,7 @@ _COLOURS = {
     "initialised": "yellow",
     "grown": "yellow",
     "shrunk": "yellow",
+    "grown and shrunk": "yellow",
     "folded": "yellow",
     "resized": "yellow",
     "dropped": "red",

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from heredity.common.errors import UnknownNameError, UsageError
+from heredity.common.errors import RefusedError, UnknownNameError, UsageError
 from heredity.policies.importers.brax import import_brax
 from heredity.policies.importers.cleanrl import import_cleanrl
 from heredity.policies.importers.dreamerv3 import (
@@ -14,6 +14,7 @@ from heredity.policies.importers.dreamerv3 import (
     import_dreamerv3,
     read_dreamerv3,
 )
+from heredity.policies.importers.looks import looks_like
 from heredity.policies.importers.making import Imported
 from heredity.policies.importers.options import ImportOptions, rules_from_json
 from heredity.policies.importers.rsl_rl import import_rsl_rl
@@ -75,7 +76,6 @@ def import_policy(path: str | Path, format: str, options: ImportOptions | None =
         raise UnknownNameError("format", format, IMPORTERS)
     options = options or ImportOptions()
     importer = IMPORTERS[format]
-    imported = importer.read
     fresh = ImportOptions()
     for field in dataclasses.fields(options):
         was_given = getattr(options, field.name) != getattr(fresh, field.name)
@@ -83,7 +83,17 @@ def import_policy(path: str | Path, format: str, options: ImportOptions | None =
             raise UsageError(
                 f"--{field.name.replace('_', '-')} is nothing that {format} files take"
             )
-    return imported(Path(path), options)
+    path = Path(path)
+    try:
+        return importer.read(path, options)
+    except RefusedError as error:
+        others = looks_like(path)
+        if not others or format in others:
+            raise
+        wanted = " or ".join(f"--format {other}" for other in others)
+        raise RefusedError(
+            error.path, error.problem, f"It does not look like {format}: try {wanted}"
+        ) from error
 
 
 __all__ = [

@@ -30,6 +30,7 @@ from heredity.weights import Rule
 from heredity.weights.reading import read_torch
 from heredity.weights.rules import SQUEEZED
 
+_CLIP = 10.0  # as in its scripts
 _EPSILON = 1e-8  # of Gymnasium's NormalizeObservation, which its scripts wrap environments in
 
 
@@ -97,7 +98,7 @@ def import_cleanrl(path: Path, options: ImportOptions) -> Imported:
         critic=MlpOptions(hidden=critic[1:-1], activation=activation).spec(),
         distribution=DistributionSpec("normal" if is_continuous else "categorical"),
         normalize_observations=own is not None,
-        observation_clip=options.observation_clip,
+        observation_clip=_CLIP if options.observation_clip is None else options.observation_clip,
         observation_epsilon=_EPSILON,
         environment=options.environment,
         algorithm="ppo",

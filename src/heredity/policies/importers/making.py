@@ -120,9 +120,24 @@ def made(file: Fingerprint, kind: str, plan: Plan, options: ImportOptions) -> Im
         params, report = inject(fresh, plan.source, plan.rules, allow=plan.allow)
     except (MismatchError, UsageError) as error:
         raise RefusedError(path, f"does not fit together: {error}") from None
-    # Sums are in another order than the other library's, so its actions are equal up to rounding.
+    # What the file lacks was drawn just now: there is nothing that it was kept from.
+    rows = tuple(
+        dataclasses.replace(row, action="initialised", note="not in the file")
+        if row.action == "kept"
+        else row
+        for row in report.rows
+    )
+    whose = "the library that wrote the file" if plan.library == kind else plan.library
+    why = (
+        f"up to rounding: sums are in another order than in {whose}, so that what it puts out "
+        "may differ in the last digits"
+    )
     report = dataclasses.replace(
-        report, operation="import", guarantee=ROUNDING, notes=(*report.notes, *plan.notes)
+        report,
+        operation="import",
+        rows=rows,
+        guarantee=ROUNDING,
+        notes=(*report.notes, why, *plan.notes),
     )
     arguments = {
         "format": kind,

@@ -32,7 +32,8 @@ class ImportOptions:
             within the file; or the path of the file that has them.
         critic: Whether the critic reads the same as the actor (``"same"``), and is taken over, or
             is left out (``"drop"``); asked for where a file does not say what it reads.
-        observation_clip: What CleanRL-like statistics in a file of their own are clipped to.
+        observation_clip: What CleanRL-like statistics in a file of their own are clipped to;
+            default: 10.
         environment: Id and options of the environment the policy is for; None if unknown.
         observation_space: What that environment shows: bounds and dtype are taken from it where a
             file knows how many features there are and no more.
@@ -47,7 +48,7 @@ class ImportOptions:
     action_bounds: tuple[Any, Any] | None = None
     normalizer: str | None = None
     critic: str | None = None
-    observation_clip: float = 10.0
+    observation_clip: float | None = None
     environment: Mapping[str, Any] | None = None
     observation_space: Space | None = None
     spec: PolicySpec | None = None
@@ -59,8 +60,13 @@ class ImportOptions:
         if self.activation is not None and self.activation not in ACTIVATIONS:
             raise UnknownNameError("activation", self.activation, ACTIVATIONS)
         clip = self.observation_clip
-        if not isinstance(clip, int | float) or not 0 < clip < 1e30:
-            raise UsageError(f"observation_clip {clip!r}: a number > 0 was expected")
+        if clip is not None and (not isinstance(clip, int | float) or not 0 < clip < 1e30):
+            raise UsageError(f"--observation-clip {clip!r}: a number > 0 was expected")
+        if clip is not None and self.normalizer == NO_NORMALIZER:
+            raise UsageError(
+                f"--observation-clip {clip:g}: nothing is clipped with --normalizer none, leave "
+                "one of them out"
+            )
         if self.critic not in (None, "same", "drop"):
             raise UnknownNameError("critic", self.critic, ("same", "drop"))
 

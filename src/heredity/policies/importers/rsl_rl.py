@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from heredity.common.errors import RefusedError
+from heredity.common.words import counted
 from heredity.networks import DistributionSpec, MlpOptions
 from heredity.policies.importers.making import (
     ACTOR_SCALE,
@@ -121,7 +122,9 @@ def import_rsl_rl(path: Path, options: ImportOptions) -> Imported:
         environment=options.environment,
         algorithm="ppo",
     )
-    notes = [f"written by rsl_rl {content.layout}, after {content.iterations:,} iterations"]
+    notes = [
+        f"written by rsl_rl {content.layout}, after {counted(content.iterations, 'iteration')}"
+    ]
     if normalizer is not None:
         notes.append(f"variances are (std + {_EPSILON})², by which rsl_rl divides")
     if critic != "same":

@@ -64,6 +64,9 @@ def measured_report(
     if guarantee == EXACT and max(m.value for m in (found[0], *actions)) > 0:
         note = "exact but for the order of sums, which the number of columns decides here"
         report = dataclasses.replace(report, guarantee=ROUNDING, notes=(*report.notes, note))
+    elif guarantee == EXACT:
+        # Not even rounding was needed: what is told as exact is allowed nothing.
+        found[0] = dataclasses.replace(found[0], allowed=0.0)
     if old.values is not None and new.values is not None:
         found.append(_critic(plan, old.values, new.values, on))
     return report.measured(*found, *actions)
@@ -140,6 +143,8 @@ def _differs(plan: TransferPlan, name: str, old: np.ndarray, new: np.ndarray) ->
 def _critic(plan: TransferPlan, old: np.ndarray, new: np.ndarray, on: str) -> Measurement:
     largest = float(np.abs(new - old).max(initial=0.0))
     allowed = _allowed(plan.critic_guarantee, old, plan)
+    if plan.critic_guarantee == EXACT and largest == 0:
+        allowed = 0.0
     return Measurement("largest difference of each value", largest, on, allowed)
 
 

@@ -224,9 +224,10 @@ def _action(recipe: Recipe) -> Action:
         return "initialised"
     if recipe.is_copy:
         return "copied"
-    if any((places == ADDED).any() for places in recipe.places):
-        return "grown"
-    return "shrunk" if any(len(removed) for removed in recipe.removed) else "permuted"
+    grows = any((places == ADDED).any() for places in recipe.places)
+    if any(len(removed) for removed in recipe.removed):
+        return "grown and shrunk" if grows else "shrunk"
+    return "grown" if grows else "permuted"
 
 
 def _order(places: np.ndarray) -> Guarantee:
