@@ -78,7 +78,6 @@ def test_what_would_have_to_be_guessed_is_refused(policy: Path, heredity, tmp_pa
     assert done.code == 2 and "--observation-names a,b" in done.told
     words = ("--add-sensor", "wind", "--drop", "signal", "--means", "signal=bright", *out)
     assert "a number was expected" in heredity("transfer", policy, *words).told
-    assert heredity("transfer", policy, "--observations", policy / "config.json", *out).code == 3
     assert not (tmp_path / "new").exists()
 
 
@@ -108,3 +107,26 @@ def test_recorded_observations_are_measured_on(policy: Path, heredity, tmp_path:
         "--out", tmp_path / "new", "--json",
     ).json  # fmt: skip
     assert found["report"]["measurements"][0]["on"] == "20 recorded observations"
+
+
+def test_recorded_observations_that_are_none_are_refused_by_name(
+    policy: Path, heredity, tmp_path: Path
+):
+    seen = np.zeros((20, 1), np.float32)
+    np.save(tmp_path / "wide.npy", np.zeros((20, 7), np.float32))
+    np.save(tmp_path / "one.npy", seen[0])
+    np.save(tmp_path / "none.npy", seen[:0])
+    np.savez(tmp_path / "two.npz", a=seen, b=seen)
+    np.save(tmp_path / "whole.npy", seen)
+    (tmp_path / "torn.npy").write_bytes((tmp_path / "whole.npy").read_bytes()[:140])
+    for name, told in (
+        ("wide.npy", "has shape (20, 7)"),
+        ("one.npy", "is one observation"),
+        ("none.npy", "has no observations"),
+        ("two.npz", "has 2 arrays, a, b: one array of observations"),
+        ("torn.npy", "is no whole file"),
+        ("missing.npy", "cannot be read (No such file"),
+    ):
+        words = ("--hidden", "16", "--dry-run", "--observations", tmp_path / name)
+        done = heredity("transfer", policy, *words)
+        assert done.code == 3 and name in done.told and told in done.told, name

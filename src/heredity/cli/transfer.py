@@ -17,7 +17,7 @@ from rich.markup import escape
 from heredity.cli.output import ANY_WIDTH, console, only_json, print_json
 from heredity.cli.parsing import environment_fields, options_given, otherwise, parse, peek
 from heredity.cli.places import check_new_folder, choice_told, kind_of, policy_folder
-from heredity.common.errors import RefusedError, UsageError
+from heredity.common.errors import MismatchError, RefusedError, UsageError
 
 _SEVERAL = tyro.conf.arg(metavar="[NAME ...]")
 _PAIRS = tyro.conf.arg(metavar="[OLD=NEW ...]")
@@ -134,7 +134,8 @@ def _transfer(how: _Transfer, env: str | None, options: Any) -> tuple[dict[str, 
     else:
         place = policy_folder(how.policy)
         policy = Policy.from_pretrained(place, trust=how.trust)
-    recorded = None if how.observations is None else _recorded(how.observations)
+    space = policy.spec.observation_space
+    recorded = None if how.observations is None else _recorded(how.observations, space)
     plan = _plan(policy, how, env, options, recorded)
     found: dict[str, Any] = {
         "kind": "policy" if checkpoint is None else "checkpoint",
@@ -248,8 +249,36 @@ def _numbers(pairs: dict[str, str]) -> dict[str, float]:
     return found
 
 
-def _recorded(path: Path) -> Any:
-    """Observations from a file of numpy: one array, or one for each entry."""
+def _recorded(path: Path, space: Any) -> Any:
+    """Observations of a space from a file of numpy: one array, or one for each entry.
+
+    Raises:
+        RefusedError: when the file is torn, or holds other observations.
+    """
+    from heredity.policies.given import checked_observation
+    from heredity.spaces import Dict, space_in_words
+    from heredity.weights import flatten
+
+    loaded = _arrays(path)
+    if isinstance(loaded, dict) and not isinstance(space, Dict):
+        if len(loaded) > 1:
+            told = f"has {len(loaded)} arrays, {', '.join(sorted(loaded)[:5])}"
+            expected = f"one array of observations (N, …) was expected, {space_in_words(space)}"
+            raise RefusedError(path, f"{told}: {expected}")
+        loaded = next(iter(loaded.values()), None)
+    try:
+        seen, several = checked_observation(space, loaded)
+    except MismatchError as error:
+        remedy = "Give observations of the policy that is transferred, (N, …)"
+        raise RefusedError(path, error.problem, remedy) from None
+    if not several:
+        raise RefusedError(path, "is one observation: several were expected, (N, …)")
+    if any(len(leaf) == 0 for leaf in flatten({"observation": seen}).values()):
+        raise RefusedError(path, "has no observations")
+    return loaded
+
+
+def _arrays(path: Path) -> Any:
     import numpy as np
 
     from heredity.weights import unflatten
@@ -260,10 +289,11 @@ def _recorded(path: Path) -> Any:
             return loaded
         with loaded as file:
             return unflatten({name: file[name] for name in file.files})
+    except OSError as error:
+        raise RefusedError(path, f"cannot be read ({error.strerror or error})") from None
     except (
         EOFError,
         MemoryError,
-        OSError,
         SyntaxError,
         UsageError,
         ValueError,
