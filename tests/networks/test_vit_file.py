@@ -98,6 +98,8 @@ def test_what_no_file_says_has_to_be_given(tmp_path: Path):
     with pytest.raises(UsageError, match=r"how many heads.*--network\.heads"):
         read_vit(FIXTURES / "torchvision")
     folder = copied("vit", tmp_path)
+    with pytest.raises(UsageError, match=r"says num_attention_heads 4; leave heads out"):
+        read_vit(folder, heads=2)
     (folder / "config.json").unlink()
     (folder / "preprocessor_config.json").unlink()
     with pytest.raises(UsageError, match="give heads"):
@@ -160,6 +162,8 @@ def test_an_encoder_of_other_sizes_is_refused():
         ({"hidden_act": "relu"}, "hidden_act 'relu': this encoder has 'gelu'"),
         ({"qkv_bias": False}, "qkv_bias False"),
         ({"model_type": "vit_mae"}, "model_type 'vit_mae'"),
+        ({"patch_size": 5}, "patch_size 5, the weights beside it have 8"),
+        ({"num_hidden_layers": 7}, "num_hidden_layers 7, the weights"),
     ],
 )
 def test_a_model_that_computes_otherwise_is_refused(tmp_path: Path, changed: dict, told: str):
@@ -189,7 +193,8 @@ def test_files_that_are_none_are_refused(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"rescale_factor": 1.0}, "does not scale pixels by 1/255"),
+        ({"rescale_factor": 1.0}, r"rescale_factor 1\.0: 1/255 was expected"),
+        ({"do_rescale": False}, "do_rescale False: this encoder reads pixels divided by 255"),
         ({"resample": 9}, "resample 9"),
         ({"image_mean": "0.5"}, "image_mean '0.5'"),
         ({"image_std": [0.5, 0.0, 0.5]}, "no encoder that can be built"),

@@ -136,6 +136,7 @@ def read_vit(path: str | Path, *, heads: int | None = None) -> VitFile:
     config = _json_beside(path, "config.json")
     _check_config(path, layout, config)
     sizes = _sizes(path, layout, prefix, tensors, config)
+    _check_sizes(path, layout, sizes, config)
     notes: list[str] = []
     sizes["heads"] = _heads(path, layout, sizes["width"], config, heads)
     epsilon = config.get("layer_norm_eps", layout.norm_epsilon)
@@ -236,6 +237,31 @@ def _sizes(
     return {**sizes, "picture_size": tuple(side * patch for side in grid)}
 
 
+def _check_sizes(
+    path: Path, layout: VitLayout, sizes: Mapping[str, Any], config: Mapping[str, Any]
+) -> None:
+    """See that the JSON beside the weights speaks of these weights, as far as it says sizes."""
+    if layout.name == "torchvision":
+        return  # such a file has no config.json of its own
+    for name, ours in _SIZES_TOLD.items():
+        told = config.get(name, sizes[ours])
+        if told != sizes[ours]:
+            raise RefusedError(
+                path.parent / "config.json",
+                f"has {name} {told!r}, the weights beside it have {sizes[ours]!r}",
+                "They belong to two models: take both from one place",
+            )
+
+
+_SIZES_TOLD = {
+    "patch_size": "patch",
+    "hidden_size": "width",
+    "num_hidden_layers": "depth",
+    "intermediate_size": "mlp_width",
+    "num_channels": "picture_channels",
+}
+
+
 def _grid(path: Path, patches: int, patch: int, config: Mapping[str, Any]) -> tuple[int, int]:
     side = math.isqrt(max(patches, 0))
     told = config.get("image_size")
@@ -255,12 +281,17 @@ def _grid(path: Path, patches: int, patch: int, config: Mapping[str, Any]) -> tu
 def _heads(
     path: Path, layout: VitLayout, width: int, config: Mapping[str, Any], given: int | None
 ) -> int:
-    if given is not None:
-        return given
     if layout.name == "torchvision":
         found = _TORCHVISION_HEADS.get(width)
     else:
         found = config.get("num_attention_heads")
+    if given is not None:
+        if layout.name != "torchvision" and found not in (None, given):
+            raise UsageError(
+                f"heads {given!r}: the config.json beside {path} says num_attention_heads "
+                f"{found!r}; leave heads out"
+            )
+        return given
     if isinstance(found, bool) or not isinstance(found, int):
         raise UsageError(
             f"{path} does not say how many heads its attention has, and neither does a "
@@ -284,8 +315,11 @@ def _preprocessing(path: Path, layout: VitLayout, notes: list[str]) -> dict[str,
             "picture_resize": layout.resize,
         }
     scaled = told.get("do_rescale", True), told.get("rescale_factor", 1 / 255)
-    if scaled[0] is not True or not _is_number(scaled[1]) or abs(scaled[1] * 255 - 1) > 1e-6:
-        raise RefusedError(place, f"does not scale pixels by 1/255, but {scaled[1]!r}")
+    if scaled[0] is not True:
+        told = f"has do_rescale {scaled[0]!r}: this encoder reads pixels divided by 255"
+        raise RefusedError(place, told)
+    if not _is_number(scaled[1]) or abs(scaled[1] * 255 - 1) > 1e-6:
+        raise RefusedError(place, f"has rescale_factor {scaled[1]!r}: 1/255 was expected")
     resample = told.get("resample", 2)
     if not isinstance(resample, int) or resample not in _RESAMPLING:
         raise RefusedError(place, f"has resample {resample!r}: 2 or 3 was expected")

@@ -133,6 +133,8 @@ class NetworkConfig:
         if isinstance(self.weights, os.PathLike):
             object.__setattr__(self, "weights", os.fspath(self.weights))
         check_fields(self)
+        if self.weights == "":
+            raise UsageError("network weights '': the path of a file was expected, or none")
         for name in ("hidden_scale", "actor_output_scale"):
             scale = getattr(self, name)
             if not (math.isfinite(scale) and scale >= 0):
