@@ -272,8 +272,10 @@ def _total_variation(
         kept = places != ADDED
         there = np.zeros_like(probability)
         there[:, kept] = was[:, places[kept]]
-        gone = 1 - there.sum(axis=-1)
-        variation = 0.5 * (np.abs(probability - there).sum(axis=-1) + np.maximum(gone, 0))
+        # Of choices that are no more; without any, their sum would be rounding alone.
+        is_whole = np.count_nonzero(kept) == was.shape[-1]
+        gone = 0.0 if is_whole else np.maximum(1 - there.sum(axis=-1), 0)
+        variation = 0.5 * (np.abs(probability - there).sum(axis=-1) + gone)
         largest = max(largest, float(variation.max()))
     return largest
 
