@@ -143,10 +143,10 @@ def test_every_operation_has_its_table_once():
     page = weight_reports_html([entries, entries])
     assert page.count("<details") == 1
     for told in (
-        "1 grown, 75.0% from the source; guarantee: bounded(0.25)",
+        "1 grown; 75.0% of 40 numbers from the source; guarantee: bounded(0.25)",
         "float32[3, 8]",
         "exact up to rounding",
-        "difference: 0.125 on 9 observations (allowed 0.25)",
+        "difference: 0.125 on 9 observations (allowed 0.25: holds)",
         "&lt;b&gt;two&lt;/b&gt; sensors",
     ):
         assert told in page

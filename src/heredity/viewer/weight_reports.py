@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from heredity.common.words import counted
+from heredity.common.weight_words import (
+    HEADS,
+    array_in_words,
+    guarantee_in_words,
+    measurement_in_words,
+    origin_in_words,
+    summary_in_words,
+)
 from heredity.viewer.formatting import steps_text
 from heredity.viewer.markup import escape, hash_html
 from heredity.viewer.reading import number
@@ -39,13 +47,11 @@ def _operation_html(entry: dict[str, Any], report: dict[str, Any]) -> str:
     if len(rows) > MOST_ROWS:
         told.append(f"<li>{len(rows) - MOST_ROWS:,} more leaves are in the policy's lineage</li>")
     body = "".join(_row_html(row) for row in rows[:MOST_ROWS])
-    heads = "".join(
-        f"<th>{name}" for name in ("Path", "Action", "Shape", "From", "Guarantee", "Note")
-    )
+    heads = "".join(f"<th>{name.capitalize()}" for name in HEADS)
     step = number(entry.get("step"))
     at = f" at {steps_text(step)} steps" if step else ""
     operation = escape(str(entry.get("operation")))
-    done = escape(_summary(report, len(rows)))
+    done = escape(_summary(report, rows))
     made = hash_html(str(entry.get("hash") or ""))
     return (
         f'<details class="card operation"><summary><b>{operation}</b>{at}: {done} · {made}'
@@ -56,27 +62,28 @@ def _operation_html(entry: dict[str, Any], report: dict[str, Any]) -> str:
     )
 
 
-def _summary(report: dict[str, Any], rows: int) -> str:
+def _summary(report: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     counts = report.get("counts")
-    done = counts.items() if isinstance(counts, dict) else ()
-    parts = [f"{count} {action}" for action, count in done] or [counted(rows, "leaf")]
-    coverage = number(report.get("coverage"))
-    if coverage:  # what has no source, such as to unfreeze, covers nothing
-        parts.append(f"{coverage:.1%} from the source")
-    return f"{', '.join(parts)}; guarantee: {_guarantee(report.get('guarantee'))}"
+    known = counts.items() if isinstance(counts, dict) else ()
+    done = {str(name): int(count) for name, found in known if (count := number(found)) is not None}
+    total = sum(math.prod(_shape(row.get("shape")) or (0,)) for row in rows)
+    # What has no source, such as to unfreeze, covers nothing.
+    share = number(report.get("coverage")) or None
+    guarantee = f"guarantee: {_guarantee(report.get('guarantee'))}"
+    return summary_in_words(done or {"leaves": len(rows)}, total, share, guarantee)
 
 
 def _row_html(row: dict[str, Any]) -> str:
-    after = _array(row.get("dtype"), row.get("shape"))
-    before = _array(row.get("source_dtype"), row.get("source_shape"))
-    source = row.get("source")
-    origin = "" if source in (None, row.get("path")) else str(source)
-    origin = " ".join(part for part in (origin, "" if before == after else before) if part)
+    path, source = str(row.get("path", "")), row.get("source")
+    after, before = (
+        array_in_words(str(row.get(f"{of}dtype") or ""), _shape(row.get(f"{of}shape")))
+        for of in ("", "source_")
+    )
     cells = (
-        str(row.get("path", "")),
+        path,
         str(row.get("action", "")),
         after,
-        origin,
+        origin_in_words(path, after, None if source is None else str(source), before),
         _guarantee(row["guarantee"]) if row.get("guarantee") else "",
         str(row.get("note", "")),
     )
@@ -86,25 +93,32 @@ def _row_html(row: dict[str, Any]) -> str:
 def _guarantee(value: Any) -> str:
     if not isinstance(value, dict):
         return "not told"
-    kind = str(value.get("kind"))
-    if kind == "bounded":
-        bound = number(value.get("bound"))
-        of = f" of {value['of']}" if value.get("of") else ""
-        return "bounded" if bound is None else f"bounded({bound:.3g}{of})"
-    return "exact up to rounding" if kind == "rounding" else kind
+    return guarantee_in_words(
+        str(value.get("kind")), number(value.get("bound")), str(value.get("of") or "")
+    )
 
 
 def _measurement(value: Any) -> str:
     if not isinstance(value, dict):
         return str(value)
-    measured, allowed = number(value.get("value")), number(value.get("allowed"))
-    told = f"{value.get('what')}: {value.get('value') if measured is None else f'{measured:.3g}'}"
-    told += f" on {value.get('on')}"
-    return told + (f" (allowed {allowed:.3g})" if allowed is not None else "")
+    what, on = str(value.get("what")), str(value.get("on"))
+    allowed = value.get("allowed")
+    limit = None if allowed is None else _any_number(allowed)
+    return measurement_in_words(what, _any_number(value.get("value")), on, limit)
 
 
-def _array(dtype: Any, shape: Any) -> str:
-    return f"{dtype or ''}{shape}" if isinstance(shape, list) else ""
+def _any_number(value: Any) -> float:
+    """A number, also one that is not finite, which JSON has as text; NaN for everything else."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    if not isinstance(value, list) or not all(isinstance(size, int) for size in value):
+        return None
+    return tuple(value)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -11,6 +11,14 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from heredity.common.errors import HeredityError, MismatchError, RefusedError, first_few
+from heredity.common.weight_words import (
+    array_in_words,
+    guarantee_in_words,
+    measurement_holds,
+    measurement_in_words,
+    origin_in_words,
+    summary_in_words,
+)
 
 Action: TypeAlias = Literal[
     "kept",
@@ -67,12 +75,7 @@ class Guarantee:
             raise ValueError(f"no guarantee: {self.kind!r} with bound {self.bound!r}, {self.of!r}")
 
     def __str__(self) -> str:
-        match self.kind:
-            case "rounding":
-                return "exact up to rounding"
-            case "bounded":
-                return f"bounded({self.bound:.3g}{f' of {self.of}' if self.of else ''})"
-        return self.kind
+        return guarantee_in_words(self.kind, self.bound, self.of)
 
     def to_json(self) -> dict[str, Any]:
         """The guarantee as a JSON object; an infinite bound as None, which JSON can say."""
@@ -158,6 +161,14 @@ class WeightRow:
             return self.used
         return 0 if self.action in _NOT_FROM_SOURCE else self.size
 
+    def in_words(self) -> tuple[str, ...]:
+        """What a table tells of it: the columns of `common.weight_words.HEADS`."""
+        after = array_in_words(self.dtype, self.shape)
+        before = array_in_words(self.source_dtype, self.source_shape)
+        origin = origin_in_words(self.path, after, self.source, before)
+        guarantee = "" if self.guarantee is None else str(self.guarantee)
+        return self.path, self.action, after, origin, guarantee, self.note
+
     def to_json(self) -> dict[str, Any]:
         """The row as a JSON object, without what it does not say."""
         value = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -206,18 +217,10 @@ class Measurement:
     @property
     def holds(self) -> bool:
         """Whether it is within what is allowed. What is no number never is."""
-        if self.allowed is None:
-            return math.isfinite(self.value)
-        return self.value <= self.allowed
+        return measurement_holds(self.value, self.allowed)
 
     def __str__(self) -> str:
-        if self.allowed is None and self.holds:
-            return f"{self.what}: {self.value:.3g} on {self.on}"
-        if self.value == self.allowed == 0:
-            return f"{self.what}: 0 on {self.on} (the same to the bit)"
-        verdict = "holds" if self.holds else "DOES NOT HOLD"
-        allowed = "a number was" if self.allowed is None else f"{self.allowed:.3g}"
-        return f"{self.what}: {self.value:.3g} on {self.on} (allowed {allowed}: {verdict})"
+        return measurement_in_words(self.what, self.value, self.on, self.allowed)
 
     def to_json(self) -> dict[str, Any]:
         """The measurement as a JSON object; what is not finite as text."""
@@ -317,13 +320,12 @@ class WeightReport:
             >>> WeightReport("inject", (row_of("a", "copied", np.ones(1)),), EXACT).summary()
             'inject: 1 copied; 100.0% of 1 number from the source; exact'
         """
-        done = ", ".join(f"{number} {action}" for action, number in self.counts().items())
         total = sum(row.size for row in self.rows)
-        numbers = f"{total:,} number{'' if total == 1 else 's'}"
-        share = f"{self.coverage:.1%} of {numbers} from the source"
-        if all(row.action in _NOT_FROM_SOURCE and row.source is None for row in self.rows):
-            share = numbers  # what was done has no source, such as to unfreeze
-        return f"{self.operation}: {done}; {share}; {self.guarantee}"
+        # What was done may have no source, such as to unfreeze.
+        none = all(row.action in _NOT_FROM_SOURCE and row.source is None for row in self.rows)
+        share = None if none else self.coverage
+        told = summary_in_words(self.counts(), total, share, str(self.guarantee))
+        return f"{self.operation}: {told}"
 
     def to_json(self) -> dict[str, Any]:
         """The report as a JSON object."""

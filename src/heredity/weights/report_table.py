@@ -9,7 +9,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from heredity.weights.report import WeightReport, WeightRow
+from heredity.common.weight_words import HEADS
+from heredity.weights.report import WeightReport
 
 _COLOURS = {
     "kept": "dim",
@@ -25,22 +26,22 @@ _COLOURS = {
 
 
 def as_table(report: WeightReport) -> Any:
-    """What rich prints of a report."""
+    """What rich prints of a report; columns that tell nothing are left out."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    has_guarantees = any(row.guarantee for row in report.rows)
-    for name in ("path", "action", "shape", "from", *(("guarantee",) if has_guarantees else ())):
-        table.add_column(name, overflow="fold")
-    if any(row.note for row in report.rows):
-        table.add_column("note", overflow="fold")
-    for row in report.rows:
-        cells = [row.path, Text(row.action, _COLOURS.get(row.action, "")), _after(row), _from(row)]
-        if has_guarantees:
-            cells.append("" if row.guarantee is None else str(row.guarantee))
-        table.add_row(*cells, *((row.note,) if len(table.columns) > len(cells) else ()))
+    rows = [row.in_words() for row in report.rows]
+    shown = [i for i in range(len(HEADS)) if i < _ALWAYS or any(row[i] for row in rows)]
+    for column in shown:
+        table.add_column(HEADS[column], overflow="fold")
+    for row in rows:
+        colour = _COLOURS.get(row[_ACTION], "")
+        table.add_row(*(Text(row[i], colour if i == _ACTION else "") for i in shown))
     told = [Text(report.summary(), "bold")]
     told += [Text(str(each), "" if each.holds else "bold red") for each in report.measurements]
     told += [Text(note) for note in report.notes]
     return Group(table, *told)
+
+
+_ACTION, _ALWAYS = 1, 4
 
 
 def as_text(report: WeightReport, width: int = 120) -> str:
@@ -48,19 +49,3 @@ def as_text(report: WeightReport, width: int = 120) -> str:
     written = io.StringIO()
     Console(file=written, width=width, color_system=None).print(as_table(report))
     return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
-
-
-def _array(dtype: str, shape: tuple[int, ...] | None) -> str:
-    return "" if shape is None else f"{dtype}{list(shape)}"
-
-
-def _after(row: WeightRow) -> str:
-    return _array(row.dtype, row.shape)
-
-
-def _from(row: WeightRow) -> str:
-    """The source, as far as it differs from the result."""
-    before = _array(row.source_dtype, row.source_shape)
-    before = "" if before == _after(row) else before
-    name = "" if row.source in (None, row.path) else row.source
-    return " ".join(part for part in (name, before) if part)
