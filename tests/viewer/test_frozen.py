@@ -10,9 +10,10 @@ import pytest
 import heredity as hd
 from heredity.common.run_folder import RunFolder
 from heredity.common.tensors import read_tensors, tensor_bytes
-from heredity.viewer.frozen import frozen_html, frozen_weights
-from heredity.viewer.reading import read_run
+from heredity.viewer.frozen import FrozenWeights, frozen_html, frozen_weights
+from heredity.viewer.reading import Run, read_run
 from heredity.viewer.report import render
+from heredity.viewer.weight_norms import weight_norms
 
 FROZEN = "actor/hidden_0/**"
 # A kernel (1, 8) and a bias (8,) of four bytes each; two moments and a gradient for each.
@@ -28,17 +29,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+def compared(run: Run, notes: list[str]) -> FrozenWeights | None:
+    found = frozen_weights(run, notes)
+    weight_norms(run.snapshots, notes, found.compare if found else None)
+    return found
+
+
 def test_nothing_moved_nothing_has_a_slot_and_what_that_saved(folder: Path):
     run = read_run(folder)
     notes: list[str] = []
-    found = frozen_weights(run, run.snapshots, notes)
+    found = compared(run, notes)
     assert found is not None and notes == []
-    assert set(found.sizes) == {"actor/hidden_0/bias", "actor/hidden_0/kernel"}
-    assert (found.moved, found.slots, found.compared) == ((), (), 4)
+    assert set(found.content) == {"actor/hidden_0/bias", "actor/hidden_0/kernel"}
+    assert (found.moved, found.slots, found.compared) == (set(), (), 4)
     assert found.bytes == BYTES and found.saved == 3 * BYTES
     page = render(run)
-    assert "no byte moved: the same in the checkpoint at 192 and in 4 snapshots" in page
-    assert "none has a slot in the optimiser" in page and f"{3 * BYTES:,} bytes" in page
+    assert (
+        "no byte moved, they are the same in the checkpoint at 192 steps and in 4 snapshots" in page
+    )
+    assert "None of them has a slot in the optimiser" in page and f"{3 * BYTES:,} bytes" in page
 
 
 def test_what_moved_is_told(folder: Path, tmp_path: Path):
@@ -48,12 +57,12 @@ def test_what_moved_is_told(folder: Path, tmp_path: Path):
     tensors["actor/hidden_0/bias"] = tensors["actor/hidden_0/bias"] + np.float32(1e-6)
     model.write_bytes(tensor_bytes(tensors, header))
     run = read_run(other)
-    found = frozen_weights(run, run.snapshots, [])
-    assert found is not None and found.moved == ("actor/hidden_0/bias",)
+    found = compared(run, [])
+    assert found is not None and found.moved == {"actor/hidden_0/bias"}
     assert "MOVED: actor/hidden_0/bias" in frozen_html(found)
 
 
 def test_a_run_without_frozen_weights_has_no_such_section(folder: Path):
     run = read_run(folder)
     nowhere = dataclasses.replace(run, folder=RunFolder(folder / "nowhere"))
-    assert frozen_weights(nowhere, run.snapshots, []) is None and frozen_html(None) == ""
+    assert frozen_weights(nowhere, []) is None and frozen_html(None) == ""

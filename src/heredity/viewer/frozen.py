@@ -3,58 +3,67 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from heredity.common.errors import HeredityError
 from heredity.common.formats import CHECKPOINT
 from heredity.common.tensors import read_tensors, tensor_names
 from heredity.common.words import counted
 from heredity.viewer.markup import escape
-from heredity.viewer.reading import Run, Snapshot
+from heredity.viewer.reading import Run
 
 MOST_PATHS = 200  # in the page
 _MOMENTS = 2  # of the optimiser, for each weight that is trained
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class FrozenWeights:
     """What the files of a run say of its frozen weights.
 
     Args:
         step: Of the newest checkpoint, which says what is frozen.
-        sizes: Bytes of each frozen leaf, by path.
-        compared: How many snapshots the checkpoint was compared with.
-        moved: Paths of those that are not the same bytes everywhere.
+        content: Bytes of each frozen leaf there, by path.
         slots: Paths of those that have a slot in the optimiser.
+        moved: Paths of those that are not the same bytes everywhere.
+        compared: How many snapshots the checkpoint was compared with.
     """
 
     step: int
-    sizes: dict[str, int]
-    compared: int
-    moved: tuple[str, ...]
+    content: dict[str, bytes]
     slots: tuple[str, ...]
+    moved: set[str]
+    compared: int = 0
 
     @property
     def bytes(self) -> int:
         """Of all frozen weights."""
-        return sum(self.sizes.values())
+        return sum(map(len, self.content.values()))
 
     @property
     def saved(self) -> int:
         """Bytes that training them would need besides: moments of the optimiser, and a gradient."""
-        with_slots = sum(self.sizes[path] for path in self.slots)
+        with_slots = sum(len(self.content[path]) for path in self.slots)
         return _MOMENTS * (self.bytes - with_slots) + self.bytes
 
+    def compare(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Look at the weights of a snapshot.
 
-def frozen_weights(
-    run: Run, snapshots: Sequence[Snapshot], notes: list[str]
-) -> FrozenWeights | None:
-    """Compare what is frozen by the newest checkpoint with the same weights in snapshots.
+        What was unfrozen is not frozen in the newest checkpoint; what is, was from the start.
+        """
+        self.compared += 1
+        for path, content in self.content.items():
+            if path not in tensors or tensors[path].tobytes() != content:
+                self.moved.add(path)
+
+
+def frozen_weights(run: Run, notes: list[str]) -> FrozenWeights | None:
+    """What is frozen by the newest checkpoint; snapshots are still to be compared with it.
 
     Args:
         run: The run.
-        snapshots: To compare with.
         notes: What could not be read is added.
 
     Returns:
@@ -77,20 +86,10 @@ def frozen_weights(
     except HeredityError as error:
         notes.append(f"The frozen weights of the newest checkpoint could not be read: {error}")
         return None
-    moved = {path for path in frozen if path not in newest}
-    compared = 0
-    for snapshot in snapshots:
-        # What was unfrozen is not frozen in the newest checkpoint; what is, was from the start.
-        try:
-            earlier = _bytes_of(snapshot.folder / "policy", set(frozen))
-        except HeredityError:
-            continue  # the norms of the weights have told of it
-        compared += 1
-        moved |= {path for path, content in newest.items() if earlier.get(path) != content}
     of_optimizer = [name for name in names if name.startswith("optimizer/")]
     slots = [path for path in newest if any(name.endswith(f"/{path}") for name in of_optimizer)]
-    sizes = {path: len(content) for path, content in sorted(newest.items())}
-    return FrozenWeights(steps[-1], sizes, compared, tuple(sorted(moved)), tuple(slots))
+    moved = {path for path in frozen if path not in newest}
+    return FrozenWeights(steps[-1], dict(sorted(newest.items())), tuple(slots), moved)
 
 
 def _bytes_of(policy: Path, paths: set[str]) -> dict[str, bytes]:
@@ -104,25 +103,28 @@ def frozen_html(frozen: FrozenWeights | None) -> str:
         return ""
     others = counted(frozen.compared, "snapshot")
     if frozen.moved:
-        verdict = f"MOVED: {', '.join(frozen.moved[:5])}"
+        verdict = f"MOVED: {', '.join(sorted(frozen.moved)[:5])}"
     elif frozen.compared:
-        verdict = f"no byte moved: the same in the checkpoint at {frozen.step:,} and in {others}"
+        where = f"the checkpoint at {counted(frozen.step, 'step')}"
+        verdict = f"no byte moved, they are the same in {where} and in {others}"
     else:
         verdict = "nothing to compare with: no snapshot was kept"
-    slots = ", ".join(frozen.slots[:5]) or "none has a slot in the optimiser"
+    slots = "None of them has a slot in the optimiser"
+    if frozen.slots:
+        slots = f"These have a slot in the optimiser: {', '.join(frozen.slots[:5])}"
     rows = "".join(
-        f"<tr><td>{escape(path)}<td class=n>{size:,}"
-        for path, size in list(frozen.sizes.items())[:MOST_PATHS]
+        f"<tr><td>{escape(path)}<td class=n>{len(content):,}"
+        for path, content in list(frozen.content.items())[:MOST_PATHS]
     )
-    more = len(frozen.sizes) - MOST_PATHS
+    more = len(frozen.content) - MOST_PATHS
     rest = f"<li>{more:,} more paths are in the checkpoint's manifest</li>" if more > 0 else ""
-    named = counted(len(frozen.sizes), "frozen weight")
+    named = counted(len(frozen.content), "frozen array")
     return (
-        f"<details class='card operation'><summary><b>{named}</b>, "
+        f"<details class='card operation' open><summary><b>{named}</b>, "
         f"{frozen.bytes:,} bytes: {escape(verdict)}</summary><ul>"
-        f"<li>Optimiser: {escape(slots)}</li>"
-        f"<li>Saved by not training them: {frozen.saved:,} bytes "
-        f"(two moments and a gradient for each number)</li>{rest}</ul>"
+        f"<li>{escape(slots)}</li>"
+        f"<li>That saves {frozen.saved:,} bytes while training: "
+        f"two moments and a gradient for each number</li>{rest}</ul>"
         f'<div class="scroll"><table><thead><tr><th>Path<th class=n>Bytes</tr></thead>'
         f"<tbody>{rows}</tbody></table></div></details>"
     )

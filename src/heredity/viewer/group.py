@@ -258,10 +258,7 @@ def seeds_html(group: Group, links: Mapping[int, str]) -> str:
     low, high = (min(means), max(means)) if means else (0.0, 0.0)
     for seed, run in group.runs.items():
         last, best = lasts[seed], sections.best_evaluation(run)
-        share = (last.mean - low) / (high - low) if last and high > low else 0.0
-        bar = ""
-        if last and high > low:
-            bar = f'<span class="bar"><i style="width:{100 * share:.1f}%"></i></span>'
+        bar = sections.bar_html(last.mean, low, high) if last else ""
         reached = (
             f"{score_text(best[0])} at {steps_text(best[1])}"
             if best is not None

@@ -171,7 +171,8 @@ class Panel:
             return
         steps, means = (np.array(column, np.float64) for column in zip(*scored, strict=True))
         unit, size = _unit(float(steps[-1]))
-        low, high = float(means.min()), float(means.max())
+        # From zero, because the area below the curve is filled.
+        low, high = min(0.0, float(means.min())), max(0.0, float(means.max()))
         margin = 0.06 * (high - low) or 1.0
         floor = low - margin
         # Beyond the shown snapshot the second curve lies on the floor, where it is not seen.

@@ -130,7 +130,8 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
     shown, payloads, page = _rollouts(chosen, notes)
     most = max(1, sections.steps_done(run))
     learning = learning_charts(run, most)
-    norms = weight_norms(chosen, notes)
+    frozen = frozen_weights(run, notes)
+    norms = weight_norms(chosen, notes, frozen.compare if frozen else None)
     found = [norm_chart(norms, most), drift_chart(norms, most), dead_chart(chosen, most)]
     weights = [chart for chart in found if chart is not None]
     for chart in weights:
@@ -146,11 +147,11 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
         sections.part(
             "Frozen weights",
             "compared by this page, byte for byte",
-            frozen_html(frozen_weights(run, chosen, notes)),
+            frozen_html(frozen),
         ),
         sections.part(
             "Operations on weights",
-            "what each did, leaf by leaf",
+            "what each did, array by array",
             weight_reports_html([*(s.lineage for s in shown), run.checkpoint_lineage]),
         ),
         sections.part("Snapshots", "", sections.snapshots_html(run, positions)),

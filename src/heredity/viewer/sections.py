@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from heredity.common.words import counted
+from heredity.common.words import counted, in_words
 from heredity.viewer.charts import Chart, evaluated_spread
 from heredity.viewer.formatting import (
     mean_text,
@@ -177,8 +176,7 @@ def snapshots_html(run: Run, shown: Mapping[int, int]) -> str:
     rows = []
     for snapshot in run.snapshots:
         score = snapshot.score
-        share = (score.mean - low) / (high - low) if score and high > low else 0.0
-        bar = f'<span class="bar"><i style="width:{100 * share:.1f}%"></i></span>' if score else ""
+        bar = bar_html(score.mean, low, high) if score else ""
         episodes = f"{score.episodes:,}" if score and score.episodes is not None else "—"
         length = f"{score.length:,.0f}" if score and score.length is not None else "—"
         mark = '<span class="tag">best</span>' if snapshot is best else ""
@@ -195,6 +193,25 @@ def snapshots_html(run: Run, shown: Mapping[int, int]) -> str:
         f'<div class="card scroll"><table><thead><tr>{heads}<th>Policy<th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def bar_html(value: float, low: float, high: float) -> str:
+    """A bar from zero to a value, as long beside the others as it is large.
+
+    Args:
+        value: From `low` to `high`.
+        low: The lowest of all values.
+        high: The highest.
+
+    Example:
+        >>> bar_html(30.0, 20.0, 40.0)
+        '<span class="bar"><i style="margin-left:0.0%;width:75.0%"></i></span>'
+    """
+    low, high = min(low, 0.0), max(high, 0.0)
+    span = (high - low) or 1.0
+    start, length = (min(value, 0.0) - low) / span, abs(value) / span
+    style = f"margin-left:{100 * start:.1f}%;width:{100 * length:.1f}%"
+    return f'<span class="bar"><i style="{style}"></i></span>'
 
 
 def lineage_html(run: Run, shown: Sequence[Snapshot]) -> str:
@@ -215,7 +232,9 @@ def lineage_html(run: Run, shown: Sequence[Snapshot]) -> str:
         )
         score = escape(score_text(node.score)) if node.score else ""
         told = f"run {node.run}" + "".join(
-            f", {k}={v}" for k, v in node.arguments.items() if k != "report"
+            f", {k.replace('_', ' ')} {in_words(v)}"
+            for k, v in node.arguments.items()
+            if k != "report"
         )
         items.append(
             f'<li style="padding-left:{indent}px" title="{escape(told)}">'
@@ -286,7 +305,7 @@ def _table(value: Mapping[str, Any], depth: int) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, dict | list):
         if isinstance(value, dict) or any(isinstance(item, dict | list) for item in value):
-            return json.dumps(value, ensure_ascii=False) if value else "none"
+            return in_words(value)
         return ", ".join(_plain(item) for item in value) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -87,6 +87,8 @@ def dead_chart(snapshots: Sequence[Snapshot], most: float) -> Chart | None:
     )
     steps = [known[0].step - _spacing(known), *(snapshot.step for snapshot in known)]
     detail = "share of each hidden layer's units whose output is the same whatever is seen"
+    if not np.nansum(shares):
+        detail += "; none in these snapshots"
     chart = _map("Dead units", detail, names, steps, shares, most)
     (trace,) = chart.figure["data"]
     trace["colorscale"], trace["zmin"], trace["zmax"] = UNIT_SCALE, 0, 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -37,15 +37,19 @@ class WeightNorms:
     moved: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
-def layer_weights(model: Path) -> Layers:
-    """The weights of a policy, layer by layer; kernel and bias are one layer.
+def policy_weights(model: Path) -> dict[str, np.ndarray]:
+    """The weights of a policy, by path.
 
     Raises:
         RefusedError: when the file is missing, torn, of another format or from the future.
     """
-    layers: Layers = {}
     tensors, metadata = read_tensors(model)
-    tensors = WEIGHTS.migrate(tensors, WEIGHTS.check_header(metadata, model), model)
+    return WEIGHTS.migrate(tensors, WEIGHTS.check_header(metadata, model), model)
+
+
+def _layers(tensors: Mapping[str, np.ndarray]) -> Layers:
+    """Weights layer by layer; kernel and bias are one layer."""
+    layers: Layers = {}
     for path, tensor in tensors.items():
         parts = path.split("/")
         if STATISTICS in parts or not np.issubdtype(tensor.dtype, np.floating):
@@ -60,7 +64,7 @@ def layer_norms(model: Path) -> dict[str, float]:
     Raises:
         RefusedError: when the file is missing, torn, of another format or from the future.
     """
-    return _norms(layer_weights(model))
+    return _norms(_layers(policy_weights(model)))
 
 
 def _norms(layers: Layers) -> dict[str, float]:
@@ -86,19 +90,32 @@ def _changes(before: Layers, now: Layers) -> dict[str, float]:
     return found
 
 
-def weight_norms(snapshots: Sequence[Snapshot], notes: list[str]) -> WeightNorms:
-    """The norms over snapshots; a note for each whose weights cannot be read."""
+def weight_norms(
+    snapshots: Sequence[Snapshot],
+    notes: list[str],
+    look: Callable[[dict[str, np.ndarray]], None] | None = None,
+) -> WeightNorms:
+    """The norms over snapshots.
+
+    Args:
+        snapshots: Each is read once.
+        notes: One is added for each whose weights cannot be read.
+        look: Called with the weights of each other one, by whoever needs them besides.
+    """
     steps: list[int] = []
     norms: list[dict[str, float]] = []
     changes: list[dict[str, float]] = []
     before: Layers = {}
     for snapshot in snapshots:
         try:
-            now = layer_weights(snapshot.folder / "policy" / "model.safetensors")
+            tensors = policy_weights(snapshot.folder / "policy" / "model.safetensors")
         except HeredityError as error:
             reason = getattr(error, "problem", str(error))
             notes.append(f"The weights at step {snapshot.step:,} could not be read: {reason}")
             continue
+        if look is not None:
+            look(tensors)
+        now = _layers(tensors)
         steps.append(snapshot.step)
         norms.append(_norms(now))
         changes.append(_changes(before, now))

@@ -45,9 +45,14 @@ def _operation_html(entry: dict[str, Any], report: dict[str, Any]) -> str:
     ]
     told += [f"<li>{escape(note)}</li>" for note in _listed(report.get("notes"))]
     if len(rows) > MOST_ROWS:
-        told.append(f"<li>{len(rows) - MOST_ROWS:,} more leaves are in the policy's lineage</li>")
-    body = "".join(_row_html(row) for row in rows[:MOST_ROWS])
-    heads = "".join(f"<th>{name.capitalize()}" for name in HEADS)
+        told.append(f"<li>{len(rows) - MOST_ROWS:,} more arrays are in the policy's lineage</li>")
+    cells = [_cells(row) for row in rows[:MOST_ROWS]]
+    # As in a terminal: what tells nothing is no column.
+    shown = [column for column in range(len(HEADS)) if any(row[column] for row in cells)]
+    body = "".join(
+        f"<tr>{''.join(f'<td>{escape(row[column])}' for column in shown)}</tr>" for row in cells
+    )
+    heads = "".join(f"<th>{HEADS[column].capitalize()}" for column in shown)
     step = number(entry.get("step"))
     at = f" at {steps_text(step)} steps" if step else ""
     operation = escape(str(entry.get("operation")))
@@ -70,16 +75,16 @@ def _summary(report: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     # What has no source, such as to unfreeze, covers nothing.
     share = number(report.get("coverage")) or None
     guarantee = f"guarantee: {_guarantee(report.get('guarantee'))}"
-    return summary_in_words(done or {"leaves": len(rows)}, total, share, guarantee)
+    return summary_in_words(done or {"arrays": len(rows)}, total, share, guarantee)
 
 
-def _row_html(row: dict[str, Any]) -> str:
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
     path, source = str(row.get("path", "")), row.get("source")
     after, before = (
         array_in_words(str(row.get(f"{of}dtype") or ""), _shape(row.get(f"{of}shape")))
         for of in ("", "source_")
     )
-    cells = (
+    return (
         path,
         str(row.get("action", "")),
         after,
@@ -87,7 +92,6 @@ def _row_html(row: dict[str, Any]) -> str:
         _guarantee(row["guarantee"]) if row.get("guarantee") else "",
         str(row.get("note", "")),
     )
-    return f"<tr>{''.join(f'<td>{escape(cell)}' for cell in cells)}</tr>"
 
 
 def _guarantee(value: Any) -> str:
