@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("WANDB_MODE", "offline")
-# Tests compile far more than they compute: a third of their time went into making fast programs
-# that run once. The compiler's lowest level sums in an order of its own, and what learns is slow there.
+# A third of the time of the tests went into making programs fast that run once. The compiler's
+# lowest level would spare more, but sums in an order of its own, and what learns is slow there.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
 # Compiling is most of the time of the tests, and many compile the same programs. Each worker has a
 # folder of its own, because JAX writes entries in place, and nobody may read half of one.
