@@ -199,11 +199,11 @@ def test_a_signal_inside_a_garbage_collection_is_not_lost(tmp_path: Path):
         "from heredity.training import session\n"
         "begin = session.begin_run\n"
         "def interrupted(phase, info):\n"
-        "    gc.callbacks.remove(interrupted)\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
         "def begin_run(*given, **more):\n"
         "    gc.callbacks.append(interrupted)\n"
         "    gc.collect()\n"
+        "    gc.callbacks.remove(interrupted)\n"
         "    return begin(*given, **more)\n"
         "session.begin_run = begin_run\n"
         "sys.exit(main(sys.argv[1:]))\n"
@@ -214,8 +214,9 @@ def test_a_signal_inside_a_garbage_collection_is_not_lost(tmp_path: Path):
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 130, done.stderr
-    assert "Exception ignored" in done.stderr and "SIGTERM: saved at step 0" in done.stderr
-    assert RunFolder(tmp_path / "run").checkpoint_steps() == [0]
+    # It comes again a moment later: before the run, or while it trains.
+    assert "Exception ignored" not in done.stderr
+    assert "heredity: interrupted" in done.stderr or "SIGTERM: saved at step" in done.stderr
 
 
 def test_the_same_signal_twice_within_a_moment_is_one_wish(capfd: pytest.CaptureFixture[str]):

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import _thread
+import gc
+import os
 import signal
 import threading
+import time
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Shorter than what somebody who counts signals takes for two of them.
+_AGAIN_SECONDS = 0.05
 
 
 class RememberedInterrupt:
     """A signal handler that raises KeyboardInterrupt and remembers which signal came.
 
     Python ignores exceptions that leave a callback of the garbage collector or a finaliser, and JAX
-    installs such a callback. A KeyboardInterrupt raised inside one is printed and gone, and the
-    program goes on. Whoever takes over the signals later finds it in `received`.
+    installs such a callback. A KeyboardInterrupt raised inside one would be printed and gone, and
+    the program would go on. There nothing is raised, and the signal comes again a moment later;
+    whoever takes over the signals meanwhile finds it in `received`.
 
     Attributes:
         received: The signal that came last; None before the first.
@@ -35,11 +42,29 @@ class RememberedInterrupt:
         """Remember the signal.
 
         Raises:
-            KeyboardInterrupt: always.
+            KeyboardInterrupt: unless it would be lost where it comes.
         """
-        del frame
         self.received = signal.Signals(number)
+        if _would_be_lost(frame):
+            # Not a Timer: the lock of `threading` may be held where this interrupts.
+            _thread.start_new_thread(_come_again, (number,))
+            return
         raise KeyboardInterrupt
+
+
+def _would_be_lost(frame: FrameType | None) -> bool:
+    """Whether a frame is one from which Python lets no exception out."""
+    callbacks = [getattr(one, "__code__", None) for one in gc.callbacks]
+    while frame is not None:
+        if frame.f_code in callbacks or frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _come_again(number: int) -> None:
+    time.sleep(_AGAIN_SECONDS)
+    os.kill(os.getpid(), number)
 
 
 class NotedInterrupt:

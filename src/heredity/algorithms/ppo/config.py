@@ -118,7 +118,8 @@ class PPOConfig:
         observation_clip: Normalised observations are clipped to this many standard deviations.
         normalize_rewards: Divide rewards by the running standard deviation of the discounted
             return, and clip the result to between -10 and 10.
-        reward_scale: Factor applied to every reward, before normalize_rewards.
+        reward_scale: Factor applied to every reward, before normalize_rewards. The environment's
+            option of that name comes before it, and before reward_clip: they multiply.
         distribution: Of continuous actions: auto (which is normal), normal (clipped to the bounds)
             or tanh_normal (squashed into the bounds).
         initial_std: Standard deviation of the normal distribution at the start, in the units of the
