@@ -65,8 +65,8 @@ class _RewardScale:
     """See `heredity.environments.wrappers.rewards`."""
 
     reward_scale: float = 1.0
-    """Factor on the rewards that are learnt from, before `reward_clip`; returns count the environment's
-    own. PPO has a `reward_scale` too, which comes after both: they multiply."""
+    """Factor on the rewards that are learnt from, before `reward_clip`; returns count the
+    environment's own. PPO has a `reward_scale` too, which comes after both: they multiply."""
 
 
 @dataclasses.dataclass(frozen=True)
