@@ -205,7 +205,12 @@ class Policy:
 
         Raises:
             GuaranteeError: when something measured is not within what is allowed.
+            UsageError: when the new policy has a lineage already.
         """
+        if made.lineage.entries:
+            raise UsageError(
+                "descendant: the new policy has a lineage already; give Policy(spec, params) without"
+            )
         told = {**(arguments or {}), "report": report.verify().to_json()}
         lineage = self.lineage.up_to(self.policy_hash)
         last = lineage.entries[-1] if lineage.entries else None

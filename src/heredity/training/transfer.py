@@ -48,6 +48,14 @@ def transfer(
         GuaranteeError: when what was measured is not within what the plan guarantees.
         MismatchError: when the plan is for other weights.
     """
+    made, _, report = _transferred(checkpoint, plan, observations)
+    return made, report
+
+
+def _transferred(
+    checkpoint: Checkpoint, plan: TransferPlan, observations: Any
+) -> tuple[Checkpoint, Policy, WeightReport]:
+    """What `transfer` gives, and the policy of the new checkpoint, which is built already."""
     moved, report = transfer_policy(checkpoint.to_policy(), plan, observations)
     leaves = {path: np.asarray(leaf) for path, leaf in flatten(moved.params).items()}
     state = transferred_state(plan, checkpoint.state)
@@ -72,7 +80,7 @@ def transfer(
         lineage=moved.lineage,
         notes=notes,
     )
-    return made, report
+    return made, moved, report
 
 
 def transfer_checkpoint(
@@ -106,9 +114,9 @@ def transfer_checkpoint(
     place = Path(place)
     if place.exists():
         raise UsageError(f"{place} is there already: choose another folder")
-    made, report = transfer(read_checkpoint(Path(source)), plan, observations)
+    made, policy, report = _transferred(read_checkpoint(Path(source)), plan, observations)
     write_checkpoint_folder(place, made)
-    return made.to_policy(), report
+    return policy, report
 
 
 def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
