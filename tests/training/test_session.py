@@ -36,6 +36,13 @@ def test_leftovers_of_another_run_are_not_adopted(tmp_path: Path, name: str):
     assert not (tmp_path / "config.json").exists()
 
 
+def test_a_config_that_is_no_runs_is_not_written_over(tmp_path: Path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UsageError, match="holds a run already"):
+        train(tmp_path, 128)
+    assert (tmp_path / "config.json").read_text() == "{}"
+
+
 def test_a_directory_has_one_owner(run: Path, tmp_path: Path):
     events = started(tmp_path / "new")
     next(events)

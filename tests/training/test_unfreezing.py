@@ -11,8 +11,10 @@ import pytest
 from tiny_runs import CONFIG, SIZE, diverging, environment, final_bytes, resume, train
 
 import heredity as hd
+from heredity.algorithms.ppo.algorithm import PPO
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.run_folder import RunFolder
+from heredity.training.assembly import _warn_of_late_unfreezing
 from heredity.training.checkpoints import read_checkpoint
 from heredity.weights import WeightReport
 
@@ -133,6 +135,16 @@ def test_a_learning_rate_of_its_own_is_how_far_a_weight_moves(tmp_path: Path):
         share = 0.25 if path.startswith("actor/") else 1.0
         np.testing.assert_allclose(slower[path], share * usual[path], rtol=1e-3, atol=1e-6)
     assert np.abs(usual["actor/output/kernel"]).max() > 1e-3
+
+
+@pytest.mark.parametrize(("total", "told"), [(UNFREEZE, True), (UNFREEZE + 1, False)])
+def test_unfreezing_that_trains_nothing_is_told(
+    total: int, told: bool, caplog: pytest.LogCaptureFixture
+):
+    env = environment()
+    spaces = env.observation_space, env.action_space
+    _warn_of_late_unfreezing(PPO(THAWING, *spaces, schedule_timesteps=total), total)
+    assert ("trains nothing: the last iteration of this run begins at" in caplog.text) is told
 
 
 @pytest.mark.parametrize(

@@ -208,9 +208,7 @@ class Policy:
             UsageError: when the new policy has a lineage already.
         """
         if made.lineage.entries:
-            raise UsageError(
-                "descendant: the new policy has a lineage already; give Policy(spec, params) without"
-            )
+            raise UsageError("descendant: the new policy has a lineage already: give one without")
         told = {**(arguments or {}), "report": report.verify().to_json()}
         lineage = self.lineage.up_to(self.policy_hash)
         last = lineage.entries[-1] if lineage.entries else None

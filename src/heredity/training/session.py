@@ -180,7 +180,10 @@ def _can_begin_again(folder: RunFolder) -> bool:
     Weights that a run was given are not in its config.json. Folders of several seeds stay taken,
     because the next run there may have others.
     """
-    fresh = folder.read_config(sealed=True).get("start") is None
+    try:
+        fresh = folder.read_config(sealed=True).get("start") is None
+    except RefusedError:
+        return True  # what it is nobody knows, and nobody writes over it
     return fresh or is_group(folder.root)
 
 
