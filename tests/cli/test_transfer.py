@@ -124,8 +124,8 @@ def test_recorded_observations_that_are_none_are_refused_by_name(
         ("one.npy", "is one observation"),
         ("none.npy", "has no observations"),
         ("two.npz", "has 2 arrays, a, b: one array of observations"),
-        ("torn.npy", "is no whole file"),
-        ("missing.npy", "cannot be read (No such file"),
+        ("torn.npy", "is no whole array of numbers"),
+        ("missing.npy", "is missing"),
     ):
         words = ("--hidden", "16", "--dry-run", "--observations", tmp_path / name)
         done = heredity("transfer", policy, *words)

@@ -13,7 +13,7 @@ from heredity.networks import DistributionSpec, MlpOptions
 from heredity.networks.mlp import ACTIVATIONS
 from heredity.policies import ActorCritic, Policy, PolicySpec
 from heredity.spaces import Box, Dict, Dim, Discrete, MultiDiscrete, Space
-from heredity.weights import content_hash, flatten, unflatten
+from heredity.weights import content_hash, flatten, put, unflatten
 
 SMALL = MlpOptions(hidden=(8,)).spec()
 STATE = Box((3,), names=("x", "v", "angle"))
@@ -114,6 +114,13 @@ def test_weights_cannot_be_changed_in_place():
     policy.params["actor"]["output"]["bias"] = np.full(3, 7, np.float32)  # of a dict of its own
     assert policy.policy_hash == content_hash(policy.params)
     assert not (policy.params["actor"]["output"]["bias"] == 7).any()
+
+
+def test_a_variance_is_not_below_zero():
+    policy = make(normalize_observations=True)
+    wrong = put(policy.params, "normalizer/observation/variance", np.full(3, -1, np.float32))
+    with pytest.raises(MismatchError, match="normalizer/observation/variance has numbers below"):
+        Policy(policy.spec, wrong)
 
 
 def test_weights_are_an_ordinary_dict_to_jax_and_to_pickle():

@@ -4,11 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from transfer_policies import SENSORS, TORQUES, spec_of, trained
+from transfer_policies import SENSORS, TORQUES, drawn, means_of, spec_of, trained
 
-from heredity.common.errors import UnknownNameError, UsageError
+from heredity.common.errors import MismatchError, UnknownNameError, UsageError
 from heredity.policies.transfer import changed_space
-from heredity.spaces import Box, Discrete
+from heredity.spaces import Box, Dict, Discrete
 from heredity.weights.report import Measurement
 
 
@@ -77,3 +77,34 @@ def test_a_seed_has_32_bits(seed: object):
     policy = trained(spec_of("mlp", SENSORS, TORQUES))
     with pytest.raises(UsageError, match="seed"):
         policy.plan_transfer(hidden=(99, 99), seed=seed)
+
+
+def test_a_dropped_name_may_go_to_another_column():
+    policy = trained(spec_of("mlp", SENSORS, TORQUES, normalize=True))
+    seen = drawn(SENSORS, 8)
+    moved, _ = policy.transfer(policy.plan_transfer(drop=["speed"], renamed={"height": "speed"}))
+    assert "height" not in moved.spec.observation_space.names
+    place = SENSORS.names.index("speed"), SENSORS.names.index("height")
+    seen[:, place[0]] = policy.params["normalizer"]["observation"]["mean"][place[0]]
+    without = np.delete(seen, place[0], axis=1)
+    np.testing.assert_allclose(means_of(moved, without), means_of(policy, seen), atol=1e-5)
+
+
+def test_wrong_kinds_of_arguments_are_told():
+    policy = trained(spec_of("mlp", SENSORS, TORQUES))
+    for call, told in (
+        (lambda: policy.transfer(None), "a plan was expected"),
+        (lambda: policy.plan_transfer(renamed=["speed"]), "a dict of new names"),
+        (lambda: policy.plan_transfer(SENSORS, drop=["speed"]), "leave new_observation_space out"),
+        (lambda: changed_space(SENSORS, drop=SENSORS.names), "no column of the observation"),
+        (lambda: changed_space(SENSORS, drop="speed"), "lists of names"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            call()
+
+
+def test_the_reason_for_a_missing_mean_is_true():
+    space = Dict({"body": SENSORS, "mode": Discrete(3)})
+    policy = trained(spec_of("mlp", space, TORQUES, normalize=True))
+    with pytest.raises(MismatchError, match="observation/mode is normalised by no statistics"):
+        policy.plan_transfer(drop=["mode"])

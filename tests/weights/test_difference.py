@@ -53,3 +53,11 @@ def test_other_paths_and_shapes_are_told():
     assert found.leaves[0].note == "float32[2] to float16[2]"
     assert found.counts() == {"reshaped": 2, "only in a": 1, "only in b": 1}
     assert not found.is_empty
+
+
+def test_equal_bytes_are_the_same_whatever_they_are():
+    odd = {"a": np.array([np.nan, 1.0])}
+    (leaf,) = diff(odd, odd).leaves
+    assert (leaf.state, leaf.relative, leaf.cosine, leaf.largest) == ("same", 0.0, 1.0, 0.0)
+    (leaf,) = diff(odd, {"a": np.ones(2)}).leaves
+    assert leaf.state == "changed" and leaf.cosine is None

@@ -145,7 +145,7 @@ def test_allow_names_what_may_differ():
         inject(FRESH, file, linear("fc", "fc"), into="encoder", allow=("haed.*",))
     with pytest.raises(UnknownNameError, match="unknown folder of weights 'encodr'"):
         inject(FRESH, FILE, linear("fc", "fc"), into="encodr")
-    with pytest.raises(UnknownNameError, match="give a list of patterns"):
+    with pytest.raises(UsageError, match="give a list of patterns"):
         inject(FRESH, FILE, linear("fc", "fc"), into="encoder", allow="**")
 
 
@@ -177,3 +177,13 @@ def test_nothing_used_is_always_an_error():
         inject(FRESH, {"a": array(1), "b": array(1)}, drop("{x}"), allow=("**",))
     with pytest.raises(MismatchError, match="nothing of the source was used"):
         inject(FRESH, {}, allow=("**",))
+
+
+def test_what_is_no_source_and_no_rule_is_told():
+    with pytest.raises(UsageError, match="arrays by name were expected"):
+        inject(FRESH, [1.0])  # pyright: ignore[reportArgumentType]
+    with pytest.raises(UsageError, match="a list of Rule was expected"):
+        inject(FRESH, FILE, Rule("a", "b"))  # pyright: ignore[reportArgumentType]
+    for wrong in ({"source": 3}, {"source": "a", "layout": "linear"}, {"source": ("a", "")}):
+        with pytest.raises(UsageError, match="rule"):
+            Rule(**wrong)

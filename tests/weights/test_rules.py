@@ -27,6 +27,12 @@ def test_the_first_rule_that_matches_decides():
     assert found.left_out == ("head.weight",) and found.unmatched == ("odd",)
 
 
+def test_one_source_is_not_used_by_two_rules():
+    rules = [Rule(("q", "k"), "qk"), Rule("k", "key")]
+    with pytest.raises(UsageError, match=r"k is used by the rule k -> key already"):
+        resolve(rules, ["q", "k"])
+
+
 def test_joined_sources_are_taken_together():
     joined = Rule(("{i}.q", "{i}.k", "{i}.v"), "block_{i}/qkv")
     found = resolve([joined], ["0.q", "0.k", "0.v"])

@@ -269,3 +269,16 @@ def test_subtree_gives_a_folder():
         with pytest.raises(UnknownNameError, match="unknown folder of weights"):
             subtree(PARAMS, wrong)
     assert folders(PARAMS)[:3] == ("actor", "actor/hidden_0", "actor/hidden_10")
+
+
+def test_other_types_are_told_in_our_words():
+    params = {"actor": {"bias": np.zeros(2)}}
+    for call in (
+        lambda: find(params, 3),  # pyright: ignore[reportArgumentType]
+        lambda: find(None, "**"),  # pyright: ignore[reportArgumentType]
+        lambda: subtree(params, 3),  # pyright: ignore[reportArgumentType]
+        lambda: put(params, "actor/bias", "text"),
+        lambda: partition(params, "actor/**"),
+    ):
+        with pytest.raises(UsageError, match="expected"):
+            call()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -161,12 +158,8 @@ def _transfer(how: _Transfer, env: str | None, options: Any) -> tuple[dict[str, 
 
 
 def _plan(policy: Any, how: _Transfer, env: str | None, options: Any, recorded: Any) -> Any:
-    from heredity.policies.transfer import changed_space
-    from heredity.policies.transfer.planning import named
-
     names = _names("--observation-names", how.observation_names, how.action_names)
     new_names = _names("--new-observation-names", how.new_observation_names, how.new_action_names)
-    renamed = _pairs(how.rename, "--rename OLD=NEW")
     observation, action, environment = None, None, None
     if env is not None:
         from heredity.environments import make
@@ -178,22 +171,12 @@ def _plan(policy: Any, how: _Transfer, env: str | None, options: Any, recorded: 
         finally:
             if hasattr(made, "close"):
                 made.close()  # pyright: ignore[reportAttributeAccessIssue]
-    elif how.add_sensor or how.drop or renamed:
-        known = named(policy.spec, names)
-        choices = getattr(known.action_space, "names", ())
-        of_sensors = {old: new for old, new in renamed.items() if old not in choices}
-        if len(of_sensors) < len(renamed):
-            after = tuple(renamed.get(name, name) for name in choices)
-            named_space: Any = known.action_space
-            action = dataclasses.replace(named_space, names=after)
-        if how.add_sensor or how.drop or of_sensors:
-            observation = changed_space(
-                known.observation_space, add=how.add_sensor, drop=how.drop, renamed=of_sensors
-            )
     return policy.plan_transfer(
         observation,
         action,
-        renamed=renamed,
+        add=how.add_sensor,
+        drop=how.drop,
+        renamed=_pairs(how.rename, "--rename OLD=NEW"),
         hidden=how.hidden or None,
         critic_hidden=how.critic_hidden or None,
         names=names,
@@ -282,23 +265,10 @@ def _arrays(path: Path) -> Any:
     import numpy as np
 
     from heredity.weights import unflatten
+    from heredity.weights.reading.npz import read_numpy
 
+    found = read_numpy(path)
     try:
-        loaded = np.load(path, allow_pickle=False)  # a pickle could run what it likes
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded as file:
-            return unflatten({name: file[name] for name in file.files})
-    except OSError as error:
-        raise RefusedError(path, f"cannot be read ({error.strerror or error})") from None
-    except (
-        EOFError,
-        MemoryError,
-        SyntaxError,
-        UsageError,
-        ValueError,
-        tokenize.TokenError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise RefusedError(path, f"is no whole file of numpy arrays ({error})") from None
+        return found if isinstance(found, np.ndarray) else unflatten(found)
+    except UsageError as error:
+        raise RefusedError(path, f"has arrays that are no observation ({error})") from None

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from heredity.common.errors import UnknownNameError
 from heredity.networks.positions import resized_positions
 from heredity.weights import Rule
 from heredity.weights.report import APPROXIMATE
@@ -188,14 +187,3 @@ def layout_of(names: Sequence[str]) -> tuple[VitLayout, str] | None:
         if prefix is not None:
             return layout, prefix
     return None
-
-
-def layout_named(name: str) -> VitLayout:
-    """A layout by name.
-
-    Raises:
-        UnknownNameError: for an unknown one.
-    """
-    if name not in LAYOUTS:
-        raise UnknownNameError("layout of a Vision Transformer", name, LAYOUTS)
-    return LAYOUTS[name]

@@ -66,6 +66,12 @@ class Policy:
         self.functions = ActorCritic(spec)
         self._leaves = {path: _own(leaf) for path, leaf in flatten(params).items()}
         self.functions.check(self.params)
+        for path, leaf in self._leaves.items():
+            if path.startswith("normalizer/") and path.endswith("/variance") and (leaf < 0).any():
+                raise MismatchError(
+                    f"{path} has numbers below zero: no variance is",
+                    "Give variances, not their logarithms or deviations",
+                )
         self._acting_space = spec.acting_space
         self._hash: str | None = None
         self._unread = UnreadColumns(self.functions)
@@ -254,6 +260,8 @@ class Policy:
         new_observation_space: Space | None = None,
         new_action_space: Space | None = None,
         *,
+        add: Sequence[str] = (),
+        drop: Sequence[str] = (),
         renamed: Mapping[str, str] | None = None,
         hidden: Sequence[int] | None = None,
         critic_hidden: Sequence[int] | None = None,
@@ -275,8 +283,11 @@ class Policy:
             new_observation_space: What it is to see; `hd.changed_space` makes one. Default: what it
                 sees.
             new_action_space: What it is to do; default: what it does.
+            add: Columns to append to what is seen now, as `hd.changed_space` takes them, in place
+                of `new_observation_space`.
+            drop: Columns, or entries of a `Dict`, to take away from it.
             renamed: New names by old ones: of columns (``speed`` or ``state/speed``), of entries of
-                a `Dict`, of actions.
+                a `Dict`, of actions. Without new spaces it is what changes.
             hidden: New widths of the hidden layers of the actor, or of the trunk; at least as wide
                 and as many as they are.
             critic_hidden: The same of the critic; default: as hidden.
@@ -314,6 +325,8 @@ class Policy:
             self,
             new_observation_space,
             new_action_space,
+            add=add,
+            drop=drop,
             renamed=renamed,
             hidden=hidden,
             critic_hidden=critic_hidden,
@@ -335,8 +348,12 @@ class Policy:
             observations: Recorded ones of this policy's space to measure on, ``(B, ...)``; default:
                 sampled ones.
         """
-        from heredity.policies.transfer import transfer
+        from heredity.policies.transfer import TransferPlan, transfer
 
+        if not isinstance(plan, TransferPlan):
+            raise UsageError(
+                f"a plan was expected, as policy.plan_transfer(...) gives it, not {plan!r}"
+            )
         return transfer(self, plan, observations)
 
     def check_spaces(self, observation_space: Space, action_space: Space) -> None:

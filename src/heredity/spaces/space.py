@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, TypeAlias
 
 import numpy as np
@@ -93,6 +93,20 @@ def _freeze_bound(value: Any, dtype: str) -> Bound:
     return nest(array.tolist())
 
 
+def _checked_names(names: Any, what: str) -> tuple[str, ...]:
+    """Names as a tuple, if each is a text that says something, and no two are the same."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise UsageError(f"{what} names {names!r}: a list of names was expected")
+    found = tuple(names)
+    for name in found:
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"{what} name {name!r}: a text that is not empty was expected")
+    repeated = sorted({name for name in found if found.count(name) > 1})
+    if repeated:
+        raise UsageError(f"{what} names repeat: {', '.join(repeated)}")
+    return found
+
+
 class Space:
     """Base of all spaces. Spaces are immutable, comparable and hashable."""
 
@@ -143,7 +157,7 @@ class Box(Space):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
-        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "names", _checked_names(self.names, "Box"))
         object.__setattr__(self, "dtype", _dtype_name(self.dtype))
         for size in self.shape:
             _check_size(size, "Box size")
@@ -162,9 +176,6 @@ class Box(Space):
             columns = self.shape[-1] if self.shape else None
             if columns != len(self.names):
                 raise UsageError(f"Box names {len(self.names)} columns, its last axis is {columns}")
-            if len(set(self.names)) != len(self.names):
-                repeated = sorted({n for n in self.names if self.names.count(n) > 1})
-                raise UsageError(f"Box names repeat: {', '.join(repeated)}")
 
     @property
     def dims(self) -> frozenset[str]:
@@ -225,7 +236,7 @@ class Discrete(Space):
 
     def __post_init__(self) -> None:
         _check_size(self.n, "Discrete n")
-        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "names", _checked_names(self.names, "Discrete"))
         if self.names and self.n != len(self.names):
             raise UsageError(f"Discrete({self.n}) was given {len(self.names)} names")
 
@@ -265,7 +276,7 @@ class MultiDiscrete(Space):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nvec", tuple(int(n) for n in self.nvec))
-        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "names", _checked_names(self.names, "MultiDiscrete"))
         if not self.nvec or min(self.nvec) < 1:
             raise UsageError(f"MultiDiscrete {self.nvec}: at least one choice of >= 1 was expected")
         if self.names and len(self.names) != len(self.nvec):

@@ -25,7 +25,7 @@ class LeafDifference:
         size: How many numbers it has, in b where both have it.
         relative: ``|b - a| / |a|`` with Euclidean norms; infinite where a is zero; None where they
             cannot be compared, as are the next three.
-        cosine: Of the angle between the two; None where one is zero.
+        cosine: Of the angle between the two; None where one is zero, or not finite.
         largest: The largest absolute difference.
         norm_a: Euclidean norm in a.
         norm_b: Euclidean norm in b.
@@ -107,11 +107,14 @@ def _compared(path: str, a: np.ndarray, b: np.ndarray) -> LeafDifference:
     # In float64: norms of float32 overflow at 1e19 and lose digits in long sums.
     x, y = a.astype(np.float64).ravel(), b.astype(np.float64).ravel()
     norm_a, norm_b = float(np.linalg.norm(x)), float(np.linalg.norm(y))
+    if state == "same":  # which NaN is not equal to itself would hide
+        cosine = 1.0 if norm_a else None
+        return LeafDifference(path, state, b.size, 0.0, cosine, 0.0, norm_a, norm_b)
     moved = float(np.linalg.norm(y - x))
     relative = moved / norm_a if norm_a else (math.inf if moved else 0.0)
     cosine = float(x @ y) / (norm_a * norm_b) if norm_a and norm_b else None
     if cosine is not None:
-        cosine = min(1.0, max(-1.0, cosine))
+        cosine = min(1.0, max(-1.0, cosine)) if math.isfinite(cosine) else None
     largest = float(np.abs(y - x).max()) if x.size else 0.0
     note = "was zero" if moved and not norm_a else ""
     return LeafDifference(path, state, b.size, relative, cosine, largest, norm_a, norm_b, note)

@@ -85,8 +85,12 @@ def write_safetensors(path: Path | str, arrays: Mapping[str, np.ndarray]) -> Non
 
     Raises:
         StorageError: when the disk refuses.
-        UsageError: for a path that is a folder.
+        UsageError: for a path that is a folder, or what are no arrays by name.
     """
+    if not isinstance(arrays, Mapping) or not all(
+        isinstance(name, str) and isinstance(array, np.ndarray) for name, array in arrays.items()
+    ):
+        raise UsageError("arrays of numpy by name were expected, as export() gives them")
     target = Path(path)
     if target.is_dir():
         raise UsageError(f"{target} is a folder: give the name of a file")

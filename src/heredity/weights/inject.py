@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
@@ -12,7 +13,7 @@ from typing import Any, TypeAlias
 import ml_dtypes
 import numpy as np
 
-from heredity.common.errors import MismatchError, UnknownNameError, UsageError, first_few
+from heredity.common.errors import MismatchError, UsageError, first_few
 from heredity.weights.report import (
     EXACT,
     ROUNDING,
@@ -72,6 +73,10 @@ def inject(
         >>> report.summary()
         'inject: 1 copied, 1 transposed; 100.0% of 9 numbers from the source; exact'
     """
+    if not isinstance(source, Mapping):
+        raise UsageError(f"the source is a {type(source).__name__}: arrays by name were expected")
+    if isinstance(rules, Rule) or not all(isinstance(rule, Rule) for rule in rules):
+        raise UsageError(f"rules {reprlib.repr(rules)}: a list of Rule was expected")
     leaves, arrays = flatten(params), _flat(source)
     scope = flatten(subtree(params, into))
     if donate:
@@ -173,7 +178,7 @@ def _allowed(
 ) -> frozenset[str]:
     known = {*scope, *arrays}
     if isinstance(patterns, str):
-        raise UnknownNameError("allow", patterns, (), "give a list of patterns", brief=True)
+        raise UsageError(f"allow {patterns!r}: give a list of patterns")
     return select(known, patterns)
 
 

@@ -72,7 +72,7 @@ class Rule:
         axis: Along which axis of the source arrays are joined or split.
 
     Raises:
-        UsageError: for several of both, or captures that the source has not.
+        UsageError: for several of both, captures that the source has not, or other types.
 
     Example:
         >>> rule = Rule("layers.{i}.weight", "hidden_{i}/kernel", LINEAR)
@@ -86,9 +86,17 @@ class Rule:
     axis: int = 0
 
     def __post_init__(self) -> None:
+        for given in (self.source, self.target):
+            if not isinstance(given, str | tuple | list):
+                raise UsageError(f"rule: {given!r} is no pattern of a name, nor several")
         for pattern in (*self.sources, *self.targets):
             if not isinstance(pattern, str) or not pattern:
                 raise UsageError(f"rule: {pattern!r} is no pattern of a name")
+        if not isinstance(self.layout, Layout) or not isinstance(self.axis, int):
+            raise UsageError(
+                f"rule {self}: layout {self.layout!r} and axis {self.axis!r}; a Layout such as "
+                "LINEAR and a whole number were expected"
+            )
         if not self.sources:
             raise UsageError(f"rule to {self.target}: a source was expected")
         if len(self.sources) != 1 and len(self.targets) != 1:
@@ -184,14 +192,14 @@ def resolve(rules: Sequence[Rule], names: Iterable[str]) -> Moves:
     """Which rule takes which names. The first rule that matches a name decides.
 
     Raises:
-        UsageError: when two names would go to one path, or when a rule that joins several names
-            finds only some of them.
+        UsageError: when two names would go to one path, or one to two; or when a rule that joins
+            several names finds only some of them.
     """
     known = sorted(names)
     moves: list[Move] = []
     left_out: list[str] = []
     taken: dict[str, str] = {}
-    used: set[str] = set()
+    used: dict[str, Rule] = {}
     for name in known:
         for rule in rules:
             captured = rule.match(name)
@@ -201,6 +209,12 @@ def resolve(rules: Sequence[Rule], names: Iterable[str]) -> Moves:
             missing = [other for other in move.names if other not in known]
             if missing:
                 raise UsageError(f"rule {rule}: {name} is there, {', '.join(missing)} is not")
+            for other in move.names:
+                if other in used:
+                    raise UsageError(
+                        f"rule {rule}: {other} is used by the rule {used[other]} already"
+                    )
+                used[other] = rule
             for path in move.paths:
                 if path in taken:
                     raise UsageError(f"both {taken[path]} and {name} would become {path}")
@@ -209,7 +223,6 @@ def resolve(rules: Sequence[Rule], names: Iterable[str]) -> Moves:
                 moves.append(move)
             else:
                 left_out += move.names
-            used.update(move.names)
             break
     unmatched = tuple(name for name in known if name not in used)
     return Moves(tuple(moves), tuple(left_out), unmatched)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -25,8 +26,10 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         >>> flatten({"actor": {"hidden_0": {"kernel": 1, "bias": 2}}})
         {'actor/hidden_0/bias': 2, 'actor/hidden_0/kernel': 1}
     """
+    if not isinstance(params, Mapping):
+        raise UsageError(f"weights {_told(params)}: a nested dict of arrays was expected")
     leaves: dict[str, Any] = {}
-    for name in sorted(params):
+    for name in sorted(params, key=str):
         if not isinstance(name, str) or not name or "/" in name:
             raise UsageError(f"weights key {name!r} under {prefix!r}: a name without '/' expected")
         value = params[name]
@@ -35,6 +38,11 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             leaves[prefix + name] = value
     return leaves
+
+
+def _told(value: Any) -> str:
+    """What was given instead of weights: a large array is not printed."""
+    return type(value).__name__ if hasattr(value, "shape") else reprlib.repr(value)
 
 
 def unflatten(leaves: Mapping[str, Any]) -> Params:
@@ -89,6 +97,8 @@ def select(paths: Iterable[str], patterns: Sequence[str]) -> frozenset[str]:
         >>> sorted(select(paths, ["**", "!critic/**"]))
         ['actor/log_std', 'actor/out/bias']
     """
+    if isinstance(patterns, str) or not all(isinstance(each, str) for each in patterns):
+        raise UsageError(f"patterns {patterns!r}: a list of texts such as 'actor/**' was expected")
     known = sorted(paths)
     chosen: set[str] = set()
     for pattern in patterns:
@@ -151,6 +161,8 @@ def put(params: Mapping[str, Any], path: str, value: Any) -> Params:
         raise UsageError(f"weights path {path!r}: names with '/' between them were expected")
     leaves = flatten(params)
     array = value if hasattr(value, "dtype") else np.asarray(value)
+    if array.dtype.kind in "OUSMm":
+        raise UsageError(f"{path}: an array of numbers was expected, {_told(value)} was given")
     if path in leaves:
         there = leaves[path]
         expected = (np.shape(there), np.dtype(getattr(there, "dtype", type(there))))
@@ -176,6 +188,8 @@ def subtree(params: Mapping[str, Any], path: str) -> Params:
         >>> subtree({"actor": {"output": {"bias": 1}}}, "actor/output")
         {'bias': 1}
     """
+    if not isinstance(path, str):
+        raise UsageError(f"folder of weights {path!r}: names with '/' between them were expected")
     found: Any = params
     for part in path.split("/") if path else ():
         found = found.get(part) if isinstance(found, Mapping) else None

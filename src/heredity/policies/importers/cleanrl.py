@@ -22,12 +22,12 @@ from heredity.policies.importers.making import (
     statistics,
     statistics_rules,
 )
-from heredity.policies.importers.npz import read_npz
 from heredity.policies.importers.options import NO_NORMALIZER, Demands, ImportOptions
 from heredity.policies.specification import PolicySpec
 from heredity.spaces import Discrete
 from heredity.weights import Rule
 from heredity.weights.reading import read_torch
+from heredity.weights.reading.npz import read_npz
 from heredity.weights.rules import SQUEEZED
 
 _CLIP = 10.0  # as in its scripts

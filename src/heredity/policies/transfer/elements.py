@@ -247,12 +247,15 @@ def _matched_names(
             _REMEDY,
         )
     entry = path.partition("/")[2]
+    told = [renamed.get(f"{entry}/{name}", renamed.get(name)) for name in before]
+    given = [new.removeprefix(f"{entry}/") for new in told if new is not None]
+    if len(set(given)) != len(given):
+        raise UsageError(f"renamed gives two columns of {path} one name: {', '.join(given)}")
+    # A name that another column gets is not the name of the one that had it.
     after = [
-        renamed.get(f"{entry}/{name}", renamed.get(name, name)).removeprefix(f"{entry}/")
-        for name in before
+        new.removeprefix(f"{entry}/") if new is not None else "" if name in given else name
+        for name, new in zip(before, told, strict=True)
     ]
-    if len(set(after)) != len(after):
-        raise UsageError(f"renamed gives two columns of {path} one name: {', '.join(after)}")
     return np.array([after.index(name) if name in after else ADDED for name in now], int)
 
 

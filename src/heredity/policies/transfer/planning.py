@@ -28,6 +28,7 @@ from heredity.policies.transfer.elements import (
 from heredity.policies.transfer.plan import TransferPlan
 from heredity.policies.transfer.recipes import Matching
 from heredity.policies.transfer.rows import Rows
+from heredity.policies.transfer.spaces import changed_space, checked_renames
 from heredity.policies.transfer.stand_ins import StandIns
 from heredity.spaces import Space
 from heredity.weights import flatten
@@ -38,6 +39,8 @@ def plan_transfer(
     new_observation_space: Space | None = None,
     new_action_space: Space | None = None,
     *,
+    add: Sequence[str] = (),
+    drop: Sequence[str] = (),
     renamed: Mapping[str, str] | None = None,
     hidden: Sequence[int] | None = None,
     critic_hidden: Sequence[int] | None = None,
@@ -59,8 +62,11 @@ def plan_transfer(
         policy: To be transferred; stays as it is.
         new_observation_space: What it is to see; default: what it sees.
         new_action_space: What it is to do; default: what it does.
+        add: Columns to append to what is seen now, as `changed_space` takes them, in place of
+            `new_observation_space`.
+        drop: Columns, or entries of a `Dict`, to take away from it.
         renamed: New names by old ones: of columns (``speed`` or ``state/speed``), of entries of a
-            `Dict`, of actions.
+            `Dict`, of actions. Without new spaces it is what changes.
         hidden: New widths of the hidden layers of the actor, or of the trunk; at least as wide and
             as many as they are. Of a cnn those after the convolutions, of a gru those before the
             memory.
@@ -100,7 +106,13 @@ def plan_transfer(
         raise UsageError(f"seed {seed!r}: a whole number from 0 to 2**32 - 1 was expected")
     if not isinstance(new_share, int | float) or not 0 < new_share < 1:
         raise UsageError(f"new_share {new_share!r}: a number between 0 and 1 was expected")
+    renamed = checked_renames(renamed)
     old = named(policy.spec, names)
+    if (add or drop) and new_observation_space is not None:
+        raise UsageError("add and drop change what is seen: leave new_observation_space out")
+    if new_observation_space is None:
+        new_observation_space, changed_action = _changed(old, add, drop, renamed)
+        new_action_space = new_action_space or changed_action
     wanted = dataclasses.replace(
         old,
         observation_space=new_observation_space or old.observation_space,
@@ -109,7 +121,6 @@ def plan_transfer(
     wanted = named(wanted, new_names)
     spaces = (old.observation_space, wanted.observation_space)
     actions = (old.action_space, wanted.action_space)
-    renamed = dict(renamed or {})
     of_actions, of_sensors = _renamed(renamed, *actions)
     entries = matched_entries(*spaces, renamed=of_sensors, positions=positions)
     choices = matched_choices(*actions, renamed=of_actions, positions=positions)
@@ -159,6 +170,22 @@ def plan_transfer(
         notes=tuple(notes),
         seed=seed,
     )
+
+
+def _changed(
+    old: PolicySpec, add: Sequence[str], drop: Sequence[str], renamed: Mapping[str, str]
+) -> tuple[Space | None, Space | None]:
+    """What is seen and done with columns added, dropped and renamed; None where nothing is."""
+    choices = getattr(old.action_space, "names", ())
+    of_sensors = {name: new for name, new in renamed.items() if name not in choices}
+    seen = done = None
+    if len(of_sensors) < len(renamed):
+        after = tuple(renamed.get(name, name) for name in choices)
+        action: Any = old.action_space  # of those that have names
+        done = dataclasses.replace(action, names=after)
+    if add or drop or of_sensors:
+        seen = changed_space(old.observation_space, add=add, drop=drop, renamed=of_sensors)
+    return seen, done
 
 
 def named(spec: PolicySpec, names: Names | Sequence[str]) -> PolicySpec:

@@ -36,7 +36,9 @@ def changed_space(
         >>> changed_space(space, add=["wind"], drop=["angle"], renamed={"speed": "velocity"}).names
         ('velocity', 'wind')
     """
-    renamed = dict(renamed or {})
+    renamed = checked_renames(renamed)
+    if isinstance(add, str) or isinstance(drop, str):
+        raise UsageError(f"add {add!r}, drop {drop!r}: lists of names were expected")
     if isinstance(space, Dict):
         return _changed_entries(space, add, drop, renamed)
     if not isinstance(space, Box) or len(space.shape) != 1 or not space.names:
@@ -51,6 +53,8 @@ def changed_space(
         if name in space.names and name not in drop:
             raise UsageError(f"column {name!r} is there already")
     kept = [index for index, name in enumerate(space.names) if name not in drop]
+    if not kept and not add:
+        raise UsageError("no column of the observation would be left")
     ends = (-np.inf, np.inf)
     if np.issubdtype(space.dtype, np.integer):
         ends = (np.iinfo(space.dtype).min, np.iinfo(space.dtype).max)
@@ -65,6 +69,21 @@ def changed_space(
     return dataclasses.replace(
         space, shape=(len(kept) + len(add),), low=low, high=high, names=(*names, *add)
     )
+
+
+def checked_renames(renamed: Mapping[str, str] | None) -> dict[str, str]:
+    """New names by old ones, if they are.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    if renamed is None:
+        return {}
+    if not isinstance(renamed, Mapping) or not all(
+        isinstance(name, str) for pair in renamed.items() for name in pair
+    ):
+        raise UsageError(f"renamed {renamed!r}: a dict of new names by old ones was expected")
+    return dict(renamed)
 
 
 def _changed_entries(

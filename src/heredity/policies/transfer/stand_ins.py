@@ -77,9 +77,14 @@ class StandIns:
                 given = float(seen[:, column].mean())
             if given is None:
                 name = self._names(path)[column][0]
+                why = (
+                    f"{path} is normalised by no statistics, as choices and pixels are not"
+                    if self._policy.spec.normalize_observations
+                    else "the policy does not normalise its observations, so it has no statistics "
+                    "of them"
+                )
                 raise MismatchError(
-                    f"the mean of {name} is not known: the policy does not normalise its "
-                    "observations, so it has no statistics of them",
+                    f"the mean of {name} is not known: {why}",
                     f"Give it (--means {name}=VALUE, in Python means=), or observations that were "
                     "recorded (--observations FILE, in Python observations=)",
                 )

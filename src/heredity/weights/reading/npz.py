@@ -1,4 +1,4 @@
-"""Arrays in numpy's ``.npz``, read without its unpickler."""
+"""Arrays in numpy's ``.npy`` and ``.npz``, read without its unpickler."""
 
 from __future__ import annotations
 
@@ -9,15 +9,35 @@ from pathlib import Path
 import numpy as np
 
 from heredity.common.errors import RefusedError
-from heredity.weights.reading.limits import MOST_STRUCTURE
+from heredity.common.reading import open_regular, read_bytes
+from heredity.weights.reading.limits import MOST_FILE, MOST_STRUCTURE
 from heredity.weights.reading.zips import open_zip
 
 _MAGIC = b"\x93NUMPY"
 _KINDS = "biuf"
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
+def read_numpy(path: Path) -> np.ndarray | dict[str, np.ndarray]:
+    """The array of numbers of an ``.npy``, or those of an ``.npz`` by name.
+
+    Raises:
+        RefusedError: when it is broken, or holds what is not numbers.
+    """
+    with open_regular(path) as stream:
+        start = stream.read(len(_MAGIC))
+    if start[:2] == b"PK":
+        return read_npz(path, most=MOST_FILE)
+    if start != _MAGIC:
+        raise RefusedError(path, "is no file of numpy arrays, .npy or .npz")
+    return _array(read_bytes(path, MOST_FILE), str(path))
+
+
+def read_npz(path: Path, *, most: int = MOST_STRUCTURE) -> dict[str, np.ndarray]:
     """Arrays of numbers by name.
+
+    Args:
+        path: Of the file.
+        most: Bytes that each of them may hold.
 
     Raises:
         RefusedError: when it is broken, or holds what is not numbers.
@@ -25,7 +45,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     found = {}
     with open_zip(path) as archive:
         for name in archive.names:
-            content = archive.read(name, most=MOST_STRUCTURE)
+            content = archive.read(name, most=most)
             found[name.removesuffix(".npy")] = _array(content, f"{path}, {name}")
     return found
 
