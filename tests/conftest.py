@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 # Before jax is imported, and inherited by every process that a test starts. The kill tests and the
 # comparisons with other libraries hold on a CPU; a device may sum in another order.
@@ -17,12 +19,15 @@ os.environ.setdefault("WANDB_MODE", "offline")
 # A third of the time of the tests went into making programs fast that run once. The compiler's
 # lowest level would spare more, but sums in an order of its own, and what learns is slow there.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
-# Compiling is most of the time of the tests, and many compile the same programs. Each worker has a
-# folder of its own, because JAX writes entries in place, and nobody may read half of one.
-_compiled = tempfile.mkdtemp(prefix="heredity-tests-compiled-")
+# Many compile the same programs. Each worker keeps them in a folder of its own, because JAX writes
+# entries in place, and nobody may read half of one; `_programs_of_all` shares what is whole.
+_compiled = Path(tempfile.mkdtemp(prefix="heredity-tests-compiled-"))
 atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.05"
+_shared = Path(os.environ.setdefault("HEREDITY_TESTS_COMPILED", str(_compiled)))
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(_compiled)
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+# Caches of GPUs would put the name of the folder into the key of every program.
+os.environ["JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES"] = "none"
 # Several workers on few cores would each start a thread per core, and wait for one another.
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 if _workers > 1:
@@ -53,6 +58,23 @@ def _fsync() -> Iterator[Callable[[int], None]]:
     patch.setattr(os, "fsync", lambda descriptor: None)
     yield real
     patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_of_all() -> None:
+    """What this worker has compiled becomes everybody's, and the other way round.
+
+    Between modules nobody writes to the worker's own folder, so that entries are whole.
+    """
+    if _shared == _compiled or not _shared.is_dir():
+        return
+    mine, all = ({entry.name for entry in os.scandir(place)} for place in (_compiled, _shared))
+    for name in mine - all:
+        # The other worker may have made the same program meanwhile.
+        with contextlib.suppress(FileExistsError):
+            os.link(_compiled / name, _shared / name)
+    for name in all - mine:
+        os.link(_shared / name, _compiled / name)
 
 
 @pytest.fixture(autouse=True)

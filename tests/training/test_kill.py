@@ -221,7 +221,7 @@ def _kill_and_resume(directory: Path, case: Case, moment: Moment) -> int:
     """
     # What is killed may leave half of a compiled program behind, which nobody else shall read.
     compiled = directory.with_name(f"{directory.name}-compiled")
-    shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], compiled)
+    shutil.copytree(os.environ["JAX_COMPILATION_CACHE_DIR"], compiled, copy_function=os.link)
     process = subprocess.Popen(
         _train(directory, case, moment.cadence),
         stdout=subprocess.DEVNULL,

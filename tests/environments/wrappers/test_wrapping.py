@@ -168,7 +168,7 @@ def test_wrap_writes_into_the_spec_what_makes_the_same_again():
 
 
 @pytest.mark.parametrize("host", [False, True], ids=["jax", "host"])
-def test_a_run_remembers_them(host, tmp_path, compiled_once):
+def test_a_run_remembers_them(host, tmp_path):
     """What is resumed is made again from its file, wrappers included, and goes on exactly."""
     options = {"host": host, "length": 5, "frame_stack": 2, "action_repeat": 2}
     small = {"num_steps": 16, "num_minibatches": 2, "num_epochs": 1, "num_envs": 4}
