@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from heredity.common.errors import MismatchError, UsageError, first_few
+from heredity.common.errors import UsageError
 from heredity.common.streams import stream
 from heredity.networks import EncodingNetwork, Network, build_distribution, build_network
 from heredity.networks.contract import Carry, NumpyFunction
@@ -19,7 +19,7 @@ from heredity.networks.normalizer import (
 )
 from heredity.policies.specification import PolicySpec
 from heredity.spaces import Box, Space
-from heredity.weights import Params, flatten
+from heredity.weights import Params
 
 
 class Encoded(NamedTuple):
@@ -380,30 +380,6 @@ class ActorCritic:
             return None if found is None else self.family.mode_in_numpy(found)
 
         return mode
-
-    def check(self, params: Params, path: str = "") -> None:
-        """See that the weights are those of this specification: paths, shapes and dtypes.
-
-        Raises:
-            MismatchError: naming the first five leaves that do not fit.
-        """
-        expected = flatten(self.shapes())
-        found = flatten(params)
-        problems = [f"{name} is missing" for name in expected if name not in found]
-        problems += [f"{name} is not specified" for name in found if name not in expected]
-        problems += [
-            f"{name} is {found[name].dtype}{list(found[name].shape)}, "
-            f"{leaf.dtype}{list(leaf.shape)} was expected"
-            for name, leaf in expected.items()
-            if name in found
-            and (tuple(found[name].shape), found[name].dtype) != (leaf.shape, leaf.dtype)
-        ]
-        if problems:
-            raise MismatchError(
-                f"the weights do not fit config.json: {first_few(problems, between='; ')}",
-                "Weights and specification have to come from the same policy",
-                path,
-            )
 
 
 def _of(carry: Carry, name: str) -> Carry:

@@ -16,6 +16,7 @@ from heredity.policies.acting import Acting
 from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.axes import UnreadColumns
 from heredity.policies.files import CONFIG, load_policy, save_policy
+from heredity.policies.fitting import check_weights
 from heredity.policies.given import without_unneeded
 from heredity.policies.lineage import Lineage, LineageEntry
 from heredity.policies.specification import PolicySpec
@@ -65,13 +66,7 @@ class Policy:
         self.lineage = lineage or Lineage()
         self.functions = ActorCritic(spec)
         self._leaves = {path: _own(leaf) for path, leaf in flatten(params).items()}
-        self.functions.check(self.params)
-        for path, leaf in self._leaves.items():
-            if path.startswith("normalizer/") and path.endswith("/variance") and (leaf < 0).any():
-                raise MismatchError(
-                    f"{path} has numbers below zero: no variance is",
-                    "Give variances, not their logarithms or deviations",
-                )
+        check_weights(self.functions, self.params)
         self._acting_space = spec.acting_space
         self._hash: str | None = None
         self._unread = UnreadColumns(self.functions)
@@ -310,7 +305,7 @@ class Policy:
 
         Example:
             >>> from heredity.networks import DistributionSpec, MlpOptions
-            >>> from heredity.spaces import Box
+            >>> from heredity.spaces import Box, Discrete
             >>> spec = PolicySpec(
             ...     Box((4,)), Discrete(2), MlpOptions((8,)).spec(), DistributionSpec("categorical")
             ... )

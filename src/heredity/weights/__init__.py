@@ -2,8 +2,8 @@
 
 from heredity.weights import rules
 from heredity.weights.difference import Difference, diff
-from heredity.weights.export import export, write_safetensors
-from heredity.weights.inject import inject
+from heredity.weights.exporting import export, write_safetensors
+from heredity.weights.injection import inject
 from heredity.weights.pytree import tree_from_host, tree_to_host
 from heredity.weights.report import Guarantee, Measurement, WeightReport, WeightRow
 from heredity.weights.rules import Rule

@@ -8,58 +8,22 @@ name that is not in the table is refused.
 
 from __future__ import annotations
 
-import dataclasses
 import pickletools
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from heredity.common.errors import RefusedError
-from heredity.weights.reading.limits import MOST_DEPTH, MOST_ENTRIES, MOST_PICKLE, MOST_SHARING
+from heredity.weights.reading.limits import MOST_PICKLE, MOST_SHARING
 from heredity.weights.reading.numpy_values import (
     NUMPY_CONSTRUCTORS,
-    Dtype,
     Torn,
-    UnfinishedArray,
     Unfit,
 )
+from heredity.weights.reading.values import Name, Record, finished
 
 Constructor: TypeAlias = Callable[..., Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class Name:
-    """Something that the pickle calls by name: a class, a function or a dtype."""
-
-    text: str
-
-
-@dataclasses.dataclass(eq=False)
-class Record:
-    """An object of a class that is not ours, as data: its name and what it was made from.
-
-    Args:
-        name: Of the class or function, ``package.module.name``.
-        arguments: What it was called with.
-        state: What was put into it then.
-    """
-
-    name: str
-    arguments: tuple[Any, ...] = ()
-    state: Any = None
-
-    def __getitem__(self, name: str) -> Any:
-        """One of its attributes.
-
-        Raises:
-            KeyError: when it has no such attribute.
-        """
-        if not isinstance(self.state, Mapping):
-            raise KeyError(name)
-        return self.state[name]
 
 
 class _Mark:
@@ -287,52 +251,6 @@ def _build(target: Any, state: Any) -> None:
         raise ValueError(f"a state for a {type(target).__name__}")
 
 
-def finished(value: Any, most_bytes: int) -> Any:
-    """The same value with every array finished, as a tree: what was shared is there twice.
-
-    Args:
-        value: What an `Interpreter` gave.
-        most_bytes: Bytes that all arrays together may have.
-
-    Raises:
-        Unfit: when it is too deep or too large, which a small pickle can be by naming itself.
-    """
-    budget = {"entries": MOST_ENTRIES, "bytes": most_bytes}
-
-    def walk(part: Any, depth: int) -> Any:
-        budget["entries"] -= 1
-        if depth > MOST_DEPTH or budget["entries"] < 0:
-            raise Unfit(f"more than {MOST_ENTRIES:,} values, or {MOST_DEPTH} levels of them")
-        match part:
-            case UnfinishedArray():
-                return walk(part.finish(), depth)
-            case np.ndarray():
-                budget["bytes"] -= part.nbytes
-                if budget["bytes"] < 0:
-                    raise Unfit(f"arrays of more than {most_bytes:,} bytes")
-                return part
-            case dict():
-                return {key: walk(inner, depth + 1) for key, inner in part.items()}
-            case list():
-                return [walk(inner, depth + 1) for inner in part]
-            case tuple():
-                return tuple(walk(inner, depth + 1) for inner in part)
-            case Record():
-                arguments = tuple(walk(inner, depth + 1) for inner in part.arguments)
-                return Record(part.name, arguments, walk(part.state, depth + 1))
-            case None | bool() | int() | float() | str() | np.generic():
-                return part
-            case bytes() | bytearray():
-                return bytes(part)
-            case Name():
-                return part.text
-            case Dtype():
-                return part.dtype.name
-        raise Unfit(f"a {type(part).__name__} where a value was expected")
-
-    return walk(value, 0)
-
-
 def read_pickle(data: bytes, path: Path | str, *, records: Iterable[str] = ()) -> Any:
     """What a pickle holds: numbers, text, lists, dicts and arrays. Nothing of it is run.
 
@@ -378,28 +296,3 @@ class refusing:
             told = f"{error}" if isinstance(error, Torn) else f"asks for {error}"
             remedy = "Arrays and plain values are read from pickles; nothing of this one was run"
             raise RefusedError(self._path, told, remedy) from None
-
-
-def arrays_by_path(value: Any, prefix: str = "") -> dict[str, np.ndarray]:
-    """Every array of what was read, by its keys and numbers joined with ``/``.
-
-    Example:
-        >>> sorted(arrays_by_path([{"mean": np.zeros(2)}, {"params": {"bias": np.ones(1)}}]))
-        ['0/mean', '1/params/bias']
-    """
-    match value:
-        case np.ndarray() | np.generic():
-            return {prefix or "value": np.asarray(value)}
-        case Mapping():
-            pairs: Iterable[tuple[Any, Any]] = value.items()
-        case list() | tuple():
-            pairs = enumerate(value)
-        case Record():
-            pairs = (("", value.state),) if value.state is not None else ()
-        case _:
-            return {}
-    found: dict[str, np.ndarray] = {}
-    for key, part in pairs:
-        name = "/".join(text for text in (prefix, str(key)) if text)
-        found |= arrays_by_path(part, name)
-    return found

@@ -15,13 +15,8 @@ from heredity.common.errors import RefusedError
 from heredity.common.reading import open_regular
 from heredity.weights.reading.limits import MOST_FILE, MOST_SHARING, MOST_STRUCTURE, SMALL
 from heredity.weights.reading.numpy_values import NUMPY_CONSTRUCTORS, Unfit, checked_shape
-from heredity.weights.reading.pickles import (
-    PLAIN_CONSTRUCTORS,
-    Interpreter,
-    Name,
-    finished,
-    refusing,
-)
+from heredity.weights.reading.pickles import PLAIN_CONSTRUCTORS, Interpreter, refusing
+from heredity.weights.reading.values import Name, finished
 from heredity.weights.reading.zips import SafeZip
 
 # The magic number that older files, which are no zip archives, begin with, after the pickle's own.
