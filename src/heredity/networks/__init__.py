@@ -1,6 +1,6 @@
 """Functions with weights."""
 
-from heredity.networks.cnn import Cnn, CnnOptions, picture_spaces
+from heredity.networks.cnn import Cnn, CnnOptions
 from heredity.networks.contract import (
     EncodingNetwork,
     Network,
@@ -19,6 +19,7 @@ from heredity.networks.gru import Gru, GruOptions
 from heredity.networks.mlp import Mlp, MlpOptions
 from heredity.networks.observations import chosen_entries
 from heredity.networks.own import LinenNetwork, trust_network
+from heredity.networks.pictures import picture_spaces
 from heredity.networks.vit import Vit, VitOptions
 from heredity.networks.vit_file import VitFile, read_vit
 

@@ -5,39 +5,31 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.networks.axes import (
     Axes,
     Piece,
-    column_count,
-    column_names,
     layer_axes,
-    output_pieces,
 )
 from heredity.networks.contract import (
-    Carry,
-    EncodingNetwork,
     NetworkSpec,
     Taps,
     register_network,
 )
 from heredity.networks.layers import ACTIVATIONS, DTYPES, INITIALIZERS, LayerOptions, read_options
-from heredity.networks.mlp import HiddenLayers, chosen_taps, hidden_axes
+from heredity.networks.mlp import HiddenLayers
 from heredity.networks.observations import (
     example_batch,
-    features,
     leaf_observations,
-    leaf_spaces,
 )
-from heredity.spaces import Box, Dict, Space
+from heredity.networks.pictures import PictureNetwork, picture_spaces
+from heredity.spaces import Box, Space
 from heredity.weights import Params
 
 NATURE = ("32x8/4", "64x4/2", "64x3/1")  # Mnih et al. 2015
@@ -94,36 +86,6 @@ class CnnOptions(LayerOptions):
     def spec(self) -> NetworkSpec:
         """These options as a specification."""
         return NetworkSpec("cnn", self.to_json())
-
-
-def picture_spaces(space: Space) -> dict[str, Box]:
-    """The entries that are pictures ``(height, width, channels)``, by path.
-
-    Example:
-        >>> list(picture_spaces(Dict({"camera": Box((64, 64, 3), 0, 255, "uint8")})))
-        ['observation/camera']
-    """
-    return {
-        path: leaf
-        for path, leaf in leaf_spaces(space).items()
-        if isinstance(leaf, Box) and len(leaf.shape) == 3
-    }
-
-
-def largest_value(box: Box) -> float:
-    """What a picture is divided by: the largest whole number that it may hold; 1 for fractions.
-
-    Example:
-        >>> largest_value(Box((64, 64, 3), dtype="uint8"))
-        255.0
-        >>> largest_value(Box((7, 7, 3), 0, 10, "uint8"))
-        10.0
-    """
-    if not np.issubdtype(box.dtype, np.integer):
-        return 1.0
-    largest = max(abs(float(np.min(box.low))), abs(float(np.max(box.high))), 1.0)
-    # Wide integers without bounds say nothing of what is in them.
-    return 255.0 if largest >= 2**31 - 1 else largest
 
 
 def uses_small_pictures(space: Space) -> bool:
@@ -189,7 +151,7 @@ class _Module(nn.Module):
         return output, {**taps, **tapped}
 
 
-class Cnn(EncodingNetwork):
+class Cnn(PictureNetwork):
     """Convolutions ``<picture>/convolution_0``, …, then ``joined/hidden_0``, …, ``joined/output``.
 
     Whole numbers are divided by the largest that the space allows, 255 for pixels. Entries that are
@@ -217,23 +179,10 @@ class Cnn(EncodingNetwork):
             small = uses_small_pictures(observation_space)
             options = dataclasses.replace(options, convolutions=SMALL if small else NATURE)
         self.spec = options.spec()
-        self._space = observation_space
-        self._names = {path: picture_name(path) for path in pictures}
-        others = leaf_spaces(observation_space).items()
-        self._others = Dict(
-            {flat_path(path): leaf for path, leaf in others if path not in pictures}
-        )
-        self._pictures = pictures
-        self._options = options
+        self._layers = options.layers()
         self._places = {path: _places_after(options, box, path) for path, box in pictures.items()}
-        self._outputs = None if output_size is None else output_pieces(output_size)
-        self.output_size = sum(piece.total for piece in self.output_pieces())
-        self._largest = {path: largest_value(box) for path, box in pictures.items()}
+        super().__init__(options, observation_space, output_size)
         self._module = _Module(options, tuple(self._names.values()), output_size)
-
-    @property
-    def hidden_layers(self) -> tuple[str, ...]:
-        return tuple(f"hidden_{index}" for index in range(len(self.spec.options["hidden"])))
 
     def _inputs(self, observation: Any) -> tuple[dict[str, jax.Array], jax.Array | None]:
         values = leaf_observations(self._space, observation)
@@ -241,44 +190,25 @@ class Cnn(EncodingNetwork):
             name: jnp.asarray(values[path]).astype(jnp.float32) / self._largest[path]
             for path, name in self._names.items()
         }
-        if not self._others.entries:
-            return pictures, None
-        others = {flat_path(path): v for path, v in values.items() if path not in self._names}
-        return pictures, features(self._others, others)
+        return pictures, self._other_features(values)
 
     def init(self, key: jax.Array) -> Params:
         pictures, vector = self._inputs(example_batch(self._space))
         variables: Any = self._module.init(key, pictures, vector)
         return variables["params"]
 
-    def apply(
-        self,
-        params: Params,
-        observation: Any,
-        carry: Carry = (),
-        *,
-        is_first: jax.Array | None = None,
-        key: jax.Array | None = None,
-        taps: Sequence[str] = (),
-    ) -> tuple[jax.Array, Carry, Taps]:
-        del is_first, key
-        pictures, vector = self._inputs(observation)
-        applied: Any = self._module.apply({"params": params}, pictures, vector)
-        output, tapped = applied
-        return output, carry, chosen_taps(tapped, taps)
-
     @property
     def encoders(self) -> tuple[str, ...]:
         return tuple(self._names.values())
 
-    def features(self, params: Params, observation: Any) -> jax.Array:
+    def encoded(self, params: Params, observation: Any) -> tuple[jax.Array, Taps]:
         inputs = self._inputs(observation)
         applied: Any = self._module.apply({"params": params}, *inputs, method="encode")
-        return applied[0]
+        return applied
 
-    def from_features(self, params: Params, features: jax.Array) -> jax.Array:
+    def joined(self, params: Params, features: jax.Array) -> tuple[jax.Array, Taps]:
         applied: Any = self._module.apply({"params": params}, features, method="join")
-        return applied[0]
+        return applied
 
     def axes(self) -> Axes:
         axes: dict[str, Any] = {}
@@ -286,41 +216,25 @@ class Cnn(EncodingNetwork):
             box = self._pictures[path]
             read = Piece(path, box.concrete_shape[2], "channels", box.names)
             source = f"{path}/channels"
-            for index, (channels, side, _) in enumerate(self._options.layers()):
+            for index, (channels, side, _) in enumerate(self._layers):
                 target = f"{name}/convolution_{index}"
                 made = Piece(target, channels, activation=self._options.activation)
                 axes |= layer_axes(target, source, (read,), (made,), side)
                 source, read = target, made
-        joined = self._joined()
-        return axes | hidden_axes("joined/", self._options, "joined", joined, self._outputs)[0]
+        return axes | self._joined_axes()
 
-    def output_pieces(self) -> tuple[Piece, ...]:
-        joined = self._joined()
-        return hidden_axes("joined/", self._options, "joined", joined, self._outputs)[1]
-
-    def _joined(self) -> tuple[Piece, ...]:
-        """What the convolutions left of each picture, and what else is seen."""
-        pieces = []
-        for path, name in self._names.items():
-            layers = self._options.layers()
-            last, places = f"{name}/convolution_{len(layers) - 1}", self._places[path]
-            activation = self._options.activation
-            pieces.append(Piece(last, layers[-1][0], repeats=places, activation=activation))
-        others = {flat_path(path): path for path in leaf_spaces(self._space)}
-        for name, leaf in self._others.entries:
-            names = column_names(leaf)
-            pieces.append(Piece(others[name], column_count(leaf), "columns", names))
-        return tuple(pieces)
-
-
-def flat_path(path: str) -> str:
-    """A path as the name of an entry."""
-    return path.replace("/", ".")
-
-
-def picture_name(path: str) -> str:
-    """A module's name for a picture: ``image``, or ``image_<entry>``."""
-    return "_".join(["image", *path.split("/")[1:]]).replace(".", "_")
+    def _picture_pieces(self) -> list[Piece]:
+        """What the convolutions left of each picture."""
+        last, width = len(self._layers) - 1, self._layers[-1][0]
+        return [
+            Piece(
+                f"{name}/convolution_{last}",
+                width,
+                repeats=self._places[path],
+                activation=self._options.activation,
+            )
+            for path, name in self._names.items()
+        ]
 
 
 def _places_after(options: CnnOptions, box: Box, path: str) -> int:

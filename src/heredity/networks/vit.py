@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -16,30 +15,22 @@ from heredity.networks.axes import (
     Axes,
     Axis,
     Piece,
-    column_count,
-    column_names,
     fixed,
     layer_axes,
-    output_pieces,
 )
-from heredity.networks.cnn import flat_path, largest_value, picture_name, picture_spaces
 from heredity.networks.contract import (
-    Carry,
-    EncodingNetwork,
     NetworkSpec,
     Taps,
     register_network,
 )
 from heredity.networks.layers import LayerOptions, read_options
-from heredity.networks.mlp import HiddenLayers, chosen_taps, hidden_axes
+from heredity.networks.mlp import HiddenLayers
 from heredity.networks.observations import (
-    feature_size,
-    features,
     leaf_observations,
-    leaf_spaces,
 )
+from heredity.networks.pictures import PictureNetwork, picture_spaces
 from heredity.networks.vit_blocks import Encoder, EncoderShape
-from heredity.spaces import Box, Dict, Space
+from heredity.spaces import Box, Space
 from heredity.weights import Params
 
 _METHODS = {"bilinear": "linear", "bicubic": "cubic"}
@@ -165,7 +156,7 @@ class VitOptions(LayerOptions):
         return NetworkSpec("vit", self.to_json())
 
 
-class Vit(EncodingNetwork):
+class Vit(PictureNetwork):
     """``encoder/…``, see `Encoder`, then ``joined/hidden_0``, …, ``joined/output``.
 
     One encoder reads every picture. Whole numbers are divided by the largest that the space allows,
@@ -190,26 +181,10 @@ class Vit(EncodingNetwork):
         pictures = picture_spaces(observation_space)
         self.spec = options.spec()
         self.shape = options.encoder()
-        self._options = options
-        self._space = observation_space
-        self._names = {path: picture_name(path) for path in pictures}
-        self._largest = {path: largest_value(box) for path, box in pictures.items()}
         self._seen = {path: _times_read(options, box, path) for path, box in pictures.items()}
-        others = leaf_spaces(observation_space).items()
-        self._others = Dict(
-            {flat_path(path): leaf for path, leaf in others if path not in pictures}
-        )
-        self._joined = sum(self._seen.values()) * options.width
-        self._joined += feature_size(self._others) if self._others.entries else 0
-        widths = [self._joined, *options.hidden]
-        self._outputs = None if output_size is None else output_pieces(output_size)
-        self.output_size = widths[-1] if output_size is None else output_size
+        super().__init__(options, observation_space, output_size)
         self._encoder = Encoder(self.shape)
         self._layers = HiddenLayers(options, output_size)
-
-    @property
-    def hidden_layers(self) -> tuple[str, ...]:
-        return tuple(f"hidden_{index}" for index in range(len(self._options.hidden)))
 
     def preprocessed(self, picture: jax.Array, largest: float = 255.0) -> jax.Array:
         """A picture as the encoder reads it.
@@ -236,7 +211,7 @@ class Vit(EncodingNetwork):
     def init(self, key: jax.Array) -> Params:
         encoder, layers = jax.random.split(key)
         picture = jnp.zeros((1, *self._options.picture_size, self._options.picture_channels))
-        joined = jnp.zeros((1, self._joined))
+        joined = jnp.zeros((1, sum(piece.total for piece in self._joined_pieces())))
         found: Any = {
             "encoder": self._encoder.init(encoder, picture)["params"],
             "joined": self._layers.init(layers, joined).get("params", {}),
@@ -271,37 +246,17 @@ class Vit(EncodingNetwork):
             )
             found.append(taps[name])
             start = end
-        if self._others.entries:
-            others = {flat_path(path): v for path, v in values.items() if path not in self._names}
-            found.append(features(self._others, others))
+        if (others := self._other_features(values)) is not None:
+            found.append(others)
         return found[0] if len(found) == 1 else jnp.concatenate(found, axis=-1), taps
 
     @property
     def encoders(self) -> tuple[str, ...]:
         return ("encoder",)
 
-    def features(self, params: Params, observation: Any) -> jax.Array:
-        return self.encoded(params, observation)[0]
-
-    def from_features(self, params: Params, features: jax.Array) -> jax.Array:
+    def joined(self, params: Params, features: jax.Array) -> tuple[jax.Array, Taps]:
         applied: Any = self._layers.apply({"params": params.get("joined", {})}, features)
-        return applied[0]
-
-    def apply(
-        self,
-        params: Params,
-        observation: Any,
-        carry: Carry = (),
-        *,
-        is_first: jax.Array | None = None,
-        key: jax.Array | None = None,
-        taps: Sequence[str] = (),
-    ) -> tuple[jax.Array, Carry, Taps]:
-        del is_first, key
-        joined, encoded = self.encoded(params, observation)
-        applied: Any = self._layers.apply({"params": params.get("joined", {})}, joined)
-        output, tapped = applied
-        return output, carry, chosen_taps({**encoded, **tapped}, taps)
+        return applied
 
     def axes(self) -> Axes:
         options, shape = self._options, self.shape
@@ -331,24 +286,14 @@ class Vit(EncodingNetwork):
                 if shape.layer_scale:
                     axes[f"{block}/{part}_scale"] = (made,)
         axes["encoder/norm/scale"] = axes["encoder/norm/bias"] = (made,)
-        joined = self._joined_pieces()
-        return axes | hidden_axes("joined/", options, "joined", joined, self._outputs)[0]
+        return axes | self._joined_axes()
 
-    def output_pieces(self) -> tuple[Piece, ...]:
-        joined = self._joined_pieces()
-        return hidden_axes("joined/", self._options, "joined", joined, self._outputs)[1]
-
-    def _joined_pieces(self) -> tuple[Piece, ...]:
-        """What the encoder made of each picture, and what else is seen."""
-        pieces = [
+    def _picture_pieces(self) -> list[Piece]:
+        """What the encoder made of each picture."""
+        return [
             Piece(name, self.shape.width, repeats=self._seen[path], grows=False)
             for path, name in self._names.items()
         ]
-        others = {flat_path(path): path for path in leaf_spaces(self._space)}
-        for name, leaf in self._others.entries:
-            columns = column_names(leaf)
-            pieces.append(Piece(others[name], column_count(leaf), "columns", columns))
-        return tuple(pieces)
 
 
 def _times_read(options: VitOptions, box: Box, path: str) -> int:
