@@ -23,7 +23,9 @@ def heredity(*words: object) -> list[str]:
 
 
 def say(line: str) -> None:
-    print(f"\n\033[1m{line}\033[0m", flush=True)
+    """A heading; bold where a person looks."""
+    bold = "\033[1m{}\033[0m" if sys.stdout.isatty() else "{}"
+    print(f"\n{bold.format(line)}", flush=True)
 
 
 def show(*words: object) -> None:

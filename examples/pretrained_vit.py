@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 import heredity as hd
+from heredity.common.words import in_words
 from heredity.networks import VitFile, read_vit
 from heredity.weights import Params, WeightReport, content_hash, flatten, inject, subtree
 
@@ -29,7 +31,9 @@ PPO = {"num_envs": 64, "num_steps": 20, "learning_rate": 2e-3, "freeze": (f"{ENC
 
 
 def say(line: str) -> None:
-    print(f"\n\033[1m{line}\033[0m", flush=True)
+    """A heading; bold where a person looks."""
+    bold = "\033[1m{}\033[0m" if sys.stdout.isatty() else "{}"
+    print(f"\n{bold.format(line)}", flush=True)
 
 
 def write_file(
@@ -51,7 +55,7 @@ def write_file(
         tensors[f"{name}.weight"], tensors[f"{name}.bias"] = np.ones(width), np.zeros(width)
 
     layer("embeddings.patch_embeddings.projection", width, 3, patch, patch)
-    for index in range(2):
+    for index in range(depth):
         block = f"encoder.layer.{index}"
         norm(f"{block}.layernorm_before")
         for name in ("query", "key", "value"):
@@ -61,9 +65,8 @@ def write_file(
         layer(f"{block}.intermediate.dense", mlp, width)
         layer(f"{block}.output.dense", width, mlp)
     norm("layernorm")
-    layer(
-        "pooler.dense", width, width
-    )  # of their classifier; it is left out, and the report says so
+    # Of their classifier; it is left out, and the report says so.
+    layer("pooler.dense", width, width)
     folder.mkdir(parents=True)
     rounded = {name: array.astype(np.float32) for name, array in tensors.items()}
     save_file(rounded, folder / "model.safetensors")
@@ -109,7 +112,9 @@ def main(steps: int = 24_000) -> None:
 
     say("A file in another library's layout")
     print(f"{file.path}: {file.layout.name}, sha256 {file.sha256[:12]}…")
-    print(f"what its shapes, and the JSON beside it, say: {dict(file.options)}")
+    print("what its shapes, and the JSON beside it, say:")
+    for name, value in file.options.items():
+        print(f"  {name.replace('_', ' '):<17} {in_words(value)}")
 
     say("Three ways to put it into a policy")
     ways = three_ways(file)

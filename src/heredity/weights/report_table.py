@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from typing import Any
 
 from rich.console import Console, Group
@@ -11,6 +12,8 @@ from rich.text import Text
 
 from heredity.common.weight_words import HEADS
 from heredity.weights.report import WeightReport
+
+WIDE = 160
 
 _COLOURS = {
     "kept": "dim",
@@ -44,8 +47,14 @@ def as_table(report: WeightReport) -> Any:
 _ACTION, _ALWAYS = 1, 4
 
 
-def as_text(report: WeightReport, width: int = 120) -> str:
-    """The table without colours."""
+def as_text(report: WeightReport, width: int | None = None) -> str:
+    """The table without colours.
+
+    Args:
+        report: What is told.
+        width: In columns; default: as wide as the terminal, and `WIDE` where there is none.
+    """
     written = io.StringIO()
+    width = width or shutil.get_terminal_size((WIDE, 0)).columns
     Console(file=written, width=width, color_system=None).print(as_table(report))
     return "\n".join(line.rstrip() for line in written.getvalue().splitlines())

@@ -191,7 +191,7 @@ class Rows:
                 share = f"at most {self._new_share:g} of the probability together"
                 notes.append(f"mean of the others, less so much that they have {share}")
                 self._new_choices[recipe.path] = len(new)
-        if len(removed) and kinds & {"columns", "logits", "means", "deviations"}:
+        if len(removed) and kinds & {"channels", "logits", "means", "deviations"}:
             notes.append(f"- {_named(before, removed)}")
             if _loses_choices(before, removed):
                 notes.append("its probability goes to the others")
