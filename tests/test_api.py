@@ -19,6 +19,22 @@ PROBE = "probe/constant-reward"
 SMALL = {"num_envs": 2, "num_steps": 8, "num_minibatches": 2, "network": {"hidden": (4,)}}
 
 
+def test_names_that_no_folder_has_and_what_is_not_there_are_told(tmp_path: Path):
+    model = hd.PPO(PROBE, **SMALL)
+    for name, told in (("a\0b", "zero byte"), ("n" * 400, "File name too long")):
+        with pytest.raises(UsageError, match=told):
+            model.learn(16, directory=name)
+        with pytest.raises(UsageError, match=told):
+            hd.resume(name)
+        with pytest.raises(RefusedError, match="no such folder"):
+            hd.Policy.load(name)
+    (tmp_path / "model.zip").touch()
+    with pytest.raises(RefusedError, match=r"it is a file.*heredity import"):
+        hd.Policy.load(tmp_path / "model.zip")
+    with pytest.raises(UsageError, match=r"hd\.Policy\.from_pretrained.*hd\.resume"):
+        hd.PPO.load("model.zip")
+
+
 def test_a_start_that_was_refused_can_be_tried_again(tmp_path: Path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "config.json").write_text("{}")

@@ -7,13 +7,14 @@ import dataclasses
 import functools
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.elsewhere import our_way
 from heredity.algorithms.ppo.networks import import_network
 from heredity.algorithms.ppo.presets import preset_config
 from heredity.common.errors import UnknownNameError, UsageError
+from heredity.common.files import check_name
 from heredity.common.run_folder import RunFolder
 from heredity.environments import (
     Environment,
@@ -262,6 +263,19 @@ class PPO:
         """Write the newest policy as a folder."""
         self.policy.save_pretrained(folder)
 
+    @staticmethod
+    def load(path: str | Path, *more: object, **settings: object) -> NoReturn:
+        """Not there: what is saved is a policy, and a run is resumed.
+
+        Raises:
+            UsageError: always, saying how a policy is loaded to act, and a run to learn on.
+        """
+        raise UsageError(
+            f"PPO.load({str(path)!r}): a policy to act with is hd.Policy.from_pretrained(folder), "
+            "a run to learn on with is hd.resume(directory), and a file of Stable-Baselines3 is "
+            f"imported: heredity import {path} --format sb3 --out DIR"
+        )
+
 
 def resume(
     directory: str | Path, env: str | Environment | None = None, *, trust: Sequence[str] = ()
@@ -317,7 +331,7 @@ def resume(
 def _checked_directory(directory: object) -> Path:
     if not isinstance(directory, str | Path) or directory == "":
         raise UsageError(f"directory {directory!r}: the path of a folder was expected")
-    return Path(directory)
+    return check_name(Path(directory), "directory")
 
 
 def _check_names(what: str, given: dict[str, Any], known: Sequence[str]) -> None:

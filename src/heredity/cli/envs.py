@@ -32,7 +32,7 @@ class Envs:
     what: Annotated[
         str | None,
         tyro.conf.Positional,
-        tyro.conf.arg(metavar="WHAT", help_behavior_hint="(default: the first few of each)"),
+        tyro.conf.arg(metavar="[WHAT]", help_behavior_hint="(default: the first few of each)"),
     ] = None
     json: bool = False
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from heredity.common.errors import RefusedError, StorageError, UsageError
+from heredity.common.files import check_name
 from heredity.common.group_folder import GroupFolder, is_group
 from heredity.common.run_folder import RunFolder, step_name
 
@@ -118,12 +119,8 @@ def check_new_folder(path: Path, flag: str) -> None:
         Traceback (most recent call last):
         heredity.common.errors.UsageError: --out /dev/null/policy: /dev/null is a file: name ...
     """
-    try:
-        is_there = path.exists() or path.is_symlink()
-    except OSError as error:
-        told = f"{str(path)[:40]}…" if len(str(path)) > 80 else str(path)
-        raise UsageError(f"{flag} {told}: {error.strerror}: name another folder") from None
-    if is_there:
+    check_name(path, flag)
+    if path.exists() or path.is_symlink():
         raise UsageError(f"{flag} {path} is there already: name a new folder")
     above = next((place for place in path.parents if place.exists()), None)
     if above is not None and not above.is_dir():

@@ -31,7 +31,7 @@ from heredity.cli.parsing import (
 )
 from heredity.cli.places import choice_told, claim_directory, kind_of, policy_folder
 from heredity.common.errors import UnknownNameError, UsageError
-from heredity.common.files import LOCK
+from heredity.common.files import LOCK, check_name
 from heredity.common.own_code import own_line
 from heredity.training.ray_launcher import RayCluster
 from heredity.training.settings import RunSettings
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
 def _place(directory: Path | None, environment_id: str) -> Iterator[Path]:
     """Where a run goes: one that was refused leaves no folder behind that nobody asked for."""
     if directory is not None:
-        yield directory
+        yield check_name(directory, "--directory")
         return
     claimed = claim_directory(environment_id)
     try:

@@ -169,6 +169,32 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         _discard(temporary)  # after a failure or an interruption: else it is gone already
 
 
+def check_name(path: Path, what: str) -> Path:
+    """The path, if there can be a file or folder of that name.
+
+    Args:
+        path: As a person gave it.
+        what: What it is, for the error.
+
+    Raises:
+        UsageError: for a name with a zero byte in it, or one that is too long.
+
+    Example:
+        >>> check_name(Path("n" * 400), "--out")
+        Traceback (most recent call last):
+        heredity.common.errors.UsageError: --out nnn...: no name of a folder (File name too long)
+    """
+    told = str(path) if len(str(path)) <= 60 else f"{str(path)[:60]}…"
+    if "\0" in str(path):
+        raise UsageError(f"{what} {told!r}: no name of a folder (it has a zero byte)")
+    try:
+        path.lstat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise UsageError(f"{what} {told}: no name of a folder ({error.strerror})") from None
+    return path
+
+
 @contextlib.contextmanager
 def folder_appearing_whole(path: Path) -> Iterator[Path]:
     """Give a folder to fill; when the block ends it is flushed and renamed to `path`.

@@ -55,7 +55,14 @@ def make_gym(name: str, render: bool, max_episode_steps: int | None, kwargs: dic
     if render:
         _draw_quietly()
     if ":" in name:
-        see_current_folder(name.partition(":")[0])
+        module = name.partition(":")[0]
+        see_current_folder(module)
+        package = module.partition(".")[0]
+        if package.isidentifier() and importlib.util.find_spec(package) is None:
+            raise UsageError(
+                f"environment {f'gym/{name}'!r}: there is no module {package!r}; run from the "
+                "folder that holds it, or install it"
+            )
     if name in gym.registry and _is_mujoco(name) and importlib.util.find_spec("mujoco"):
         log_mujoco_warnings()
     try:

@@ -7,6 +7,7 @@ acts. So one flipped byte anywhere but in the model card is refused by name.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -114,9 +115,12 @@ def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineag
     Raises:
         RefusedError: naming the file that is missing, torn, altered, or from the future.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # also of a name that there cannot be
+        what = "it is a file" if os.path.isfile(folder) else "no such folder"
         raise RefusedError(
-            folder, "is not a policy folder (no such folder)", "Give a folder with a config.json"
+            folder,
+            f"is not a policy folder ({what})",
+            "Give a folder with a config.json; `heredity import` makes one of another library's file",
         )
     if not (folder / CONFIG).exists() and (folder / "policy" / CONFIG).exists():
         raise RefusedError(folder, "is a checkpoint or snapshot", f"Did you mean {folder}/policy?")
