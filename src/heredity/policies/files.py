@@ -120,7 +120,7 @@ def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineag
         raise RefusedError(
             folder,
             f"is not a policy folder ({what})",
-            "Give a folder with a config.json; `heredity import` makes one of another library's file",
+            "Give a folder with a config.json; heredity import makes one of another library's file",
         )
     if not (folder / CONFIG).exists() and (folder / "policy" / CONFIG).exists():
         raise RefusedError(folder, "is a checkpoint or snapshot", f"Did you mean {folder}/policy?")
