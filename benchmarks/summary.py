@@ -70,8 +70,9 @@ def _otherwise(found: Found) -> str:
             beside += f"{peer['megabytes']:,.0f} MiB"
         lines.append(
             f"- Reading a ViT-B's file of {found['vit-load']['file_megabytes']:,.0f} MiB into "
-            f"weights that are there, checking and reporting it, takes {ours['seconds']:.1f} s and "
-            f"{ours['megabytes']:,.0f} MiB ({beside})."
+            f"weights that are there, checking and reporting it, takes {ours['seconds']:.1f} s, "
+            f"{ours['hashed_seconds']:.1f} s with its SHA-256, and {ours['megabytes']:,.0f} MiB "
+            f"({beside})."
         )
     if "snapshots" in found:
         kept = found["snapshots"]

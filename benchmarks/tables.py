@@ -123,7 +123,8 @@ def beside_peers(found: Found) -> str:
         ours, peer = one["ours"], one["peer"]
         beside = NOT_MEASURED
         if peer:
-            beside = f"{peer['library']}: {peer['seconds']:.2f} s, {peer['megabytes']:,.0f} MiB"
+            beside = f"{peer['library']}: {peer['seconds']:.2f} s, {peer['megabytes']:,.0f} MiB "
+            beside += f"(`assign=True`, which reads later: {peer['assigned_seconds']:.2f} s)"
         rows.append(
             (
                 f"a ViT-B's file of {one['file_megabytes']:,.0f} MiB into weights that are there",
