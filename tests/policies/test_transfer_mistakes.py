@@ -1,5 +1,6 @@
 """What must not pass silently when a policy is moved."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,8 +8,9 @@ import pytest
 from transfer_policies import SENSORS, TORQUES, drawn, means_of, spec_of, trained
 
 from heredity.common.errors import MismatchError, UnknownNameError, UsageError
+from heredity.networks import DistributionSpec
 from heredity.policies.transfer import changed_space
-from heredity.spaces import Box, Dict, Discrete
+from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from heredity.weights.report import Measurement
 
 
@@ -108,3 +110,33 @@ def test_the_reason_for_a_missing_mean_is_true():
     policy = trained(spec_of("mlp", space, TORQUES, normalize=True))
     with pytest.raises(MismatchError, match="observation/mode is normalised by no statistics"):
         policy.plan_transfer(drop=["mode"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (TORQUES, Box((2,), -1.0, 1.0, names=("left", "right"))),
+        (Discrete(2, names=("a", "b")), Discrete(2, names=("c", "d"))),
+        (MultiDiscrete((2, 3), names=("gear", "light")), MultiDiscrete((2,), names=("lamp",))),
+    ],
+)
+def test_actions_of_which_nothing_is_left_are_refused(old: Space, new: Space):
+    spec = spec_of("mlp", SENSORS, TORQUES)
+    kind = {Box: "normal", Discrete: "categorical", MultiDiscrete: "multi_categorical"}[type(old)]
+    family = DistributionSpec(kind)
+    policy = trained(dataclasses.replace(spec, action_space=old, distribution=family))
+    with pytest.raises(MismatchError, match="no action of the new ones, .* is one of the policy's"):
+        policy.plan_transfer(new_action_space=new)
+
+
+def test_a_note_names_each_action_once():
+    spec = dataclasses.replace(
+        spec_of("mlp", SENSORS, TORQUES),
+        distribution=DistributionSpec("tanh_normal"),
+    )
+    policy = trained(spec)
+    plan = policy.plan_transfer(
+        new_action_space=Box((2,), -1.0, 1.0, names=("hip", "wrist")),
+    )
+    row = next(row for row in plan.rows if row.path == "actor/output/kernel")
+    assert row.note == "+ wrist; - knee"

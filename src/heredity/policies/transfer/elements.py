@@ -137,7 +137,8 @@ def matched_choices(
         By the name of the piece: ``action``, or ``action/<choice>`` for several choices at once.
 
     Raises:
-        MismatchError: when nobody says which is which, or the action is of another kind.
+        MismatchError: when nobody says which is which, the action is of another kind, or nothing
+            of it is left.
     """
     if type(old) is not type(new):
         raise MismatchError(
@@ -146,9 +147,17 @@ def matched_choices(
         )
     renamed = dict(renamed or {})
     if isinstance(old, MultiDiscrete) and isinstance(new, MultiDiscrete):
-        return _several_choices(old, new, renamed, positions)
-    found = _matched("action", old, new, renamed, positions, "action")
-    return {"action": ChoiceMatch(found.last, "action", 0)}
+        found = _several_choices(old, new, renamed, positions)
+    else:
+        match = _matched("action", old, new, renamed, positions, "action")
+        found = {"action": ChoiceMatch(match.last, "action", 0)}
+    if all((match.last == ADDED).all() for match in found.values()):
+        raise MismatchError(
+            f"no action of the new ones, {', '.join(names_of(new))}, is one of the policy's, "
+            f"{', '.join(names_of(old))}",
+            "Say which was renamed (--rename OLD=NEW, in Python renamed=)",
+        )
+    return found
 
 
 def other_bounds(old: Space, new: Space, choices: Mapping[str, ChoiceMatch]) -> bool:

@@ -82,6 +82,11 @@ def _actor(
     guarantee: Guarantee,
 ) -> list[Measurement]:
     kept, sources = _kept_parameters(plan, moved)
+    if not len(kept):
+        raise MismatchError(
+            "nothing of what the policy does is left: there is nothing to compare",
+            "Make the plan with plan_transfer, which refuses this",
+        )
     of_choices = guarantee.of == "total variation"
     largest = float(np.abs(new[..., kept] - old[..., sources]).max(initial=0.0))
     allowed = _allowed(guarantee, old, plan)

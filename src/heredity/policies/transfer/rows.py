@@ -203,9 +203,13 @@ class Rows:
 
 
 def _loses_choices(before: Axis, removed: np.ndarray) -> bool:
-    """Whether a choice has fewer options; one that is gone as a whole changes no other."""
+    """Whether a choice has fewer options.
+
+    Of several choices, one that is gone as a whole changes no other.
+    """
     return any(
-        piece.kind == "logits" and 0 < len(_within(place, removed)) < piece.total
+        piece.kind == "logits"
+        and 0 < len(_within(place, removed)) < piece.total + (piece.of == "action")
         for piece, place in before.parts()
     )
 
@@ -255,7 +259,8 @@ def _named(axis: Axis, places: np.ndarray) -> str:
             names += [f"{piece.of}[{index}]" for index in inside]
     if units:
         names.append(f"{units} unit{'s' * (units > 1)}")
-    return first_few(names, 4)
+    # Once each: an action may have a mean and a deviation, and a picture many places.
+    return first_few(list(dict.fromkeys(names)), 4)
 
 
 def _fresh_dtype(path: str) -> str:
