@@ -25,6 +25,7 @@ from heredity.networks.axes import Axis, Piece
 from heredity.policies import Policy
 from heredity.policies.transfer import changed_space
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete
+from heredity.weights import flatten
 from heredity.weights.report import EXACT, ROUNDING
 
 
@@ -71,6 +72,45 @@ def test_pictures_of_another_size_need_pooling():
     assert report.guarantee.kind == "approximate" and report.coverage == 1.0
     assert np.isfinite(report.measurements[0].value)
     assert moved.predict(larger.sample(np.random.default_rng(0)))[0] in range(3)
+
+
+def test_a_renamed_picture_keeps_its_encoder():
+    policy = trained(spec_of("cnn", PICTURE, TORQUES))
+    moved, report = policy.transfer(policy.plan_transfer(renamed={"camera": "front"}))
+    assert report.guarantee == EXACT and report.coverage == 1.0
+    for name in ("kernel", "bias"):
+        np.testing.assert_array_equal(
+            moved.params["actor"]["image_front"]["convolution_0"][name],
+            policy.params["actor"]["image_camera"]["convolution_0"][name],
+        )
+
+
+@pytest.mark.parametrize("network", ["cnn", "vit", "gru"])
+def test_pictures_are_found_again_under_each_others_names(network: str):
+    camera = PICTURE["camera"]
+    spec = spec_of(network, Dict({"left": camera, "right": camera}), TORQUES)
+    if network == "gru":
+        encoder = spec_of("cnn", PICTURE, TORQUES).actor.to_json()
+        actor = dataclasses.replace(spec.actor, options={**spec.actor.options, "encoder": encoder})
+        spec = dataclasses.replace(spec, actor=actor, critic=None)
+    policy = trained(spec)
+    swapped = policy.plan_transfer(
+        Dict({"left": camera, "right": camera, "rear": camera}),
+        renamed={"left": "right", "right": "left"},
+    )
+    assert swapped.guarantee == ROUNDING
+    sources = {recipe.path: recipe.source for recipe in swapped.recipes}
+    assert set(sources.values()) - {None} == set(flatten(policy.params))
+    for path, source in sources.items():
+        if "image_" in path:
+            expected = path.replace("left", "RIGHT").replace("right", "left").lower()
+            assert source == (None if "rear" in path else expected)
+    # What joins them reads each where it is now, and nothing of the new one.
+    joined = f"actor/{'encoder/' * (network == 'gru')}joined/hidden_0"
+    places = swapped.recipe(f"{joined}/kernel").places[0].reshape(3, -1)
+    width = places.shape[1]
+    assert list(places[0]) == list(range(width, 2 * width))  # left is right
+    assert (places[1] == -1).all() and list(places[2]) == list(range(width))
 
 
 def multiple(action: MultiDiscrete) -> Policy:

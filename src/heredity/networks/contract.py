@@ -167,6 +167,13 @@ class Network(abc.ABC):
         """What the outputs are made of, for networks that read this one as their trunk."""
         return output_pieces(self.output_size)
 
+    def entry_folders(self) -> Mapping[str, str]:
+        """Folders of weights, or units, that are named after one entry, by the path of the entry.
+
+        They are found again where the entry is renamed; what is named after its place needs none.
+        """
+        return {}
+
 
 class EncodingNetwork(Network):
     """A network without memory, of two parts: an encoder, and layers that read its features alone.

@@ -217,6 +217,10 @@ class Gru(Network):
     def output_pieces(self) -> tuple[Piece, ...]:
         return self._joined()[1]
 
+    def entry_folders(self) -> Mapping[str, str]:
+        encoder = self._encoder.entry_folders()
+        return {path: f"encoder/{folder}" for path, folder in encoder.items()}
+
     def _joined(self) -> tuple[dict[str, Any], tuple[Piece, ...]]:
         memory = (Piece("memory", self._options.size),)
         return hidden_axes("joined/", self._options, "memory", memory, self._output_pieces)

@@ -76,6 +76,9 @@ class PictureNetwork(EncodingNetwork):
     def from_features(self, params: Params, features: jax.Array) -> jax.Array:
         return self.joined(params, features)[0]
 
+    def entry_folders(self) -> Mapping[str, str]:
+        return self._names
+
     def _other_features(self, values: Mapping[str, Any]) -> jax.Array | None:
         """What is seen besides pictures; None where there is nothing else."""
         if not self._others.entries:

@@ -67,9 +67,9 @@ def _transferred(
     report = dataclasses.replace(report, notes=(*report.notes, note))
     notes = {**checkpoint.notes, "best": None, "owed": None, "parent": moved.policy_hash}
     notes["frozen"] = {
-        path: content_hash({"leaf": leaves[path]})
-        for path in checkpoint.notes["frozen"]
-        if path in leaves
+        recipe.path: content_hash({"leaf": leaves[recipe.path]})
+        for recipe in plan.recipes
+        if recipe.source in checkpoint.notes["frozen"]
     }
     notes["exactness"] = {"exact": False, "reason": "it was transferred to other spaces"}
     made = dataclasses.replace(

@@ -139,6 +139,7 @@ def plan_transfer(
         channels={path: match.last for path, match in entries.items()},
         choices={name: match.last for name, match in choices.items()},
         sources=sources,
+        folders=_folders(before, now, entries),
         touched=_touched(now, before, entries, choices),
     )
     recipes = matching.recipes()
@@ -301,6 +302,23 @@ def _reads(
         )
     chosen_entries(space, kept)  # a pattern that finds nothing is refused here
     return tuple(kept)
+
+
+def _folders(
+    before: ActorCritic, now: ActorCritic, entries: Mapping[str, EntryMatch]
+) -> dict[str, str | None]:
+    """The old folder of what is named after an entry, by the new one; None where that is new."""
+    folders: dict[str, str | None] = {
+        f"normalizer/{path}": match.source and f"normalizer/{match.source}"
+        for path, match in entries.items()
+    }
+    for name, network in now.networks.items():
+        old = before.networks[name].entry_folders()
+        for path, folder in network.entry_folders().items():
+            match = entries.get(path)  # none for what a trunk puts out
+            source = old.get(match.source) if match and match.source else None
+            folders[f"{name}/{folder}"] = source and f"{name}/{source}"
+    return folders
 
 
 def _touched(

@@ -112,6 +112,8 @@ class Matching:
         channels: Old places of the last axis of each entry.
         choices: Old places of choices or dimensions of the action.
         sources: The old path of each entry, and the old name of each choice, by the new one.
+        folders: Weights and units that are named after an entry: their old folder by the new one;
+            None for those of an entry that is new.
         touched: Networks whose input or output changes.
     """
 
@@ -124,11 +126,12 @@ class Matching:
         channels: Mapping[str, np.ndarray],
         choices: Mapping[str, np.ndarray],
         sources: Mapping[str, str],
+        folders: Mapping[str, str | None],
         touched: frozenset[str],
     ) -> None:
         self._old, self._new = old, new
         self._columns, self._channels, self._choices = columns, channels, choices
-        self._sources, self._touched = sources, touched
+        self._sources, self._folders, self._touched = sources, folders, touched
         self._old_units = _units(old)
         self._origins = self._found_origins()
 
@@ -147,14 +150,15 @@ class Matching:
 
     def old_path(self, path: str) -> str | None:
         """The weight of the old policy that stands at this path; None for none."""
-        for new, old in self._sources.items():
-            if path.startswith(f"normalizer/{new}/"):
-                path = path.replace(f"normalizer/{new}/", f"normalizer/{old}/")
-                break
-        else:
-            if path.startswith("normalizer/observation"):
-                return None  # statistics of an entry that is new
-        return path if path in self._old else None
+        before = self._old_name(path)
+        return before if before in self._old else None
+
+    def _old_name(self, name: str) -> str:
+        """What a weight or a layer was called; empty for those of an entry that is new."""
+        for new, old in self._folders.items():
+            if f"{name}/".startswith(f"{new}/"):
+                return "" if old is None else old + name.removeprefix(new)
+        return name
 
     # --- layers between ---------------------------------------------------------------------------
 
@@ -167,7 +171,7 @@ class Matching:
                 continue
             for now, before in zip(axes, self._old[source], strict=False):
                 read, had = _only_units(now), _only_units(before)
-                if now.role == "reads" and read and had and read.of not in self._old_units:
+                if now.role == "reads" and read and had and not self._was_there(read):
                     origins[read.of] = had.of
         # From the last of several new layers to the first.
         changed = True
@@ -179,11 +183,15 @@ class Matching:
                     continue
                 for axis in axes:
                     read = _only_units(axis)
-                    unknown = read and read.of not in self._old_units and read.of not in origins
-                    if axis.role == "reads" and read and unknown:
+                    if axis.role != "reads" or not read or self._was_there(read):
+                        continue
+                    if read.of not in origins:
                         origins[read.of] = origins[made.of]
                         changed = True
         return origins
+
+    def _was_there(self, units: Piece) -> bool:
+        return self._old_name(units.of) in self._old_units
 
     # --- one weight -------------------------------------------------------------------------------
 
@@ -267,7 +275,7 @@ class Matching:
     def _origin(self, piece: Piece) -> str:
         if piece.kind in ("columns", "channels", "logits", "means", "deviations"):
             return self._sources.get(piece.of, "")
-        return self._origins.get(piece.of, piece.of)
+        return self._origins.get(piece.of, self._old_name(piece.of))
 
     def _placed(self, path: str, now: Piece, start: int, before: Piece) -> np.ndarray:
         source = self._source(path, now, before)
