@@ -10,6 +10,7 @@ from transfer_policies import SENSORS, TORQUES, drawn, means_of, spec_of, traine
 from heredity.common.errors import MismatchError, UnknownNameError, UsageError
 from heredity.networks import DistributionSpec
 from heredity.policies.transfer import changed_space
+from heredity.policies.transfer.elements import matched_entries
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from heredity.weights.report import Measurement
 
@@ -140,3 +141,59 @@ def test_a_note_names_each_action_once():
     )
     row = next(row for row in plan.rows if row.path == "actor/output/kernel")
     assert row.note == "+ wrist; - knee"
+
+
+PAIR = Dict({"a": Box((1,), names=("x",)), "b": Box((1,), names=("x",))})
+
+
+def test_an_entry_gives_its_name_to_the_one_that_gets_it():
+    only = Dict({"b": PAIR["b"]})
+    found = matched_entries(PAIR, only, renamed={"a": "b"})
+    assert {path: match.source for path, match in found.items()} == {
+        "observation/b": "observation/a"
+    }
+    with pytest.raises(UsageError, match="two entries one name: observation/c"):
+        matched_entries(PAIR, Dict({"c": PAIR["b"]}), renamed={"a": "c", "b": "c"})
+    policy = trained(spec_of("mlp", PAIR, TORQUES, normalize=True))
+    plan = policy.plan_transfer(renamed={"a": "b"}, drop=["b"])
+    assert plan.sources == {"observation/b": "observation/a"}
+    with pytest.raises(UsageError, match="two entries would be called 'b'"):
+        policy.plan_transfer(renamed={"a": "b"})
+
+
+def test_a_column_stays_in_its_entry():
+    policy = trained(spec_of("mlp", PAIR, TORQUES, normalize=True))
+    with pytest.raises(UsageError, match="gives a column of b the name 'a/w'"):
+        policy.plan_transfer(renamed={"b/x": "a/w"})
+    new = Dict({"a": Box((2,), names=("x", "w")), "b": PAIR["b"]})
+    with pytest.raises(UsageError, match="gives a column of b the name 'a/w'"):
+        policy.plan_transfer(new, renamed={"b/x": "a/w"})
+    plan = policy.plan_transfer(renamed={"b": "c", "b/x": "c/w"})
+    assert plan.spec.observation_space["c"].names == ("w",) and plan.report.coverage == 1.0
+
+
+def test_a_sensor_is_not_added_and_dropped_at_once():
+    policy = trained(spec_of("mlp", SENSORS, TORQUES, normalize=True))
+    with pytest.raises(UsageError, match="'speed' is added and dropped"):
+        policy.plan_transfer(add=["speed"], drop=["speed"], means={"speed": 1.0})
+    for drop in ("b", "b/y"):
+        with pytest.raises(UsageError, match="'b/y' is added and dropped"):
+            changed_space(PAIR, add=["b/y"], drop=[drop])
+
+
+def test_a_name_of_a_sensor_and_an_action_is_told_apart():
+    legs = Box((2,), -1.0, 1.0, names=("hip", "knee"))
+    policy = trained(spec_of("mlp", legs, legs))
+    with pytest.raises(UsageError, match="observation/hip or action/hip"):
+        policy.plan_transfer(renamed={"hip": "waist"})
+    with pytest.raises(UsageError, match="observation/hip or action/hip"):
+        waist = Box((2,), -1.0, 1.0, names=("waist", "knee"))
+        policy.plan_transfer(waist, waist, renamed={"hip": "waist"})
+    for told, seen, done in (
+        ({"action/hip": "waist"}, "hip", "waist"),
+        ({"observation/hip": "observation/waist"}, "waist", "hip"),
+        ({"observation/hip": "waist", "action/hip": "action/waist"}, "waist", "waist"),
+    ):
+        plan = policy.plan_transfer(renamed=told)
+        assert plan.spec.observation_space.names[0] == seen
+        assert plan.spec.action_space.names[0] == done

@@ -10,6 +10,7 @@ import numpy as np
 
 from heredity.common.errors import MismatchError, UnknownNameError, UsageError
 from heredity.networks.observations import leaf_spaces
+from heredity.policies.transfer.renames import Renames, names_in
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space, space_in_words
 
 Names: TypeAlias = Mapping[str, Sequence[str]]
@@ -103,22 +104,23 @@ def matched_entries(
         MismatchError: when nobody says which column is which, or entries are of another kind.
         UnknownNameError: for a renamed name that there is not.
     """
-    renamed = dict(renamed or {})
     before, now = leaf_spaces(old), leaf_spaces(new)
-    known = _known_names(before)
-    for name, other in renamed.items():
+    known, known_now = names_in(old), names_in(new)
+    for name, other in (renamed or {}).items():
         if name not in known:
             raise UnknownNameError("renamed column or entry", name, known)
-        if other not in _known_names(now):
-            raise UnknownNameError(f"new name of {name!r}", other, _known_names(now))
+        if other not in known_now:
+            raise UnknownNameError(f"new name of {name!r}", other, known_now)
+    entries = frozenset(path.partition("/")[2] for path in (*before, *now))
+    renames = Renames(renamed or {}, entries)
     found: dict[str, EntryMatch] = {}
-    origins = {_renamed_path(path, renamed): path for path in before}
+    origins = renames.origins(before)
     for path, leaf in now.items():
         origin = origins.get(path)
         if origin is None:
             found[path] = EntryMatch(None, leaf, np.full(_last_size(leaf), ADDED))
         else:
-            found[path] = _matched(path, before[origin], leaf, renamed, positions, origin)
+            found[path] = _matched(path, before[origin], leaf, renames, positions, origin)
     if origins and all(match.old is None for match in found.values()):
         raise MismatchError(
             f"no entry of the new observation, {', '.join(now)}, is one of the policy's, "
@@ -145,11 +147,11 @@ def matched_choices(
             f"the new actions are {space_in_words(new)}, the policy's {space_in_words(old)}",
             "Another kind of action needs another policy: train one for that environment",
         )
-    renamed = dict(renamed or {})
+    renames = Renames(renamed or {})
     if isinstance(old, MultiDiscrete) and isinstance(new, MultiDiscrete):
-        found = _several_choices(old, new, renamed, positions)
+        found = _several_choices(old, new, renames, positions)
     else:
-        match = _matched("action", old, new, renamed, positions, "action")
+        match = _matched("action", old, new, renames, positions, "action")
         found = {"action": ChoiceMatch(match.last, "action", 0)}
     if all((match.last == ADDED).all() for match in found.values()):
         raise MismatchError(
@@ -175,9 +177,9 @@ def other_bounds(old: Space, new: Space, choices: Mapping[str, ChoiceMatch]) -> 
 
 
 def _several_choices(
-    old: MultiDiscrete, new: MultiDiscrete, renamed: Mapping[str, str], positions: bool
+    old: MultiDiscrete, new: MultiDiscrete, renames: Renames, positions: bool
 ) -> dict[str, ChoiceMatch]:
-    places = _matched_names("action", old, new, renamed, positions)
+    places = _matched_names("action", "action", old, new, renames, positions)
     found = {}
     for index, place in enumerate(places):
         count = new.nvec[index]
@@ -200,7 +202,7 @@ def _matched(
     path: str,
     old: Space,
     new: Space,
-    renamed: Mapping[str, str],
+    renames: Renames,
     positions: bool,
     source: str,
 ) -> EntryMatch:
@@ -227,12 +229,12 @@ def _matched(
         raise MismatchError(f"{path} offers other choices, {new}, than the policy's, {old}")
     if isinstance(old, MultiDiscrete):
         return EntryMatch(old, new, np.arange(sum(old.nvec)), source)
-    last = _matched_names(source, old, new, renamed, positions)
+    last = _matched_names(path, source, old, new, renames, positions)
     return EntryMatch(old, new, last, source, resized)
 
 
 def _matched_names(
-    path: str, old: Space, new: Space, renamed: Mapping[str, str], positions: bool
+    path: str, source: str, old: Space, new: Space, renames: Renames, positions: bool
 ) -> np.ndarray:
     """The old place of each element of the last axis."""
     before, now = names_of(old), names_of(new)
@@ -251,20 +253,11 @@ def _matched_names(
             else (f"{'the new space' if before else 'the policy'} does not name")
         )
         raise MismatchError(
-            f"{which} the elements of {path} ({sizes[0]} before, {sizes[1]} now): which is which "
+            f"{which} the elements of {source} ({sizes[0]} before, {sizes[1]} now): which is which "
             "cannot be known",
             _REMEDY,
         )
-    entry = path.partition("/")[2]
-    told = [renamed.get(f"{entry}/{name}", renamed.get(name)) for name in before]
-    given = [new.removeprefix(f"{entry}/") for new in told if new is not None]
-    if len(set(given)) != len(given):
-        raise UsageError(f"renamed gives two columns of {path} one name: {', '.join(given)}")
-    # A name that another column gets is not the name of the one that had it.
-    after = [
-        new.removeprefix(f"{entry}/") if new is not None else "" if name in given else name
-        for name, new in zip(before, told, strict=True)
-    ]
+    after = renames.columns(before, source.partition("/")[2], path.partition("/")[2])
     return np.array([after.index(name) if name in after else ADDED for name in now], int)
 
 
@@ -310,21 +303,6 @@ def with_names(space: Space, names: Names | Sequence[str], root: str = "observat
         return dataclasses.replace(named, names=given)
 
     return walk(space, root)
-
-
-def _known_names(leaves: Mapping[str, Space]) -> set[str]:
-    """What may be renamed: entries by path, columns by name and by path."""
-    known: set[str] = set()
-    for path, leaf in leaves.items():
-        entry = path.partition("/")[2]
-        known |= {entry} if entry else set()
-        known |= set(names_of(leaf)) | {f"{entry}/{name}" for name in names_of(leaf) if entry}
-    return known
-
-
-def _renamed_path(path: str, renamed: Mapping[str, str]) -> str:
-    root, _, entry = path.partition("/")
-    return f"{root}/{renamed[entry]}" if entry in renamed else path
 
 
 def _count(space: Space) -> int:

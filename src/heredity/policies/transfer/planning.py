@@ -27,8 +27,9 @@ from heredity.policies.transfer.elements import (
 )
 from heredity.policies.transfer.plan import TransferPlan
 from heredity.policies.transfer.recipes import Matching
+from heredity.policies.transfer.renames import checked_renames, split_renames
 from heredity.policies.transfer.rows import Rows
-from heredity.policies.transfer.spaces import changed_space, checked_renames
+from heredity.policies.transfer.spaces import changed_space
 from heredity.policies.transfer.stand_ins import StandIns
 from heredity.spaces import Space
 from heredity.weights import flatten
@@ -106,12 +107,16 @@ def plan_transfer(
         raise UsageError(f"seed {seed!r}: a whole number from 0 to 2**32 - 1 was expected")
     if not isinstance(new_share, int | float) or not 0 < new_share < 1:
         raise UsageError(f"new_share {new_share!r}: a number between 0 and 1 was expected")
-    renamed = checked_renames(renamed)
     old = named(policy.spec, names)
     if (add or drop) and new_observation_space is not None:
         raise UsageError("add and drop change what is seen: leave new_observation_space out")
+    of_sensors, of_actions = split_renames(
+        checked_renames(renamed),
+        (old.observation_space, old.action_space),
+        (new_observation_space, new_action_space),
+    )
     if new_observation_space is None:
-        new_observation_space, changed_action = _changed(old, add, drop, renamed)
+        new_observation_space, changed_action = _changed(old, add, drop, of_sensors, of_actions)
         new_action_space = new_action_space or changed_action
     wanted = dataclasses.replace(
         old,
@@ -121,7 +126,6 @@ def plan_transfer(
     wanted = named(wanted, new_names)
     spaces = (old.observation_space, wanted.observation_space)
     actions = (old.action_space, wanted.action_space)
-    of_actions, of_sensors = _renamed(renamed, *actions)
     entries = matched_entries(*spaces, renamed=of_sensors, positions=positions)
     choices = matched_choices(*actions, renamed=of_actions, positions=positions)
 
@@ -174,15 +178,17 @@ def plan_transfer(
 
 
 def _changed(
-    old: PolicySpec, add: Sequence[str], drop: Sequence[str], renamed: Mapping[str, str]
+    old: PolicySpec,
+    add: Sequence[str],
+    drop: Sequence[str],
+    of_sensors: Mapping[str, str],
+    of_actions: Mapping[str, str],
 ) -> tuple[Space | None, Space | None]:
     """What is seen and done with columns added, dropped and renamed; None where nothing is."""
-    choices = getattr(old.action_space, "names", ())
-    of_sensors = {name: new for name, new in renamed.items() if name not in choices}
     seen = done = None
-    if len(of_sensors) < len(renamed):
-        after = tuple(renamed.get(name, name) for name in choices)
+    if of_actions:
         action: Any = old.action_space  # of those that have names
+        after = tuple(of_actions.get(name, name) for name in action.names)
         done = dataclasses.replace(action, names=after)
     if add or drop or of_sensors:
         seen = changed_space(old.observation_space, add=add, drop=drop, renamed=of_sensors)
@@ -218,18 +224,6 @@ def _columns(match: EntryMatch) -> np.ndarray | MismatchError:
 
 
 # --- the new specification ------------------------------------------------------------------------
-
-
-def _renamed(
-    renamed: Mapping[str, str], old: Space, new: Space
-) -> tuple[dict[str, str], dict[str, str]]:
-    """New names of actions, and of everything else, by old ones.
-
-    A name that sensors have as well is an action's where the new actions have the new name.
-    """
-    before, after = (getattr(space, "names", ()) for space in (old, new))
-    of_actions = {n: m for n, m in renamed.items() if n in before and m in after}
-    return of_actions, {n: m for n, m in renamed.items() if n not in of_actions}
 
 
 def _new_spec(

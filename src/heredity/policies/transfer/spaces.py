@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from heredity.common.errors import UnknownNameError, UsageError
+from heredity.policies.transfer.renames import Renames, checked_renames
 from heredity.spaces import Box, Dict, Space, space_in_words
 
 
@@ -29,7 +30,8 @@ def changed_space(
 
     Raises:
         UnknownNameError: for a column or entry that there is not.
-        UsageError: for a space without names, or of another shape.
+        UsageError: for a space without names, or of another shape; for a name that is added and
+            dropped, or that two would have.
 
     Example:
         >>> space = Box((2,), names=("angle", "speed"))
@@ -39,6 +41,12 @@ def changed_space(
     renamed = checked_renames(renamed)
     if isinstance(add, str) or isinstance(drop, str):
         raise UsageError(f"add {add!r}, drop {drop!r}: lists of names were expected")
+    for name in add:
+        if name in drop or name.partition("/")[0] in drop:
+            raise UsageError(
+                f"{name!r} is added and dropped: by its name, the new one would be taken for the "
+                "old one and keep its weights; drop it in one transfer, and add it in the next"
+            )
     if isinstance(space, Dict):
         return _changed_entries(space, add, drop, renamed)
     if not isinstance(space, Box) or len(space.shape) != 1 or not space.names:
@@ -50,7 +58,7 @@ def changed_space(
         if name not in space.names:
             raise UnknownNameError("column", name, space.names)
     for name in add:
-        if name in space.names and name not in drop:
+        if name in space.names:
             raise UsageError(f"column {name!r} is there already")
     kept = [index for index, name in enumerate(space.names) if name not in drop]
     if not kept and not add:
@@ -71,21 +79,6 @@ def changed_space(
     )
 
 
-def checked_renames(renamed: Mapping[str, str] | None) -> dict[str, str]:
-    """New names by old ones, if they are.
-
-    Raises:
-        UsageError: for anything else.
-    """
-    if renamed is None:
-        return {}
-    if not isinstance(renamed, Mapping) or not all(
-        isinstance(name, str) for pair in renamed.items() for name in pair
-    ):
-        raise UsageError(f"renamed {renamed!r}: a dict of new names by old ones was expected")
-    return dict(renamed)
-
-
 def _changed_entries(
     space: Dict, add: Sequence[str], drop: Sequence[str], renamed: Mapping[str, str]
 ) -> Dict:
@@ -96,6 +89,11 @@ def _changed_entries(
     for name in add:
         if "/" not in name:
             raise UsageError(f"{name!r} is an entry: a column of it was expected, {name}/column")
+    left = [renamed.get(entry, entry) for entry, _ in space.entries if entry not in drop]
+    for name in left:
+        if left.count(name) > 1:
+            raise UsageError(f"two entries would be called {name!r}: rename or drop one of them")
+    renames = Renames(renamed, frozenset((*known, *left)))
     found = {}
     for entry, part in space.entries:
         if entry in drop:
@@ -106,7 +104,7 @@ def _changed_entries(
 
         # A renamed column may be told with its entry on either side.
         within = {
-            old.partition("/")[2]: new.removeprefix(f"{entry}/")
+            old.partition("/")[2]: renames.within(new, entry, renamed.get(entry, entry))
             for old, new in renamed.items()
             if old.startswith(f"{entry}/")
         }
