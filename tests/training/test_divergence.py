@@ -56,6 +56,8 @@ def test_the_run_stops_and_names_the_last_good_checkpoint(
         train(tmp_path, 1024, config=config, env=env, checkpoint_every=64, evaluation_episodes=0)
     assert f"the last good checkpoint is {tmp_path}/checkpoints/000000000128" in str(raised.value)
     assert raised.value.exit_code == 1
+    named = normalize and fault.part == "observation"
+    assert ("what was seen in column signal of the observation" in str(raised.value)) is named
     assert finite(tmp_path) == 128
     # It can be gone on with: where the world is as it should be, here.
     resume(tmp_path, total_timesteps=256)

@@ -16,7 +16,9 @@ from heredity.environments import SeededEpisodes, make
 from heredity.environments.contract import TimeStep
 from heredity.environments.hosted import HostedEnvironment
 from heredity.environments.probes import AlwaysTerminated, ProbeState
+from heredity.environments.wrappers.base import JaxWrapper
 from heredity.policies import ActorCritic, Policy
+from heredity.spaces import Box
 from heredity.training.evaluation import BATCH, Evaluation, Evaluator
 from heredity.viewer.rollouts import signals_payload
 
@@ -55,6 +57,41 @@ def test_equal_seeds_are_equal_episodes(host: bool, deterministic: bool):
     assert first.deterministic is deterministic
     np.testing.assert_array_equal(first.returns, again.returns)
     assert not np.array_equal(first.returns, other.returns) or deterministic
+
+
+class Broken(JaxWrapper):
+    """An environment with one sensor more, which fails in every episode."""
+
+    def __init__(self, env) -> None:
+        super().__init__(env)
+        self.observation_space = Box((2,), (-1.0, -np.inf), (1.0, np.inf), names=("signal", "dead"))
+
+    def reset(self, key):
+        state, seen = self.env.reset(key)
+        return state, jnp.concatenate([seen, jnp.zeros(1)])
+
+    def step(self, state, action) -> tuple:
+        state, result = self.env.step(state, action)
+        dead = jnp.where(state.time > 1, jnp.nan, 0.0)
+        seen = jnp.concatenate([result.observation, dead[None]])
+        return state, result._replace(observation=seen)
+
+
+@pytest.mark.parametrize(("host", "deterministic"), [(False, True), (True, False), (True, True)])
+def test_a_new_sensor_may_fail_while_a_policy_is_evaluated(host: bool, deterministic: bool):
+    whole = environment()
+    before = policy(whole)
+    moved, _ = before.transfer(before.plan_transfer(add=["dead"]))
+    broken = Broken(whole)
+    returns, units = [], []
+    for env, one in ((whole, before), (broken, moved)):
+        there = HostedEnvironment(env, CONFIG.num_envs) if host else env
+        evaluator = Evaluator(one.spec, there, 8, deterministic=deterministic, record=not host)
+        played = evaluator.evaluate(one.params, 3)
+        returns.append(played.returns)
+        units.append(played.units)
+    np.testing.assert_array_equal(*returns)
+    assert units[0] == units[1]
 
 
 def test_more_episodes_than_one_batch():

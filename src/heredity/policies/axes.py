@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from heredity.common.errors import MismatchError
 from heredity.networks import Network
@@ -20,6 +21,7 @@ from heredity.networks.axes import Axes, Axis, Piece, fixed, opaque
 from heredity.networks.normalizer import normalized_leaves
 from heredity.networks.observations import map_entries
 from heredity.policies.actor_critic import ActorCritic
+from heredity.policies.given import gaps_filled, is_finite
 from heredity.spaces import Space
 from heredity.weights import Params, flatten
 
@@ -204,7 +206,15 @@ class UnreadColumns:
             params: Weights.
             observation: What the actor reads, with batch axes ``(...,)``.
         """
-        unread = self.of(params)
+        return self.filled(self.of(params), observation)
+
+    def filled(self, unread: Mapping[str, Any], observation: Any) -> Any:
+        """`without_gaps`, for many observations and the same weights.
+
+        Args:
+            unread: What `of` gives.
+            observation: What the actor reads, with batch axes ``(...,)``.
+        """
 
         def without(path: str, _: Space, value: Any) -> Any:
             if path not in unread:
@@ -213,3 +223,20 @@ class UnreadColumns:
             return jnp.where(unread[path] & ~jnp.isfinite(value), 0, value)
 
         return map_entries(self._functions.spec.acting_space, without, observation)
+
+    def in_numpy(self, params: Params) -> Callable[[Any], Any]:
+        """`without_gaps` in numpy, for the same weights; quick where everything is finite.
+
+        Args:
+            params: Weights.
+        """
+        space = self._functions.spec.acting_space
+        unread = functools.cache(lambda: self.of(params))
+
+        def without(path: str, _: Space, value: Any) -> Any:
+            array = np.asarray(value)
+            if is_finite(array) or (columns := unread().get(path)) is None:
+                return array
+            return gaps_filled(array, np.asarray(columns))
+
+        return lambda observation: map_entries(space, without, observation)

@@ -105,16 +105,35 @@ def _as_array(space: Space, value: Any, path: str) -> np.ndarray:
         return array.astype(space.dtype)
 
 
-def _without_nan(space: Box, array: np.ndarray, path: str, unread: Unread) -> np.ndarray:
+def is_finite(array: np.ndarray) -> bool:
+    """Whether all numbers are; False where that cannot be told quickly, and they have to be seen.
+
+    Args:
+        array: Of any dtype; whole numbers are finite.
+    """
     if array.dtype.kind != "f":
-        return array
+        return True
     # A sum is finite unless something in it is not (or it overflows: then look closely).
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(array.sum()):
-            return array
+        return bool(np.isfinite(array.sum()))
+
+
+def gaps_filled(array: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The array with 0 for what is not finite in some columns.
+
+    Args:
+        array: Shape ``(..., *entry)``.
+        columns: Which, bool, of the shape of the entry.
+    """
+    return np.where(columns & ~np.isfinite(array), array.dtype.type(0), array)
+
+
+def _without_nan(space: Box, array: np.ndarray, path: str, unread: Unread) -> np.ndarray:
+    if is_finite(array):
+        return array
     columns = unread().get(path)
     if columns is not None and columns.any():
-        array = np.where(columns & ~np.isfinite(array), array.dtype.type(0), array)
+        array = gaps_filled(array, columns)
     missing = np.isnan(array)
     if missing.any():
         columns = np.unique(np.nonzero(missing)[-1])[:5] if space.shape else [0]

@@ -24,6 +24,7 @@ from heredity.environments import (
     make,
 )
 from heredity.policies import ActorCritic, Policy, PolicySpec
+from heredity.policies.axes import UnreadColumns
 from heredity.training import dead_units
 from heredity.training.host_evaluation import EVALUATION_ENVIRONMENTS, HostPlayer
 from heredity.training.legible import legible_features, legible_names
@@ -108,6 +109,7 @@ class Evaluator:
         if episodes < 1:
             raise UsageError(f"episodes {episodes}: a whole number >= 1 was expected")
         self._functions = ActorCritic(spec)
+        self._unread = UnreadColumns(self._functions)
         self._environment = environment
         self._episodes = episodes
         self._deterministic = deterministic
@@ -163,6 +165,7 @@ class Evaluator:
     def _actions(
         self, params: Params, observation: Any, key: jax.Array, carry: Any, is_first: Any
     ) -> tuple[jax.Array, Any]:
+        """What is done where `observation` has no gaps (see `UnreadColumns`), as in `predict`."""
         functions = self._functions
         seen = functions.preprocess(params, observation, functions.spec.acting_space)
         parameters, carry = functions.parameters(params, seen, carry, is_first=is_first)
@@ -234,6 +237,7 @@ class Evaluator:
         functions = self._functions
         memory = functions.initial_carry((size,), acting=True)
         ranges = dead_units.no_ranges(functions, params, observation, memory) if record else {}
+        unread = self._unread.of(params)
 
         def go_on(carry: tuple) -> jax.Array:
             t, _, _, alive, *_ = carry
@@ -241,12 +245,13 @@ class Evaluator:
 
         def step(carry: tuple) -> tuple:
             t, states, observation, alive, returns, lengths, records, ranges, memory = carry
+            seen = self._unread.filled(unread, observation)
             if record:
-                outputs = functions.hidden_outputs(params, observation, memory)
+                outputs = functions.hidden_outputs(params, seen, memory)
                 ranges = dead_units.widened(ranges, outputs, alive)
             # An episode is played from its start to its end: there is nothing to forget.
             key = jax.random.fold_in(action_key, t)
-            action, memory = self._actions(params, observation, key, memory, None)
+            action, memory = self._actions(params, seen, key, memory, None)
             states, result = environment.step_batch(states, action)
             reward = jnp.where(alive, result.earned.astype(jnp.float32), 0.0)
             if records:

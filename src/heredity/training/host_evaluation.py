@@ -20,6 +20,7 @@ from heredity.environments import (
     make,
 )
 from heredity.policies import ActorCritic
+from heredity.policies.axes import UnreadColumns
 from heredity.spaces import Space
 from heredity.training import dead_units
 from heredity.training.host_acting import NumpyActor
@@ -81,6 +82,7 @@ class HostPlayer:
         self._host = host
         self._functions = functions
         self._act = act
+        self._unread = UnreadColumns(functions)
         self._actor = NumpyActor(functions) if deterministic else None
         self._episodes = episodes
         self._max_steps = max_steps
@@ -125,6 +127,7 @@ class HostPlayer:
         key = stream(seed, "evaluate/action")
         if self._actor:
             self._actor.begin(params)
+        filled = self._unread.in_numpy(params)
         params = jax.device_put(params)
         restarts = host.restarts
         observation, t, cut = episodes.start(), 0, 0
@@ -135,12 +138,13 @@ class HostPlayer:
             ranges = dead_units.no_ranges(self._functions, params, observation, carry)
         while any(len(done) < wanted for done, wanted in zip(returns, quota, strict=True)):
             is_first = episodes.episode_lengths == 0 if carry else None
+            seen = filled(observation)
             if recorder:
                 counts = np.array([len(n) < q for n, q in zip(returns, quota, strict=True)])
-                ranges = self._widen(ranges, params, observation, carry, is_first, counts)
-            action = self._actor.act(observation) if self._actor else None
+                ranges = self._widen(ranges, params, seen, carry, is_first, counts)
+            action = self._actor.act(seen) if self._actor else None
             if action is None:
-                action, carry = self._act(params, observation, key, np.uint32(t), carry, is_first)
+                action, carry = self._act(params, seen, key, np.uint32(t), carry, is_first)
             result = episodes.step(np.asarray(action))
             t += 1
             over_long = episodes.episode_lengths >= self._max_steps

@@ -6,9 +6,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from heredity.common.errors import DivergedError, RefusedError
+import numpy as np
+
+from heredity.common.errors import DivergedError, RefusedError, first_few
 from heredity.common.files import set_aside
 from heredity.common.run_folder import RunFolder
+from heredity.networks.axes import column_names
+from heredity.networks.normalizer import normalized_leaves
 from heredity.policies import Lineage
 from heredity.training.checkpoints import (
     Checkpoint,
@@ -28,7 +32,12 @@ _REMEDY = "Lower learning_rate or max_grad_norm, or look for NaN in observations
 
 
 def last_good(
-    folder: RunFolder | None, run_id: str, settings: RunSettings, lineage: Lineage, step: int
+    folder: RunFolder | None,
+    run_id: str,
+    settings: RunSettings,
+    lineage: Lineage,
+    step: int,
+    seen: str = "",
 ) -> tuple[Checkpoint, int]:
     """After a loss or weight that is not finite: where to go back to, and which attempt it is.
 
@@ -41,6 +50,7 @@ def last_good(
         settings: Whether to go back at all, and how often.
         lineage: Of the run until now, every rollback among its entries.
         step: At which it diverged.
+        seen: What was seen that is not finite, for the error.
 
     Raises:
         DivergedError: when the run is to stop, has nothing to go back to, or has gone back as often
@@ -52,7 +62,7 @@ def last_good(
     where = "there is no checkpoint yet"
     if good is not None and folder is not None:
         where = f"the last good checkpoint is {folder.checkpoint(good.step)}"
-    problem = f"a loss or weight is not finite at step {step:,}; {where}"
+    problem = f"a loss or weight is not finite at step {step:,}{seen}; {where}"
     if settings.on_divergence == "stop":
         raise DivergedError(
             f"{problem}. {_REMEDY}, or go back by itself with --on-divergence rollback"
@@ -84,7 +94,7 @@ def go_back(
     Raises:
         DivergedError: see `last_good`.
     """
-    good, attempt = last_good(folder, member.run_id, settings, member.lineage, step)
+    good, attempt = last_good(folder, member.run_id, settings, member.lineage, step, _seen(runner))
     assert folder is not None  # where a checkpoint was found
     set_aside_later(folder, good.step)
     then = Memory.recalled(good.notes, folder.checkpoint(good.step))
@@ -107,6 +117,22 @@ def go_back(
         "rollback", policy_hash, runner.step, None, attempt=attempt, diverged_at=step
     )
     member.lineage = back_to(member.lineage, good).then(rolled_back)
+
+
+def _seen(runner: Runner) -> str:
+    """Which columns of the observation were not finite, as far as their statistics tell."""
+    leaves, names = runner.policy_leaves(), list[str]()
+    for path, box in normalized_leaves(runner.algorithm.spec.observation_space).items():
+        mean = leaves.get(f"normalizer/{path}/mean")
+        if mean is None:
+            continue
+        known, entry = column_names(box), path.partition("/")[2]
+        for index in np.flatnonzero(~np.isfinite(mean)):
+            name = known[index] if known else str(index)
+            names.append(f"{entry}/{name}" if entry else name)
+    if not names:
+        return ""
+    return f", and what was seen in column {first_few(names)} of the observation is not finite"
 
 
 def diverged_together(
