@@ -129,6 +129,16 @@ def test_wrong_whole_numbers_are_errors():
     for value in (np.array([-1, 7]), np.array([0, 2**33])):
         with pytest.raises(MismatchError, match="numbers of int64 do not fit uint32"):
             inject({"count": FRESH["count"]}, {"count": value})
+    # These become themselves again when they are cast back.
+    for values, theirs, ours in (
+        ([-1, 5], "i4", "u4"),
+        ([200, 5], "u1", "i1"),
+        ([2, 0], "u1", "?"),
+    ):
+        with pytest.raises(MismatchError, match="do not fit"):
+            inject({"count": np.zeros(2, ours)}, {"count": np.array(values, theirs)})
+    params, report = inject({"count": np.zeros(2, "u4")}, {"count": np.array([0, 5], "i4")})
+    assert params["count"].tolist() == [0, 5] and report.guarantee == EXACT
 
 
 def test_allow_names_what_may_differ():

@@ -241,14 +241,24 @@ def _fitted(leaf: Any, array: np.ndarray, donate: bool) -> Fitted:
     if array.dtype == dtype:
         fits = donate and isinstance(leaf, np.ndarray) and leaf.flags.carray
         return _copied(array, leaf if fits else np.empty(shape, dtype)), EXACT
+    if not _is_float(dtype):
+        if not _is_within(array, dtype):
+            return f"numbers of {array.dtype} do not fit {dtype}"
+        return array.astype(dtype, order="C"), EXACT
     with np.errstate(over="ignore"):
         value = array.astype(dtype, order="C")
-    exact = bool((value.astype(array.dtype) == array).all())
-    if not _is_float(dtype):
-        return (value, EXACT) if exact else f"numbers of {array.dtype} do not fit {dtype}"
     if not np.isfinite(value).all():
         return f"numbers of {array.dtype} are too large for {dtype}"
-    return value, EXACT if exact else ROUNDING
+    return value, EXACT if (value.astype(array.dtype) == array).all() else ROUNDING
+
+
+def _is_within(array: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether every whole number is one of a dtype."""
+    # To cast there and back would not tell: -1 becomes 2**32 - 1, and -1 again.
+    if not array.size:
+        return True
+    least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return int(least) <= int(array.min()) and int(array.max()) <= int(most)
 
 
 def _is_finite(array: np.ndarray) -> bool:
