@@ -431,6 +431,23 @@ def changed_file(monkeypatch: pytest.MonkeyPatch, name: str, **changes: Any) -> 
     monkeypatch.setattr(sb3, "read_sb3", lambda _: dataclasses.replace(file, **changes))
 
 
+def test_pictures_that_dense_layers_read_are_refused(monkeypatch: pytest.MonkeyPatch):
+    """Stable-Baselines3 divides such a space by 255 whatever reads it, unless it is told not to."""
+    case = BY_NAME["sb3_ppo_box"]
+    arrays = sb3.read_sb3(case.path).arrays
+    features = arrays["mlp_extractor.policy_net.0.weight"].shape[1]
+    picture = Box((1, 1, features), 0, 255, "uint8")
+    for space in (picture, Dict({"camera": picture})):
+        changed_file(monkeypatch, case.name, observation_space=space, order=("camera",))
+        with pytest.raises(RefusedError, match="divides by 255 first"):
+            import_policy(case.path, "sb3", case.options)
+        monkeypatch.undo()
+    settings = {"normalize_images": False}
+    changed_file(monkeypatch, case.name, observation_space=picture, settings=settings)
+    options = ImportOptions(normalizer="none")
+    assert import_policy(case.path, "sb3", options).policy.spec.observation_space == picture
+
+
 def test_actors_of_sac_that_see_pictures(monkeypatch: pytest.MonkeyPatch):
     """Three convolutional networks are too large for a fixture: one is put together from two."""
     case = BY_NAME["sb3_ppo_cnn"]

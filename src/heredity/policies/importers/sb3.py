@@ -138,8 +138,10 @@ def _seen(file: Sb3File) -> Space:
                     f"sees {name} within a Dict by a CombinedExtractor with pictures, which no "
                     "network of heredity's computes",
                 )
+            _check_undivided(file, leaf)
         return space
     if not has_pictures:
+        _check_undivided(file, space)
         return space
     if extractor not in ("", "NatureCNN") or not isinstance(space, Box) or len(space.shape) != 3:
         raise RefusedError(file.path, f"sees {space} by {extractor or 'convolutions'}")
@@ -150,6 +152,24 @@ def _seen(file: Sb3File) -> Space:
         )
     channels, height, width = space.concrete_shape
     return Box((height, width, channels), 0, 255, "uint8")
+
+
+def _check_undivided(file: Sb3File, space: Space) -> None:
+    """Refuse pictures that dense layers read: `preprocess_obs` divides them by 255 before."""
+    is_picture = (
+        isinstance(space, Box)
+        and len(space.shape) == 3
+        and space.dtype == "uint8"
+        and not np.any(np.asarray(space.low) != 0)
+        and not np.any(np.asarray(space.high) != 255)
+    )
+    if is_picture and file.settings.get("normalize_images") is not False:
+        raise RefusedError(
+            file.path,
+            f"sees pictures {space} by dense layers, which Stable-Baselines3 divides by 255 "
+            "first (normalize_images); no dense network of heredity's does",
+            "Train it with CnnPolicy",
+        )
 
 
 def _named(space: Space, demands: Demands) -> Space:
