@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 from tests.policies.foreign import BY_NAME
+from tests.weights.checkpoints import write_checkpoint
 from tests.weights.mutations import (
     BYTES,
     Damaged,
@@ -42,7 +43,7 @@ from heredity.policies.importers.brax import CONFIG, _read_folder, _read_pickled
 from heredity.policies.importers.dreamerv3 import read_dreamerv3
 from heredity.policies.importers.sb3_file import read_sb3, read_vec_normalize
 from heredity.spaces import space_to_json
-from heredity.weights.reading import arrays_by_path, read_torch
+from heredity.weights.reading import arrays_by_path, read_orbax, read_torch
 
 FOREIGN = Path(__file__).parents[1] / "fixtures" / "foreign"
 MOST_MEMORY = 512 * 2**20  # bytes by which reading damaged files may let the process grow
@@ -57,11 +58,12 @@ class Format:
     """A kind of file.
 
     Args:
-        source: A good one: a file, or a folder.
+        source: A good one: a file, or a folder; the name of what `make` writes.
         load: Reads one, as plain values and arrays by name.
         has_checksums: Whether every damaged byte has to be noticed.
         kind: Of the damage that knows the format: archive, pickle, folder, or "" for bytes alone.
         become: Makes a policy of one; tried where a damaged file says other numbers.
+        make: Writes a good one, where there is none among the fixtures.
     """
 
     source: Path
@@ -69,6 +71,7 @@ class Format:
     has_checksums: bool
     kind: str
     become: Callable[[Path], Any] | None = None
+    make: Callable[[Path], None] | None = None
 
 
 def _sb3(path: Path) -> Values:
@@ -105,6 +108,22 @@ def _with_normalizer(path: Path) -> Any:
 
 def _safetensors(path: Path) -> Values:
     return read_tensors(path)[0]
+
+
+_SMALL = {
+    f"hidden_{number}": np.random.default_rng(number).normal(size=20).astype(np.float32)
+    for number in range(6)
+}
+
+
+def _make_safetensors(path: Path) -> None:
+    from safetensors.numpy import save
+
+    path.write_bytes(save(_SMALL))
+
+
+def _make_orbax3(path: Path) -> None:
+    write_checkpoint(path, _SMALL, 10)
 
 
 FORMATS: Mapping[str, Format] = {
@@ -152,7 +171,10 @@ FORMATS: Mapping[str, Format] = {
         False,
         "pickle",
     ),
-    "safetensors": Format(Path("weights.safetensors"), _safetensors, False, ""),
+    "orbax3": Format(Path("000000000100"), read_orbax, False, "folder", make=_make_orbax3),
+    "safetensors": Format(
+        Path("weights.safetensors"), _safetensors, False, "", make=_make_safetensors
+    ),
 }
 
 
@@ -267,7 +289,7 @@ def fuzz(
     kept = signal.signal(signal.SIGALRM, _too_long)
     try:
         with tempfile.TemporaryDirectory() as place:
-            source = _source(name, Path(place))
+            source = _source(form, Path(place))
             good = form.load(source)
             for number in range(files):
                 draw = np.random.default_rng([seed, number])
@@ -296,16 +318,11 @@ def fuzz(
     return found
 
 
-def _source(name: str, place: Path) -> Path:
-    form = FORMATS[name]
-    if name != "safetensors":
+def _source(form: Format, place: Path) -> Path:
+    if form.make is None:
         return form.source
-    from safetensors.numpy import save
-
     path = place / form.source
-    draw = np.random.default_rng(0)
-    arrays = {f"layer.{i}": draw.normal(size=(4, 5)).astype(np.float32) for i in range(6)}
-    path.write_bytes(save(arrays))
+    form.make(path)
     return path
 
 
@@ -320,6 +337,9 @@ def _outcome(form: Format, target: Path, good: Values, how: Damaged) -> str:
         raise HarmError("it was loaded")
     if same(good, found):
         return "same"
+    arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+    if how.only_lost and not same(arrays, {n: v for n, v in good.items() if n in arrays}):
+        raise HarmError("what was lost was made up")
     is_byte = how.how.rpartition(" ")[2] != "truncated" and not how.must_refuse
     if how.says_other or (not form.has_checksums and is_byte):
         if form.become is not None:

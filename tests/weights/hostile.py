@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import struct
 import zipfile
@@ -137,3 +138,39 @@ def _with_flag(whole: bytes) -> bytes:
 def _directory(whole: bytes) -> int:
     """Where the directory of an archive begins; archives among its members have their own."""
     return int.from_bytes(whole[-6:-2], "little")
+
+
+def chunk_bombs() -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The files of an array of one number whose only piece unpacks to 256 MiB, by its driver."""
+    count = 2**26
+    # A frame of zstd in which each block of 128 KiB is one byte, repeated.
+    blocks = count * 4 // 2**17
+    frame = b"\x28\xb5\x2f\xfd\x00\x38" + b"".join(
+        (2**17 << 3 | 1 << 1 | (number == blocks - 1)).to_bytes(3, "little") + b"\0"
+        for number in range(blocks)
+    )
+    older = {
+        "zarr_format": 2,
+        "shape": [1],
+        "chunks": [count],
+        "dtype": "<f4",
+        "compressor": {"id": "zstd", "level": 1},
+        "fill_value": None,
+        "filters": None,
+        "order": "C",
+    }
+    yield "zarr", {".zarray": json.dumps(older).encode(), "0": frame}
+    newer = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [1],
+        "data_type": "float32",
+        "fill_value": 0.0,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [count]}},
+        "chunk_key_encoding": {"name": "default"},
+        "codecs": [
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            {"name": "zstd", "configuration": {"level": 1, "checksum": False}},
+        ],
+    }
+    yield "zarr3", {"zarr.json": json.dumps(newer).encode(), "c/0": frame}

@@ -12,7 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from tests.weights.hostile import archive, greedy_pickles, hostile_archives, hostile_pickles
+from tests.weights.hostile import (
+    archive,
+    chunk_bombs,
+    greedy_pickles,
+    hostile_archives,
+    hostile_pickles,
+)
 
 Draw = np.random.Generator
 Mutation = Callable[[bytes, Draw], bytes]
@@ -27,11 +33,14 @@ class Damaged:
         must_refuse: Whether nothing that loads may come of it.
         says_other: Whether it may say other numbers, because it was made anew with checksums that
             fit, so that no reader can know.
+        only_lost: Whether something is gone and nothing was changed: an array that is found all the
+            same has to be whole.
     """
 
     how: str
     must_refuse: bool = False
     says_other: bool = False
+    only_lost: bool = False
 
 
 # --- bytes --------------------------------------------------------------------------------------
@@ -195,13 +204,13 @@ def damage_folder(folder: Path, draw: Draw, canary: Path) -> Damaged:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     path = files[int(draw.integers(0, len(files)))]
     name = path.relative_to(folder).as_posix()
-    match int(draw.integers(0, 8)):
+    match int(draw.integers(0, 9)):
         case 0:
             path.unlink()
-            return Damaged(f"{name} left out")
+            return Damaged(f"{name} left out", only_lost=True)
         case 1:
             path.rename(path.with_name(f"{path.name}_"))
-            return Damaged(f"{name} renamed")
+            return Damaged(f"{name} renamed", only_lost=True)
         case 2:
             path.unlink()
             path.symlink_to("/etc/hostname")
@@ -226,6 +235,10 @@ def damage_folder(folder: Path, draw: Draw, canary: Path) -> Damaged:
             changed = text.replace("hidden_0", told[int(draw.integers(0, len(told)))])
             (folder / "_METADATA").write_text(changed)
             return Damaged("names in the tree changed")
+        case 7 if (folder / "hidden_0" / "zarr.json").exists():
+            for name, content in dict(chunk_bombs())["zarr3"].items():
+                (folder / "hidden_0" / name).write_bytes(content)
+            return Damaged("a piece that is a bomb", must_refuse=True)
     del canary
     how = list(BYTES)[int(draw.integers(0, len(BYTES)))]
     path.write_bytes(BYTES[how](path.read_bytes(), draw))

@@ -13,9 +13,11 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 import pytest
+from tests.weights.checkpoints import write_checkpoint
 from tests.weights.hostile import (
     Calls,
     archive,
+    chunk_bombs,
     greedy_pickles,
     hostile_archives,
     hostile_pickles,
@@ -44,7 +46,7 @@ def members(data: bytes) -> dict[str, bytes]:
 # --- pickles ------------------------------------------------------------------------------------
 
 
-def _name(value: str | bytes) -> str:
+def _name(value: object) -> str:
     """Names alone: archives hold the time at which they were made."""
     return value if isinstance(value, str) else "data"
 
@@ -307,3 +309,32 @@ def test_orbax_metadata_that_describes_no_arrays_is_refused(checkpoint: Path, ch
     (checkpoint / "_METADATA").write_text(json.dumps(change))
     with pytest.raises(RefusedError):
         read_orbax(checkpoint)
+
+
+@pytest.mark.parametrize("driver", ["zarr", "zarr3"])
+def test_a_missing_piece_of_an_array_is_no_zeros(driver: str, tmp_path: Path):
+    arrays = {"a": np.arange(1, 5, dtype=np.float32), "zeros": np.zeros((4, 3), np.float32)}
+    write_checkpoint(tmp_path / "step", arrays, 2, driver)
+    found = read_orbax(tmp_path / "step")
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+    for piece in ("a/1", "zeros/0.0") if driver == "zarr" else ("a/c/1", "zeros/c/0/0"):
+        path = tmp_path / "step" / piece
+        content = path.read_bytes()
+        path.unlink()
+        with pytest.raises(RefusedError, match="cannot be read"):
+            read_orbax(tmp_path / "step")
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("driver", "bomb"), list(chunk_bombs()), ids=_name)
+def test_pieces_that_are_larger_than_their_array_take_no_memory(
+    driver: str, bomb: dict[str, bytes], tmp_path: Path
+):
+    write_checkpoint(tmp_path / "step", {"a": np.ones(1, np.float32)}, driver=driver)
+    for name, content in bomb.items():
+        (tmp_path / "step" / "a" / name).write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(RefusedError, match="unpack to 268,435,456 bytes"):
+        read_orbax(tmp_path / "step")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64_000, "in KiB"

@@ -7,6 +7,7 @@ that stands in a file leads it to another place.
 from __future__ import annotations
 
 import json
+import math
 import os
 import stat
 from collections.abc import Mapping
@@ -147,10 +148,12 @@ class _Store:
             place: dict[str, Any] = {"driver": "ocdbt", "base": "memory://", "path": f"{name}/"}
         else:
             place = {"driver": "memory", "path": f"{name}/"}
-        specification: dict[str, Any] = {"driver": self._driver, "kvstore": place}
-        if self._driver == "zarr":
-            # Otherwise a missing piece of an array reads as zeros.
-            specification["fill_missing_data_reads"] = False
+        specification: dict[str, Any] = {
+            "driver": self._driver,
+            "kvstore": place,
+            # Otherwise a missing piece reads as zeros. Orbax writes pieces of zeros as well.
+            "fill_missing_data_reads": False,
+        }
         try:
             array = tensorstore.open(
                 specification, open=True, read=True, context=self._context
@@ -158,12 +161,18 @@ class _Store:
             dtype = array.dtype.numpy_dtype
             if dtype.kind not in _KINDS and dtype.name != "bfloat16":
                 raise RefusedError(self._folder, f"array {name!r} holds {dtype}, not numbers")
-            size = int(np.prod(array.shape, dtype=object)) * dtype.itemsize
+            # Pieces are unpacked whole, and may be larger than the array that is in them.
+            pieces = array.chunk_layout.write_chunk.shape or array.shape
+            sides = [
+                -(-length // (piece or 1)) * (piece or 1)
+                for length, piece in zip(array.shape, pieces, strict=True)
+            ]
+            size = math.prod(sides) * dtype.itemsize
             self._most -= size
             if self._most < 0:
                 raise RefusedError(
                     self._folder,
-                    f"array {name!r} would have {size:,} bytes, more than its files can hold",
+                    f"array {name!r} would unpack to {size:,} bytes, more than its files can hold",
                 )
             found = np.asarray(array.read().result())
         except (KeyError, NotImplementedError, OSError, TypeError, ValueError) as error:
