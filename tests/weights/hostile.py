@@ -79,6 +79,23 @@ def greedy_pickles() -> Iterator[tuple[str, bytes]]:
     yield "an array larger than its bytes", b"\x80\x03" + reconstruct + state + b"."
     array = reconstruct + b"(K\x01K\x01\x85" + dtype + b"\x89C\x04abcdtb"
     yield "one array 100,000 times", b"\x80\x03" + array + b"q\x00](" + b"h\x00" * 200_000 + b"e."
+    # One large value, and calls that make another of it again and again.
+    count = 300
+    text = b"\x80\x02X" + struct.pack("<I", 2**20) + b"a" * 2**20 + b"q\x000"
+    encoded = b"c_codecs\nencode\nq\x010](" + b"h\x01h\x00X\x06\x00\x00\x00latin1\x86R" * count
+    yield "one text encoded 300 times", text + encoded + b"e."
+    items = b"\x80\x02](" + b"K\x01" * 2**17 + b"eq\x000"
+    called = b"](" + b"ccollections\ndeque\nh\x00\x85R" * count + b"e."
+    yield "one list copied 300 times", items + called
+    pairs = b"\x80\x02](" + b"".join(
+        b"J" + struct.pack("<i", number) + b"N\x86" for number in range(2**13)
+    )
+    called = b"](" + b"ccollections\nOrderedDict\nh\x00\x85R" * count + b"e."
+    yield "one dict made 300 times", pairs + b"eq\x000" + called
+    turned = dtype + b"(K\x03X\x01\x00\x00\x00>NNN" + b"J\xff\xff\xff\xff" * 2 + b"K\x00tbq\x010"
+    content = b"\x80\x03B" + struct.pack("<I", 2**20) + bytes(2**20) + b"q\x000"
+    built = reconstruct + b"(K\x01J" + struct.pack("<i", 2**18) + b"\x85h\x01\x89h\x00tb"
+    yield "one array turned 300 times", content + turned + b"](" + built * count + b"e."
 
 
 def archive(members: Mapping[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:

@@ -28,6 +28,7 @@ from heredity.weights.reading import (
     Record,
     SafeZip,
     arrays_by_path,
+    pickles,
     read_orbax,
     read_pickle,
     read_torch,
@@ -117,6 +118,20 @@ def test_greedy_pickles_take_neither_memory_nor_time(name: str, data: bytes):
         tracemalloc.stop()
 
 
+def test_calls_are_charged_for_what_they_make(monkeypatch: pytest.MonkeyPatch):
+    for name, data in greedy_pickles():
+        if name.endswith("300 times"):
+            with pytest.raises(RefusedError, match="asks for values of more than"):
+                read_pickle(data, name)
+    monkeypatch.setattr(pickles, "MOST_STEPS", 1000)
+    with pytest.raises(RefusedError, match="more than 1,000 instructions"):
+        read_pickle(b"\x80\x04" + b"}\x94" * 1000 + b".", "params.pkl")
+    # What is shared is counted each time, as arrays are.
+    assert read_pickle(pickle.dumps(["a" * 2**20] * 16), "params.pkl")[15][0] == "a"
+    with pytest.raises(RefusedError, match="values of more than"):
+        read_pickle(pickle.dumps(["a" * 2**20] * 20), "params.pkl")
+
+
 @pytest.mark.parametrize("value", [np.array(["text"]), np.array([object], object), {1, 2}, 1j])
 def test_what_is_no_weight_is_refused(value: object):
     with pytest.raises(RefusedError, match="asks for"):
@@ -184,6 +199,7 @@ def test_torch_files_of_the_other_byte_order():
     swapped[f"{folder}/byteorder"] = b"big"
     found = read_torch(archive(swapped), "big.pt")["state"]
     np.testing.assert_array_equal(found["whole"], np.arange(24))
+    assert np.shares_memory(found["whole"], found["part"]), "turned once for all tensors"
     swapped[f"{folder}/byteorder"] = b"middle"
     with pytest.raises(RefusedError, match="byte order"):
         read_torch(archive(swapped), "middle.pt")

@@ -10,15 +10,19 @@ from __future__ import annotations
 
 import pickletools
 import struct
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from heredity.common.errors import RefusedError
-from heredity.weights.reading.limits import MOST_PICKLE, MOST_SHARING
+from heredity.weights.reading.limits import MOST_PICKLE, MOST_SHARING, MOST_STEPS, SMALL
 from heredity.weights.reading.numpy_values import (
     NUMPY_CONSTRUCTORS,
     Torn,
+    UnfinishedArray,
     Unfit,
 )
 from heredity.weights.reading.values import Name, Record, finished
@@ -79,6 +83,8 @@ class Interpreter:
 
     Args:
         constructors: Our function for each name that may be called.
+        most_bytes: Bytes that all that is made by calls may have together, so that few calls with
+            one large argument, again and again, do not fill memory.
         records: Names whose objects are kept as `Record`.
         find_storage: What stands for something outside of the pickle (torch's storages).
     """
@@ -86,12 +92,14 @@ class Interpreter:
     def __init__(
         self,
         constructors: Mapping[str, Constructor],
+        most_bytes: int,
         records: Iterable[str] = (),
         find_storage: Callable[[Any], Any] | None = None,
     ) -> None:
         self._constructors = constructors
         self._records = frozenset(records)
         self._find_storage = find_storage
+        self._most_bytes, self._made = most_bytes, 0
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
 
@@ -102,7 +110,9 @@ class Interpreter:
             Unfit: saying what was asked for that is not known.
         """
         try:
-            for code, argument, _ in pickletools.genops(data):
+            for number, (code, argument, _) in enumerate(pickletools.genops(data)):
+                if number >= MOST_STEPS:
+                    raise Unfit(f"more than {MOST_STEPS:,} instructions")
                 if code.name == "STOP":
                     (value,) = self._stack
                     return value
@@ -180,6 +190,7 @@ class Interpreter:
             case "BUILD":
                 state = stack.pop()
                 _build(stack[-1], state)
+                self._charge(stack[-1])
             case "BINPERSID" if self._find_storage is not None:
                 stack.append(self._find_storage(stack.pop()))
             case _:
@@ -217,7 +228,16 @@ class Interpreter:
             raise ValueError("a call of what has no name")
         if function.text in self._records:
             return Record(function.text, arguments)
-        return self._constructors[function.text](*arguments)
+        made = self._constructors[function.text](*arguments)
+        self._charge(made)
+        return made
+
+    def _charge(self, made: Any) -> None:
+        array = made.content if isinstance(made, UnfinishedArray) else made
+        # What is within a list or dict was there before.
+        self._made += array.nbytes if isinstance(array, np.ndarray) else sys.getsizeof(array)
+        if self._made > self._most_bytes:
+            raise Unfit(f"values of more than {self._most_bytes:,} bytes")
 
 
 def _list(value: Any) -> list[Any]:
@@ -271,11 +291,12 @@ def read_pickle(data: bytes, path: Path | str, *, records: Iterable[str] = ()) -
         Traceback (most recent call last):
         heredity.common.errors.RefusedError: params.pkl: asks for posix.system. ...
     """
-    interpreter = Interpreter({**NUMPY_CONSTRUCTORS, **PLAIN_CONSTRUCTORS}, records)
+    most = MOST_SHARING * len(data) + SMALL
+    interpreter = Interpreter({**NUMPY_CONSTRUCTORS, **PLAIN_CONSTRUCTORS}, most, records)
     with refusing(path):
         if len(data) > MOST_PICKLE:
             raise Unfit(f"{len(data):,} bytes, at most {MOST_PICKLE:,}")
-        return finished(interpreter.run(data), MOST_SHARING * len(data))
+        return finished(interpreter.run(data), most)
 
 
 class refusing:

@@ -90,6 +90,7 @@ class _TorchArchive:
             raise RefusedError(archive.path, f"has a byte order that is none: {written!r}")
         self._order = "<" if written == b"little" else ">"
         self._storages: dict[str, np.ndarray] = {}
+        self._turned: dict[tuple[str, np.dtype], np.ndarray] = {}
 
     def value(self) -> Any:
         constructors = {
@@ -102,9 +103,10 @@ class _TorchArchive:
         path = self._archive.path
         pickled = self._archive.read(f"{self._folder}data.pkl", most=MOST_STRUCTURE)
         with refusing(path):
-            found = Interpreter(constructors, find_storage=self._storage).run(pickled)
-            held = sum(storage.nbytes for storage in self._storages.values())
-            return finished(found, MOST_SHARING * held + SMALL)
+            held = sum(map(self._archive.size, self._archive.names))
+            most = MOST_SHARING * held + SMALL
+            found = Interpreter(constructors, most, find_storage=self._storage).run(pickled)
+            return finished(found, most)
 
     def _storage(self, address: Any) -> np.ndarray:
         """The numbers of a storage, flat, in this machine's byte order."""
@@ -132,8 +134,11 @@ class _TorchArchive:
         # Storages are kept as bytes, because tensors of two dtypes may share one.
         if self._order == "<" or dtype.itemsize == 1:
             return known.view(dtype)
-        turned = known.reshape(-1, dtype.itemsize)[:, ::-1]
-        return np.ascontiguousarray(turned).reshape(-1).view(dtype)
+        # Once for all tensors in it: a storage is named by each of them.
+        if (key, dtype) not in self._turned:
+            turned = known.reshape(-1, dtype.itemsize)[:, ::-1]
+            self._turned[key, dtype] = np.ascontiguousarray(turned).reshape(-1).view(dtype)
+        return self._turned[key, dtype]
 
 
 def _tensor(

@@ -49,12 +49,17 @@ def finished(value: Any, most_bytes: int) -> Any:
 
     Args:
         value: What an `Interpreter` gave.
-        most_bytes: Bytes that all arrays together may have.
+        most_bytes: Bytes that all arrays, texts and keys together may have.
 
     Raises:
         Unfit: when it is too deep or too large, which a small pickle can be by naming itself.
     """
     budget = {"entries": MOST_ENTRIES, "bytes": most_bytes}
+
+    def count(size: int) -> None:
+        budget["bytes"] -= size
+        if budget["bytes"] < 0:
+            raise Unfit(f"values of more than {most_bytes:,} bytes")
 
     def walk(part: Any, depth: int) -> Any:
         budget["entries"] -= 1
@@ -64,11 +69,10 @@ def finished(value: Any, most_bytes: int) -> Any:
             case UnfinishedArray():
                 return walk(part.finish(), depth)
             case np.ndarray():
-                budget["bytes"] -= part.nbytes
-                if budget["bytes"] < 0:
-                    raise Unfit(f"arrays of more than {most_bytes:,} bytes")
+                count(part.nbytes)
                 return part
             case dict():
+                count(sum(len(key) for key in part if isinstance(key, str)))
                 return {key: walk(inner, depth + 1) for key, inner in part.items()}
             case list():
                 return [walk(inner, depth + 1) for inner in part]
@@ -77,9 +81,13 @@ def finished(value: Any, most_bytes: int) -> Any:
             case Record():
                 arguments = tuple(walk(inner, depth + 1) for inner in part.arguments)
                 return Record(part.name, arguments, walk(part.state, depth + 1))
-            case None | bool() | int() | float() | str() | np.generic():
+            case None | bool() | int() | float() | np.generic():
+                return part
+            case str():
+                count(len(part))
                 return part
             case bytes() | bytearray():
+                count(len(part))
                 return bytes(part)
             case Name():
                 return part.text
