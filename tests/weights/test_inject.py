@@ -173,6 +173,15 @@ def test_donated_arrays_become_the_new_weights():
         inject(swapped, swapped, donate=True)
     with pytest.raises(UsageError, match="in the memory of b"):
         inject(swapped, {"c": swapped["b"][::-1]}, rules=[Rule("c", "a")], allow=["b"], donate=True)
+    tied = np.zeros(3, np.float32)
+    for params in ({"a": tied, "b": tied}, {"a": tied[:2], "b": tied[1:]}):
+        with pytest.raises(UsageError, match="a and b are in one memory"):
+            inject(params, {"a": np.ones(2, "f4"), "b": np.ones(2, "f4")}, donate=True)
+    with pytest.raises(UsageError, match="a and b/c are in one memory"):
+        inject({"a": tied, "b": {"c": tied}}, {"c": np.ones(3, "f4")}, into="b", donate=True)
+    halves = {"a": tied[:1], "b": tied[1:]}
+    inject(halves, {"a": np.ones(1, "f4"), "b": np.full(2, 2, "f4")}, donate=True)
+    assert tied.tolist() == [1, 2, 2]
 
 
 def test_large_numbers_are_numbers():

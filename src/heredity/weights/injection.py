@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 from heredity.common.errors import MismatchError, UsageError, first_few
 from heredity.weights.report import (
@@ -63,7 +64,8 @@ def inject(
         MismatchError: naming what is missing, left over, of another shape, not a number, or not to
             be cast; or when nothing of the source was used.
         UnknownNameError: for an `into` or `allow` that matches nothing.
-        UsageError: for rules that contradict each other, or a source in donated memory.
+        UsageError: for rules that contradict each other; for donated arrays that share memory with
+            the source or with each other.
 
     Example:
         >>> from heredity.weights.rules import linear
@@ -80,7 +82,7 @@ def inject(
     leaves, arrays = flatten(params), _flat(source)
     scope = flatten(subtree(params, into))
     if donate:
-        _check_apart(scope, arrays)
+        _check_apart(leaves, arrays)
     moves = resolve(rules or _SAME_NAMES, arrays)
     allowed = _allowed(allow, scope, arrays)
     problems: list[str] = []
@@ -156,15 +158,25 @@ def _flat(source: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _check_apart(scope: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
-    """Refuse a source in memory that will be overwritten, maybe before it is read."""
-    leaves = {path: leaf for path, leaf in scope.items() if isinstance(leaf, np.ndarray)}
-    for name, array in arrays.items():
-        for path, leaf in leaves.items():
+def _check_apart(params: Mapping[str, Any], arrays: Mapping[str, Any]) -> None:
+    """Refuse donated memory that holds the source, maybe unread, or two leaves, kept ones too."""
+    leaves = {path: leaf for path, leaf in params.items() if isinstance(leaf, np.ndarray)}
+    for path, leaf in leaves.items():
+        for name, array in arrays.items():
             if isinstance(array, np.ndarray) and np.may_share_memory(array, leaf):
                 raise UsageError(
                     f"{name} of the source is in the memory of {path}, which donate=True overwrites"
                 )
+    # Sorted by where they begin, what overlaps any overlaps the one that reaches furthest.
+    last, end = "", 0
+    for first, past, path in sorted((*byte_bounds(leaf), path) for path, leaf in leaves.items()):
+        if first < end and past > first:
+            raise UsageError(
+                f"{last} and {path} are in one memory, which donate=True overwrites: "
+                "leave donate out"
+            )
+        if past > end:
+            last, end = path, past
 
 
 def _array(value: Any) -> Any:
