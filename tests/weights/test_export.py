@@ -65,6 +65,19 @@ def test_without_rules_names_stay():
     assert content_hash(params["encoder"]["block_0"]) == content_hash(PARAMS["encoder"]["block_0"])
 
 
+def test_names_have_the_separators_of_their_rule():
+    params = {"a": {"b": np.zeros(1)}}
+    for source, name in (
+        ("model/{*path}", "model/a/b"),
+        ("model.{*path}", "model.a.b"),
+        ("{*path}", "a/b"),
+    ):
+        arrays, _ = export(params, [Rule(source, "{*path}")])
+        assert list(arrays) == [name]
+        back, _ = inject(params, arrays, [Rule(source, "{*path}")])
+        assert list(back["a"]) == ["b"]
+
+
 def test_joined_sources_are_split_again():
     rule = Rule(("a", "b"), "ab")
     arrays, _ = export({"ab": np.arange(4)}, [rule])

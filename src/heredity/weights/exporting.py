@@ -27,7 +27,8 @@ def export(
 
     Args:
         params: The weights.
-        rules: From the other library's names to ours, as for `inject`; () keeps our names.
+        rules: From the other library's names to ours, as for `inject`; () keeps our names. Slashes
+            in what ``{*name}`` captures become dots where a rule's own source has dots.
         out_of: The folder that the rules' paths are relative to; ``""`` for the whole.
         allow: Patterns of paths below `out_of` that may be left out.
 
@@ -120,8 +121,9 @@ def _turned(
         missing = [one for one in paths if one not in leaves]
         if missing:
             return f"belongs to {', '.join(missing)}, which there is not"
-        dotted = {name: text.replace("/", ".") for name, text in captured.items()}
-        names = rule.names(captured if rule.source == rule.target else dotted)
+        if any("." in pattern for pattern in rule.sources):  # such names have dots throughout
+            captured = {name: text.replace("/", ".") for name, text in captured.items()}
+        names = rule.names(captured)
         try:
             parts = [undo(leaves[one]) for one in paths]
             whole = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=rule.axis)
