@@ -28,9 +28,15 @@ def test_the_first_rule_that_matches_decides():
 
 
 def test_one_source_is_not_used_by_two_rules():
-    rules = [Rule(("q", "k"), "qk"), Rule("k", "key")]
+    rules = [Rule("k", "key"), Rule(("q", "k"), "qk")]
     with pytest.raises(UsageError, match=r"k is used by the rule k -> key already"):
         resolve(rules, ["q", "k"])
+
+
+def test_joined_sources_go_before_later_rules():
+    rules = [Rule(("q", "k"), "qk"), Rule("{*name}", "{*name}")]
+    found = resolve(rules, ["k", "q", "other"])
+    assert [move.names for move in found.moves] == [("other",), ("q", "k")]
 
 
 def test_joined_sources_are_taken_together():

@@ -200,9 +200,10 @@ def resolve(rules: Sequence[Rule], names: Iterable[str]) -> Moves:
     left_out: list[str] = []
     taken: dict[str, str] = {}
     used: dict[str, Rule] = {}
-    for name in known:
-        for rule in rules:
-            captured = rule.match(name)
+    # Rule by rule, so that one that joins several names takes them all before a later one is asked.
+    for rule in rules:
+        for name in known:
+            captured = None if name in used else rule.match(name)
             if captured is None:
                 continue
             move = Move(rule, rule.names(captured), rule.paths(captured))
@@ -223,9 +224,9 @@ def resolve(rules: Sequence[Rule], names: Iterable[str]) -> Moves:
                 moves.append(move)
             else:
                 left_out += move.names
-            break
+    moves.sort(key=lambda move: move.names)
     unmatched = tuple(name for name in known if name not in used)
-    return Moves(tuple(moves), tuple(left_out), unmatched)
+    return Moves(tuple(moves), tuple(sorted(left_out)), unmatched)
 
 
 @functools.cache
