@@ -227,6 +227,13 @@ def test_count():
 # --- one leaf, one folder -------------------------------------------------------------------------
 
 
+def test_a_pattern_that_takes_nothing_out_is_an_error():
+    for before in ([], ["critic/**"], ["actor/**", "!actor/**"]):
+        with pytest.raises(UsageError, match=r"'!actor/\*\*' takes nothing out"):
+            find(PARAMS, *before, "!actor/**")
+    assert select(flatten(PARAMS), ["!actor/**"], idle=True) == frozenset()
+
+
 def test_find_gives_what_the_patterns_choose():
     found = find(PARAMS, "actor/**", "!**/bias")
     assert list(found) == [

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from heredity.common.errors import MismatchError, UnknownNameError, UsageError
+from heredity.common.errors import MismatchError, UnknownNameError, UsageError, first_few
 
 Params: TypeAlias = dict[str, Any]
 
@@ -81,16 +81,18 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(parts))
 
 
-def select(paths: Iterable[str], patterns: Sequence[str]) -> frozenset[str]:
+def select(paths: Iterable[str], patterns: Sequence[str], *, idle: bool = False) -> frozenset[str]:
     """Paths that the patterns choose.
 
     Args:
         paths: All paths.
         patterns: Globs: ``*`` within one part, ``**`` across parts, a leading ``!`` takes out again
             what earlier patterns chose.
+        idle: Whether a pattern with ``!`` may take nothing out.
 
     Raises:
         UnknownNameError: when a pattern matches nothing, with the nearest paths.
+        UsageError: when a pattern with ``!`` takes nothing out, unless it may be `idle`.
 
     Example:
         >>> paths = ["actor/log_std", "actor/out/bias", "critic/out/bias"]
@@ -106,7 +108,15 @@ def select(paths: Iterable[str], patterns: Sequence[str]) -> frozenset[str]:
         matched = {path for path in known if matcher.fullmatch(path)}
         if not matched:
             raise UnknownNameError("weights pattern", pattern, known)
-        chosen = chosen - matched if pattern.startswith("!") else chosen | matched
+        if not pattern.startswith("!"):
+            chosen |= matched
+        elif idle or chosen & matched:
+            chosen -= matched
+        else:
+            raise UsageError(
+                f"weights pattern {pattern!r} takes nothing out: no pattern before it chose "
+                f"{first_few(sorted(matched))}; write '**' in front to choose all first"
+            )
     return frozenset(chosen)
 
 

@@ -66,9 +66,10 @@ class TrainingPlan:
             UsageError: when one changes nothing; when nothing is left to train.
         """
         known = list(paths)
-        frozen = select(known, config.freeze)
+        # That each pattern changes something is seen to below, for all kinds of patterns.
+        frozen = select(known, config.freeze, idle=True)
         for pattern, others in _each_without(config.freeze):
-            if select(known, others) == frozen:
+            if select(known, others, idle=True) == frozen:
                 raise UsageError(
                     f"freeze {pattern!r} changes nothing: without it {' '.join(others) or 'none'} "
                     "freezes the same weights; leave it out"
