@@ -142,6 +142,10 @@ def test_a_removed_sensor_is_its_mean_and_the_bound_holds(kind: str, action):
             moved_by = np.abs(means_of(policy, seen) - after).max()
             assert 0 < moved_by <= report.guarantee.bound
         assert report.guarantee.of == "each output"
+        found = {m.on: m for m in report.measurements if m.what.endswith("of each output")}
+        drawn_at, at_ends = found.values()
+        assert "at its ends" in at_ends.on and drawn_at.value < at_ends.value
+        assert at_ends.allowed is not None and at_ends.holds
 
 
 @pytest.mark.parametrize(("kind", "action"), SOME[1:])

@@ -9,6 +9,7 @@ from transfer_policies import SENSORS, TORQUES, drawn, means_of, spec_of, traine
 
 from heredity.common.errors import MismatchError, UnknownNameError, UsageError
 from heredity.networks import DistributionSpec
+from heredity.policies import Policy
 from heredity.policies.transfer import changed_space
 from heredity.policies.transfer.elements import matched_entries
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete, Space
@@ -197,3 +198,19 @@ def test_a_name_of_a_sensor_and_an_action_is_told_apart():
         plan = policy.plan_transfer(renamed=told)
         assert plan.spec.observation_space.names[0] == seen
         assert plan.spec.action_space.names[0] == done
+
+
+def test_a_mean_that_was_never_measured_is_asked_for():
+    policy = trained(spec_of("mlp", SENSORS, TORQUES, normalize=True))
+    never = policy.params
+    count = np.array(never["normalizer"]["observation"]["count"])
+    count[SENSORS.names.index("speed")] = 0
+    never["normalizer"]["observation"]["count"] = count
+    policy = Policy(policy.spec, never)
+    with pytest.raises(MismatchError, match="mean of speed is not known: its statistics have seen"):
+        policy.plan_transfer(drop=["speed"])
+    assert policy.plan_transfer(drop=["angle"]).guarantee.kind == "bounded"
+    assert policy.plan_transfer(drop=["speed"], means={"speed": 1.0}).folded
+    # What nothing reads needs none.
+    wider, _ = policy.transfer(policy.plan_transfer(add=["radar"]))
+    assert wider.plan_transfer(drop=["radar"]).guarantee.kind == "rounding"

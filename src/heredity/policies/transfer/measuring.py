@@ -13,6 +13,7 @@ import numpy as np
 from heredity.common.errors import MismatchError
 from heredity.networks import Distribution
 from heredity.networks.axes import Piece, placed
+from heredity.networks.normalizer import normalized_leaves
 from heredity.networks.observations import leaf_observations, map_entries
 from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.behaviour import sampled_observations
@@ -22,12 +23,13 @@ from heredity.policies.transfer.bounds import action_slope
 from heredity.policies.transfer.elements import ADDED, EntryMatch, other_bounds
 from heredity.policies.transfer.plan import TransferPlan
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space
-from heredity.weights import Params, WeightReport
+from heredity.weights import Params, WeightReport, subtree
 from heredity.weights.report import EXACT, ROUNDING, Guarantee, Measurement
 
 SAMPLES = 256
 _MOMENTS = 8  # of each sequence that a policy with memory is shown
 _ALONE = 32  # observations that are shown one at a time
+_AT_ENDS = 32  # observations whose removed columns are as far away as the bound reckons with
 # Of the largest output: what another order of sums moves it by, at most.
 _ROUNDING = {"float32": 1e-5, "bfloat16": 0.05}
 
@@ -48,16 +50,23 @@ def measured_report(
     """
     before = Policy(plan.old, policy.params)
     chance = np.random.default_rng(plan.seed)
+    ends: Any = None
     if observations is None:
         seen = sampled_observations(before, SAMPLES, plan.seed, plan.old.observation_space)
         on = f"{SAMPLES} sampled observations"
+        if "bounded" in (plan.guarantee.kind, plan.critic_guarantee.kind):
+            ends = at_the_ends(plan, before, seen)
     else:
         seen, batched = checked_observation(plan.old.observation_space, observations)
         if not batched:
             raise MismatchError("observations with a leading axis (batch,) were expected, not one")
         on = f"{len(jax.tree.leaves(seen)[0]):,} recorded observations"
+    count = len(jax.tree.leaves(seen)[0])
+    if ends is not None:
+        seen = jax.tree.map(lambda a, b: np.concatenate([a, b]), seen, ends)
     shown = embedded(plan, seen, chance)
-    old, new = _said(before, seen), _said(moved, shown)
+    said = _said(before, seen), _said(moved, shown)
+    old, new = (one.part(slice(count)) for one in said)
     report, guarantee = plan.report, plan.guarantee
     actions = _actions(plan, before, moved, seen, shown)
     found = _actor(plan, before, moved, old.parameters, new.parameters, on, guarantee)
@@ -69,6 +78,12 @@ def measured_report(
         found[0] = dataclasses.replace(found[0], allowed=0.0)
     if old.values is not None and new.values is not None:
         found.append(_critic(plan, old.values, new.values, on))
+    if ends is not None:
+        old, new = (one.part(slice(count, None)) for one in said)
+        on = f"{_AT_ENDS} with what is removed at its ends"
+        actions += _actor(plan, before, moved, old.parameters, new.parameters, on, guarantee)
+        if old.values is not None and new.values is not None:
+            actions.append(_critic(plan, old.values, new.values, on))
     return report.measured(*found, *actions)
 
 
@@ -177,6 +192,51 @@ def embedded(plan: TransferPlan, seen: Any, chance: np.random.Generator) -> Any:
     return map_entries(plan.spec.observation_space, shown)
 
 
+def at_the_ends(plan: TransferPlan, policy: Policy, seen: Any) -> Any:
+    """Some of the observations, with removed columns as far away as a bound reckons with.
+
+    At the clip of the normaliser, or at the bounds of the space, on either side; drawn observations
+    are hardly ever there. Choices stay as they were drawn.
+
+    Args:
+        plan: Which says what is removed.
+        policy: Before it, with the names of the plan.
+        seen: Of the old space, ``(B, ...)``.
+
+    Returns:
+        The first of them, changed; None where nothing is removed.
+    """
+    kept: dict[str, list[np.ndarray]] = {}
+    for match in plan.entries.values():
+        if match.source is not None:
+            kept.setdefault(match.source, []).append(match.last)
+    chance, spec, changed = np.random.default_rng(plan.seed), plan.old, False
+    normalized = normalized_leaves(spec.observation_space) if spec.normalize_observations else {}
+
+    def at_ends(path: str, leaf: Space, value: Any) -> Any:
+        nonlocal changed
+        part = np.array(value[:_AT_ENDS])
+        if not isinstance(leaf, Box):
+            return part
+        width = leaf.concrete_shape[-1] if leaf.shape else 1
+        gone = np.setdiff1d(np.arange(width), kept.get(path, ()))
+        if not len(gone):
+            return part
+        changed = True
+        ends: Any = leaf.low, leaf.high
+        if path in normalized:
+            statistics = subtree(policy.params, f"normalizer/{path}")
+            deviation = np.sqrt(statistics["variance"] + spec.observation_epsilon)
+            far = 1.1 * spec.observation_clip * deviation
+            ends = statistics["mean"] - far, statistics["mean"] + far
+        side = np.where(chance.random(part.shape) < 0.5, *ends)
+        part = np.where(np.isfinite(side) & np.isin(np.arange(width), gone), side, part)
+        return part.astype(value.dtype)
+
+    found = map_entries(spec.observation_space, at_ends, seen)
+    return found if changed else None
+
+
 def _embedded_leaf(match: EntryMatch, old: np.ndarray, drawn: np.ndarray) -> np.ndarray:
     new = match.new
     if isinstance(new, Discrete) and isinstance(match.old, Discrete):
@@ -204,6 +264,11 @@ class _Said:
 
     parameters: np.ndarray
     values: np.ndarray | None
+
+    def part(self, which: slice) -> _Said:
+        """The same of some observations."""
+        values = None if self.values is None else self.values[which]
+        return _Said(self.parameters[which], values)
 
 
 def _said(policy: Policy, seen: Any) -> _Said:

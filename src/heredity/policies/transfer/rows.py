@@ -148,16 +148,18 @@ class Rows:
         assert recipe.source is not None
         kernel = self._leaves[recipe.source].astype(np.float64)
         values, spread = np.zeros(before.size), np.zeros(before.size)
+        others = tuple(axis for axis in range(kernel.ndim) if axis != kernel.ndim - 2)
+        read = removed[np.any(kernel[..., removed, :], axis=others)]
+        if not len(read):
+            notes.append("nothing was read of it")
+            return ROUNDING
         known = True
         for piece, place in before.parts():
-            gone = _within(place, removed)
+            gone = _within(place, read)
             if len(gone) and piece.kind == "columns":
                 values[place], spread[place] = self._stand_ins.of(piece.of, gone)
             elif len(gone):
                 known = False
-        if not np.any(kernel[..., removed, :]):
-            notes.append("nothing was read of it")
-            return ROUNDING
         if not known:
             notes.append("0 stands for it: its mean is not known")
             return APPROXIMATE

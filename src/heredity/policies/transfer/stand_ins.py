@@ -70,24 +70,22 @@ class StandIns:
             given = next(
                 (self._means[n] for n in self._names(path)[column] if n in self._means), None
             )
-            if path in self._normalized:
-                values[column], spread[column] = self._normalized_one(path, column, given)
+            normalized = path in self._normalized
+            if given is None and normalized and self._counted(path, column):
+                values[column], spread[column] = self._normalized_one(path, column, None)
                 continue
             if given is None and seen is not None:
                 given = float(seen[:, column].mean())
             if given is None:
                 name = self._names(path)[column][0]
-                why = (
-                    f"{path} is normalised by no statistics, as choices and pixels are not"
-                    if self._policy.spec.normalize_observations
-                    else "the policy does not normalise its observations, so it has no statistics "
-                    "of them"
-                )
                 raise MismatchError(
-                    f"the mean of {name} is not known: {why}",
+                    f"the mean of {name} is not known: {self._why_unknown(path)}",
                     f"Give it (--means {name}=VALUE, in Python means=), or observations that were "
                     "recorded (--observations FILE, in Python observations=)",
                 )
+            if normalized:
+                values[column], spread[column] = self._normalized_one(path, column, given)
+                continue
             values[column] = given
             spread[column] = self._distance(leaf, column, given)
         return values, spread
@@ -98,6 +96,18 @@ class StandIns:
         if not spec.normalize_observations:
             return {}
         return normalized_leaves(spec.observation_space)
+
+    def _counted(self, path: str, column: int) -> bool:
+        """Whether the statistics of a column have seen something."""
+        count = subtree(self._policy.params, f"normalizer/{path}")["count"]
+        return bool(np.reshape(count, (-1, 2))[column].any())
+
+    def _why_unknown(self, path: str) -> str:
+        if path in self._normalized:
+            return "its statistics have seen nothing yet"
+        if self._policy.spec.normalize_observations:
+            return f"{path} is normalised by no statistics, as choices and pixels are not"
+        return "the policy does not normalise its observations, so it has no statistics of them"
 
     def _normalized_one(self, path: str, column: int, given: float | None) -> tuple[float, float]:
         clip = self._policy.spec.observation_clip
