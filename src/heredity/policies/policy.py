@@ -282,9 +282,11 @@ class Policy:
                 of `new_observation_space`.
             drop: Columns, or entries of a `Dict`, to take away from it.
             renamed: New names by old ones: of columns (``speed`` or ``state/speed``), of entries of
-                a `Dict`, of actions. Without new spaces it is what changes.
+                a `Dict`, of actions (``action/hip`` where a sensor has that name as well). Without
+                new spaces it is what changes.
             hidden: New widths of the hidden layers of the actor, or of the trunk; at least as wide
-                and as many as they are.
+                and as many as they are. Of a cnn those after the convolutions, of a gru those
+                before the memory.
             critic_hidden: The same of the critic; default: as hidden.
             names: Names for what the policy's spaces do not name: of the columns, or by path
                 (``observation/state``, ``action``).
@@ -301,7 +303,7 @@ class Policy:
             MismatchError: when a column cannot be found again without a guess, or a layer cannot be
                 changed without changing what the policy does; with the reason.
             UnknownNameError: for a name that there is not.
-            UsageError: when nothing would change.
+            UsageError: when nothing would change, or names say two things.
 
         Example:
             >>> from heredity.networks import DistributionSpec, MlpOptions

@@ -10,13 +10,14 @@ third of what they were and grow back within some thousand steps: a learning rat
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from heredity.common.errors import MismatchError, UsageError
-from heredity.policies import Policy
+from heredity.policies import ActorCritic, Policy
 from heredity.policies.transfer import TransferPlan
 from heredity.policies.transfer import transfer as transfer_policy
 from heredity.policies.transfer.recipes import Recipe
@@ -127,6 +128,7 @@ def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[
         state: By path, as a checkpoint has it.
     """
     moved: dict[str, np.ndarray] = {}
+    weights = flatten(ActorCritic(plan.old).shapes())
     by_source: dict[str, list[Recipe]] = {}
     for recipe in plan.recipes:
         if recipe.source is not None:
@@ -141,13 +143,13 @@ def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[
             # One age for all: a new run has no weights that began later.
             moved[path] = np.zeros(1, leaf.dtype)
         else:
-            folder, weight = _of_weight(path, plan)
+            folder, weight = _of_weight(path, weights)
             folders.add(folder)
             for recipe in by_source.get(weight, ()):
                 shape = tuple(axis.size for axis in recipe.axes)
                 zeros = np.zeros(shape, leaf.dtype)
                 moved[f"{folder}/{recipe.path}"] = recipe.moved(leaf, zeros)
-    trained = {_of_weight(path, plan)[1] for path in state if _is_moment(path)}
+    trained = {_of_weight(path, weights)[1] for path in state if _is_moment(path)}
     for recipe in plan.recipes:
         # New weights of a network that is trained are trained as well.
         network = recipe.path.partition("/")[0]
@@ -165,12 +167,12 @@ def _is_moment(path: str) -> bool:
     return path.startswith(OPTIMIZER) and not path.endswith(_AGES)
 
 
-def _of_weight(path: str, plan: TransferPlan) -> tuple[str, str]:
+def _of_weight(path: str, weights: Collection[str]) -> tuple[str, str]:
     """The folder of the optimiser's state that an array is in, and the weight that it is of."""
     parts = path.split("/")
     for start in range(1, len(parts)):
         weight = "/".join(parts[start:])
-        if weight in plan.sources_of_weights:
+        if weight in weights:
             return "/".join(parts[:start]), weight
     raise MismatchError(
         f"{path} in the state of the optimiser is of no weight of the policy",

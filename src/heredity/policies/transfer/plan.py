@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,11 +61,6 @@ class TransferPlan:
         return {
             path: match.source for path, match in self.entries.items() if match.source is not None
         }
-
-    @functools.cached_property
-    def sources_of_weights(self) -> frozenset[str]:
-        """Paths of all weights of the old policy."""
-        return frozenset(row.source for row in self.rows if row.source is not None)
 
     def recipe(self, path: str) -> Recipe:
         """How the weight at a path is made."""

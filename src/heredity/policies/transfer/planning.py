@@ -56,38 +56,7 @@ def plan_transfer(
 ) -> TransferPlan:
     """How a policy becomes one for other spaces, or with wider and deeper layers.
 
-    Columns, choices and dimensions are found again by name. Nothing is guessed: what has no names
-    needs them, or `positions`.
-
-    Args:
-        policy: To be transferred; stays as it is.
-        new_observation_space: What it is to see; default: what it sees.
-        new_action_space: What it is to do; default: what it does.
-        add: Columns to append to what is seen now, as `changed_space` takes them, in place of
-            `new_observation_space`.
-        drop: Columns, or entries of a `Dict`, to take away from it.
-        renamed: New names by old ones: of columns (``speed`` or ``state/speed``), of entries of a
-            `Dict`, of actions. Without new spaces it is what changes.
-        hidden: New widths of the hidden layers of the actor, or of the trunk; at least as wide and
-            as many as they are. Of a cnn those after the convolutions, of a gru those before the
-            memory.
-        critic_hidden: The same of the critic; default: as hidden.
-        names: Names for what the policy's spaces do not name: of the columns, or by path
-            (``observation/state``, ``action``).
-        new_names: The same for the new spaces.
-        positions: Whether what has no names is matched by its place.
-        means: What stands for a removed column, in its own units, by name; default: its mean in the
-            statistics of the normaliser, or in `observations`.
-        observations: Recorded ones of the policy's space, with a leading axis ``(B,)``.
-        new_share: Probability that all new choices of a discrete action get together, at most.
-        environment: ``id`` and ``options`` of the environment that the new policy is for.
-        seed: Of weights that are new.
-
-    Raises:
-        MismatchError: when a column cannot be found again without a guess, or a layer cannot be
-            changed without changing what the policy does; with the reason.
-        UnknownNameError: for a name that there is not.
-        UsageError: when nothing would change.
+    Args and errors are those of `Policy.plan_transfer`, which calls this with itself in front.
 
     Example:
         >>> from heredity.networks import DistributionSpec, MlpOptions
