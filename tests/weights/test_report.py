@@ -66,7 +66,7 @@ def test_what_is_no_report_is_refused(change: dict):
 
 @pytest.mark.parametrize(("value", "holds"), [(0.25, True), (0.26, False), (math.nan, False)])
 def test_measurements_are_held_to_what_is_allowed(value: float, holds: bool):
-    report = WeightReport("transfer", (), bounded(0.25)).measured(
+    report = WeightReport("transfer", REPORT.rows, bounded(0.25)).measured(
         Measurement("difference", value, "10 observations", 0.25)
     )
     if holds:
@@ -74,6 +74,16 @@ def test_measurements_are_held_to_what_is_allowed(value: float, holds: bool):
     else:
         with pytest.raises(GuaranteeError, match=r"guarantees 'bounded\(0.25\)', but measured: "):
             report.verify()
+
+
+def test_what_used_nothing_of_its_source_is_an_error():
+    kept, dropped = REPORT.rows[1:]
+    with pytest.raises(MismatchError, match=r"used no weight of its source: not head.weight"):
+        WeightReport("x", (kept, dropped), EXACT).verify()
+    with pytest.raises(MismatchError, match="used no weight"):
+        WeightReport("x", (), EXACT).verify()
+    # What has no source, such as to unfreeze, cannot use one.
+    assert WeightReport("unfreeze", (kept,), EXACT).verify().coverage == 0
 
 
 def test_the_weakest_guarantee_is_that_of_the_whole():

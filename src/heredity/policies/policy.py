@@ -206,6 +206,7 @@ class Policy:
 
         Raises:
             GuaranteeError: when something measured is not within what is allowed.
+            MismatchError: when the report is about no weights, or used nothing of its source.
             UsageError: when the new policy has a lineage already.
         """
         if made.lineage.entries:

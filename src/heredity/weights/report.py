@@ -300,11 +300,19 @@ class WeightReport:
         return self
 
     def verify(self) -> WeightReport:
-        """This report, if everything that was measured is within what is allowed.
+        """This report, if it used its source and what was measured is within what is allowed.
 
         Raises:
             GuaranteeError: naming what is not.
+            MismatchError: when it is about no weights, or has a source and used nothing of it.
         """
+        has_source = any(row.source is not None for row in self.rows)
+        if not self.rows or (has_source and not any(row.from_source for row in self.rows)):
+            told = first_few([row.path for row in self.rows if row.source is not None])
+            raise MismatchError(
+                f"{self.operation} used no weight of its source{told and f': not {told}'}",
+                "A policy that took nothing over is a fresh one: make it as such",
+            )
         broken = [str(measurement) for measurement in self.measurements if not measurement.holds]
         if broken:
             raise GuaranteeError(
