@@ -208,6 +208,23 @@ def test_preprocessing_that_cannot_be_kept_is_refused(tmp_path: Path, changed: d
         read_vit(folder)
 
 
+def test_what_is_not_followed_of_a_processor_is_told(tmp_path: Path):
+    folder = copied("vit", tmp_path)
+    place = folder / "preprocessor_config.json"
+    good = json.loads(place.read_text())
+    height, width = read_vit(folder).options["picture_size"]
+    for changed, told in (
+        ({"size": {"height": height, "width": width}, "do_center_crop": False}, ()),
+        ({"size": {"shortest_edge": 256}}, ("size {'shortest_edge': 256}: not followed",)),
+        ({"do_resize": False}, ("do_resize False: not followed",)),
+        ({"do_center_crop": True, "crop_size": 224}, ("do_center_crop True, crop_size 224: not",)),
+    ):
+        place.write_text(json.dumps({**good, **changed}))
+        notes = read_vit(folder).notes
+        assert len(notes) == len(told) and all(map(str.startswith, notes, told)), changed
+    assert notes[0].endswith(f"whole pictures are resized to {height} x {width}")
+
+
 def damaged(content: bytes, draw: random.Random) -> bytes:
     """Cut, with flipped bits in the header, or with another number in it."""
     found, header = bytearray(content), min(len(content), 6000)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import json
 import math
+import reprlib
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -145,7 +146,7 @@ def read_vit(path: str | Path, *, heads: int | None = None) -> VitFile:
     sizes["norm_epsilon"] = float(epsilon)
     if layout.name != "torchvision" and "layer_norm_eps" not in config:
         notes.append(f"norm_epsilon {layout.norm_epsilon:g}: not told, that of {layout.name}")
-    processing = _preprocessing(path, layout, notes)
+    processing = _preprocessing(path, layout, sizes["picture_size"], notes)
     try:
         options = VitOptions(hidden=(), **sizes, **processing)
     except (TypeError, UsageError) as error:
@@ -300,7 +301,9 @@ def _heads(
     return found
 
 
-def _preprocessing(path: Path, layout: VitLayout, notes: list[str]) -> dict[str, Any]:
+def _preprocessing(
+    path: Path, layout: VitLayout, picture_size: tuple[int, int], notes: list[str]
+) -> dict[str, Any]:
     """Resize, mean and std, from the file of a processor or from the library."""
     told = _json_beside(path, "preprocessor_config.json") if layout.name != "torchvision" else {}
     place = path.parent / "preprocessor_config.json"
@@ -324,6 +327,10 @@ def _preprocessing(path: Path, layout: VitLayout, notes: list[str]) -> dict[str,
     if not isinstance(resample, int) or resample not in _RESAMPLING:
         raise RefusedError(place, f"has resample {resample!r}: 2 or 3 was expected")
     found: dict[str, Any] = {"picture_resize": _RESAMPLING[resample]}
+    others = _not_followed(told, picture_size)
+    if others:
+        size = " x ".join(map(str, picture_size))
+        notes.append(f"{others}: not followed, whole pictures are resized to {size}")
     if told.get("do_normalize", True) is False:
         return {**found, "picture_mean": (0.0,), "picture_std": (1.0,)}
     for name in ("mean", "std"):
@@ -332,6 +339,20 @@ def _preprocessing(path: Path, layout: VitLayout, notes: list[str]) -> dict[str,
             raise RefusedError(place, f"has image_{name} {values!r}: a list of numbers needed")
         found[f"picture_{name}"] = tuple(float(value) for value in values)
     return found
+
+
+def _not_followed(told: Mapping[str, Any], picture_size: tuple[int, int]) -> str:
+    """What a processor says of resizing and cropping that the encoder does otherwise."""
+    height, width = picture_size
+    same = ({"height": height, "width": width}, height if height == width else None)
+    found = {}
+    if told.get("do_resize", True) is not True:
+        found["do_resize"] = told["do_resize"]
+    elif told.get("size", same[0]) not in same:
+        found["size"] = told["size"]
+    if told.get("do_center_crop", False) is not False:
+        found |= {name: told.get(name) for name in ("do_center_crop", "crop_size")}
+    return ", ".join(f"{name} {reprlib.repr(value)}" for name, value in found.items())
 
 
 def _is_number(value: Any) -> bool:
