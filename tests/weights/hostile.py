@@ -78,7 +78,7 @@ def greedy_pickles() -> Iterator[tuple[str, bytes]]:
     state = b"(K\x01J\xff\xff\xff\x7f\x85" + dtype + b"\x89C\x04abcdtb"
     yield "an array larger than its bytes", b"\x80\x03" + reconstruct + state + b"."
     array = reconstruct + b"(K\x01K\x01\x85" + dtype + b"\x89C\x04abcdtb"
-    yield "one array 100,000 times", b"\x80\x03" + array + b"q\x00](" + b"h\x00" * 200_000 + b"e."
+    yield "one array 100,000 times", b"\x80\x03" + array + b"q\x000](" + b"h\x00" * 200_000 + b"e."
     # One large value, and calls that make another of it again and again.
     count = 300
     text = b"\x80\x02X" + struct.pack("<I", 2**20) + b"a" * 2**20 + b"q\x000"

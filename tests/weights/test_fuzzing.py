@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.weights import fuzzing
 from tests.weights.fuzzing import FORMATS, Format, HarmError, fuzz
@@ -33,3 +34,18 @@ def test_a_reader_that_runs_pickles_is_caught(monkeypatch: pytest.MonkeyPatch, t
     path.write_bytes(pickle.dumps(Calls(print, "run")))
     with pytest.raises(HarmError, match="find_class"):
         fuzzing.watched(lambda: pickle.loads(path.read_bytes()))
+
+
+def test_a_reader_that_takes_memory_is_caught(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    path = tmp_path / "good"
+    path.write_bytes(b"x")
+
+    def load(path: Path) -> dict[str, int]:
+        del path
+        return {"sum": int(np.ones(2**18).sum())}
+
+    greedy = Format(path, load, False, "")
+    monkeypatch.setitem(fuzzing.FORMATS, "greedy", greedy)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(fuzzing, "MOST_MEMORY", 2**19)
+    with pytest.raises(HarmError, match=r"file 0 .* the process grew by 2 MiB"):
+        fuzz("greedy", 1)
