@@ -25,7 +25,7 @@ def test_a_mean_is_a_number(mean: object):
 
 def test_what_is_measured_has_to_be_a_number():
     for value in (math.nan, math.inf):
-        assert not Measurement("difference", value, "1 observation").holds
+        assert Measurement("difference", value, "1 observation").holds is False
         assert "DOES NOT HOLD" in str(Measurement("difference", value, "1 observation"))
 
 

@@ -70,10 +70,16 @@ def test_measurements_are_held_to_what_is_allowed(value: float, holds: bool):
         Measurement("difference", value, "10 observations", 0.25)
     )
     if holds:
-        assert report.verify() is report
+        assert report.verify() is report and report.measurements[0].holds is True
     else:
         with pytest.raises(GuaranteeError, match=r"guarantees 'bounded\(0.25\)', but measured: "):
             report.verify()
+
+
+def test_what_nothing_was_promised_of_neither_holds_nor_breaks():
+    told = Measurement("mean return", 3.0, "10 episodes")
+    assert told.holds is None
+    assert "holds" not in str(told).lower() and REPORT.measured(told).verify().measurements
 
 
 def test_what_used_nothing_of_its_source_is_an_error():

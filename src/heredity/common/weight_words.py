@@ -26,9 +26,19 @@ def guarantee_in_words(kind: str, bound: float | None = None, of: str = "") -> s
     return kind
 
 
-def measurement_holds(value: float, allowed: float | None) -> bool:
-    """Whether a measured value is within what is allowed. What is no number never is."""
-    return math.isfinite(value) if allowed is None else value <= allowed
+def measurement_holds(value: float, allowed: float | None) -> bool | None:
+    """Whether a measured value is within what is allowed. What is no number never is.
+
+    Returns:
+        None where nothing was promised.
+
+    Example:
+        >>> [measurement_holds(0.5, allowed) for allowed in (1.0, 0.25, None)]
+        [True, False, None]
+    """
+    if allowed is None:
+        return None if math.isfinite(value) else False
+    return value <= allowed
 
 
 def measurement_in_words(what: str, value: float, on: str, allowed: float | None) -> str:
@@ -42,7 +52,7 @@ def measurement_in_words(what: str, value: float, on: str, allowed: float | None
     """
     told = f"{what}: {value:.3g} on {on}"
     holds = measurement_holds(value, allowed)
-    if allowed is None and holds:
+    if holds is None:
         return told
     if value == allowed == 0:
         return f"{told} (the same to the bit)"

@@ -215,8 +215,11 @@ class Measurement:
     allowed: float | None = None
 
     @property
-    def holds(self) -> bool:
-        """Whether it is within what is allowed. What is no number never is."""
+    def holds(self) -> bool | None:
+        """Whether it is within what is allowed; None where nothing was promised.
+
+        What is no number never is.
+        """
         return measurement_holds(self.value, self.allowed)
 
     def __str__(self) -> str:
@@ -313,7 +316,7 @@ class WeightReport:
                 f"{self.operation} used no weight of its source{told and f': not {told}'}",
                 "A policy that took nothing over is a fresh one: make it as such",
             )
-        broken = [str(measurement) for measurement in self.measurements if not measurement.holds]
+        broken = [str(each) for each in self.measurements if each.holds is False]
         if broken:
             raise GuaranteeError(
                 f"{self.operation} guarantees '{self.guarantee}', but measured: "

@@ -39,7 +39,9 @@ def as_table(report: WeightReport) -> Any:
         colour = _COLOURS.get(row[_ACTION], "")
         table.add_row(*(Text(row[i], colour if i == _ACTION else "") for i in shown))
     told = [Text(report.summary(), "bold")]
-    told += [Text(str(each), "" if each.holds else "bold red") for each in report.measurements]
+    told += [
+        Text(str(each), "bold red" if each.holds is False else "") for each in report.measurements
+    ]
     told += [Text(note) for note in report.notes]
     return Group(table, *told)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from heredity.common.errors import RefusedError
 from heredity.common.reading import open_regular
+from heredity.weights.reading.torch_files import OLD_TORCH
 from heredity.weights.reading.zips import open_zip
 
 _ORBAX = ("_METADATA", "manifest.ocdbt", "ppo_network_config.json")
 _DREAMER = ("agent.pkl", "latest")
 _PICKLE = b"\x80"
-# What `torch.save` of before torch 1.6 begins with, a pickle of one large number.
-_OLD_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_HEAD = 32  # bytes that are looked at
 
 
 def looks_like(path: Path) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ def looks_like(path: Path) -> tuple[str, ...]:
         return ("dreamerv3",) if any((path / name).exists() for name in _DREAMER) else ()
     try:
         with open_regular(path) as stream:
-            head, size = stream.read(len(_OLD_TORCH)), stream.seek(0, 2)
+            head, size = stream.read(_HEAD), stream.seek(0, 2)
         if head.startswith(b"PK"):
             with open_zip(path) as archive:
                 names = archive.names
@@ -39,6 +39,6 @@ def looks_like(path: Path) -> tuple[str, ...]:
     except RefusedError:
         return ()
     if head.startswith(_PICKLE):
-        return () if head == _OLD_TORCH else ("brax", "dreamerv3")
+        return () if OLD_TORCH in head else ("brax", "dreamerv3")
     is_table = head[8:9] == b"{" and int.from_bytes(head[:8], "little") < size
     return ("safetensors",) if is_table else ()

@@ -19,8 +19,9 @@ from heredity.weights.reading.pickles import PLAIN_CONSTRUCTORS, Interpreter, re
 from heredity.weights.reading.values import Name, finished
 from heredity.weights.reading.zips import SafeZip
 
-# The magic number that older files, which are no zip archives, begin with, after the pickle's own.
-_OLDER = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+# What files of torch before 1.6, which are no zip archives, begin with: a pickle of one large
+# number, of whichever protocol.
+OLD_TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _STORAGES: Mapping[str, np.dtype] = {
     "torch.FloatStorage": np.dtype(np.float32),
     "torch.DoubleStorage": np.dtype(np.float64),
@@ -57,7 +58,7 @@ def read_torch(source: Path | bytes, path: Path | str = "") -> Any:
         else:
             stream = io.BytesIO(source)
         beginning = stream.read(32)
-        if _OLDER in beginning:
+        if OLD_TORCH in beginning:
             raise RefusedError(
                 path,
                 "is of the layout that torch had before 1.6, which only an unpickler can read",
