@@ -42,10 +42,10 @@ def test_a_reader_that_takes_memory_is_caught(monkeypatch: pytest.MonkeyPatch, t
 
     def load(path: Path) -> dict[str, int]:
         del path
-        return {"sum": int(np.ones(2**18).sum())}
+        return {"sum": int(np.ones(2**23).sum())}
 
     greedy = Format(path, load, False, "")
     monkeypatch.setitem(fuzzing.FORMATS, "greedy", greedy)  # pyright: ignore[reportArgumentType]
-    monkeypatch.setattr(fuzzing, "MOST_MEMORY", 2**19)
-    with pytest.raises(HarmError, match=r"file 0 .* the process grew by 2 MiB"):
+    monkeypatch.setattr(fuzzing, "MOST_MEMORY", 2**24)
+    with pytest.raises(HarmError, match=r"file 0 .*the process grew by 6. MiB"):
         fuzz("greedy", 1)
