@@ -38,6 +38,12 @@ def test_a_policy_is_imported_and_told_as_one_object(heredity, tmp_path: Path):
     assert done.code == 2 and "model.zip is a file: name" in done.told
     done = heredity("import", SB3 / "model.zip", "--format", "sb3", "--out", "n" * 400, *said)
     assert done.code == 2 and "File name too long" in done.told
+    # A file that is refused is refused, wherever it was to go.
+    for file, told in (("model.pt", "Check the path"), ("expected.npz", "expected.npz: ")):
+        done = heredity("import", SB3 / file, "--format", "sb3", "--out", tmp_path / "policy")
+        assert done.code == 3 and told in done.told
+    done = heredity("import", *words, *said, "--sha256", "abc")
+    assert done.code == 2 and "64 hexadecimal digits" in done.told
 
 
 def test_people_see_every_row_and_what_was_recorded(heredity, tmp_path: Path):

@@ -110,7 +110,7 @@ def test_an_ancestor_that_was_altered_is_found(trained: Path, heredity):
     for words in ([], ["--json"]):
         done = heredity("lineage", place, "--verify", *words)
         assert done.code == 3
-        assert "000000000256/policy/model.safetensors" in done.told.replace(" ", "")
+        assert "heredity: " in done.err and "000000000256/policy/model.safetensors" in done.err
         assert words or done.out.splitlines()[-1] == "chain broken: 5 policies checked, 1 altered"
     assert done.json["verdict"] == "broken" and done.json["weights"]["altered"] == 1
     found = {entry["step"]: entry["verified"] for entry in done.json["entries"]}
@@ -253,6 +253,10 @@ def test_operations_tell_what_they_did_and_the_scores_before_and_after(
     searched = heredity("lineage", tmp_path / "child", "--verify", "--json", "--search", trained)
     assert {entry["verified"] for entry in searched.json["entries"]} == {"verified"}
     assert len(searched.json["entries"]) == len(found) + 5  # its snapshots
+    above = heredity("lineage", tmp_path / "child", "--verify", "--search", trained.parent)
+    assert above.out.splitlines()[-1].startswith("chain whole: ")
+    nowhere = heredity("lineage", tmp_path / "child", "--search", tmp_path / "nowhere")
+    assert nowhere.code == 3 and "given with --search" in nowhere.told
     shown = heredity("lineage", tmp_path / "child").out
     assert "inject: " in shown and " before, 9.0 ± 1.0 after" in shown
 

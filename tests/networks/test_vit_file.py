@@ -150,6 +150,9 @@ def test_bfloat16_is_read(tmp_path: Path):
 def test_an_encoder_of_other_sizes_is_refused():
     file = read_vit(FIXTURES / "vit")
     pictures = np.zeros((1, 32, 32, 3), np.uint8)
+    side = 2 * file.options["patch"]
+    with pytest.raises(MismatchError, match=r"of 4 patches, not of .* \(rows, columns\)"):
+        file.inject(blank(network_for(file, pictures, picture_size=(side, side))))
     for changed in ({"mlp_width": 32}, {"depth": 1}, {"depth": 3}, {"layer_scale": 1.0}):
         network = network_for(file, pictures, **changed)
         with pytest.raises(MismatchError, match=r"encoder/block|expected"):

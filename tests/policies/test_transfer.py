@@ -311,7 +311,8 @@ def test_a_plan_is_for_one_policy_alone():
         trained(policy.spec, seed=1).transfer(plan)
 
 
-def test_the_plan_tells_every_weight():
+def test_the_plan_tells_every_weight(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "160")  # in a narrow terminal lines are folded
     policy = trained(spec_of("mlp", SENSORS, CHOICES, normalize=True))
     plan = policy.plan_transfer(changed_space(SENSORS, add=["radar"], drop=["wind"]))
     notes = {row.path: row.note for row in plan.rows}

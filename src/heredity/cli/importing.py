@@ -117,11 +117,13 @@ def main(arguments: Sequence[str]) -> int:
 def _import(given: _Import, env: str | None, options: Any) -> Imported:
     from heredity.policies.importers import import_policy
 
-    check_new_folder(given.out, "--out")
     if given.episodes < 0 or (given.episodes and env is None):
         raise UsageError(f"--episodes {given.episodes}: a number >= 0, and --env, were expected")
     if env is None:
-        return import_policy(given.file, given.format, _options(given, None, None))
+        imported = import_policy(given.file, given.format, _options(given, None, None))
+        # After the file was read: one that is refused is refused, wherever it was to go.
+        check_new_folder(given.out, "--out")
+        return imported
 
     from heredity.training.evaluation import evaluate_policies, scoring_environment
 
@@ -131,6 +133,7 @@ def _import(given: _Import, env: str | None, options: Any) -> Imported:
         spaces = environment.observation_space, environment.action_space
         imported = import_policy(given.file, given.format, _options(given, named, spaces))
         imported.policy.check_spaces(*spaces)
+        check_new_folder(given.out, "--out")
         if not given.episodes:
             return imported
         (evaluation,) = evaluate_policies([imported.policy], environment, given.episodes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import sys
 from collections.abc import Sequence
@@ -49,7 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     else:
         _show(found, choice_told(given.policy))
         if given.verify:
-            console().print(_verdict_in_words(found["verdict"], found["weights"]))
+            told = _verdict_in_words(found["verdict"], found["weights"])
+            console().print(told, soft_wrap=not sys.stdout.isatty())
     return 3 if found.get("verdict") == "broken" else 0
 
 
@@ -74,8 +74,7 @@ def describe(path: Path, verify: bool, search: Sequence[Path] = ()) -> dict[str,
     kept = _kept_policies(place)
     for other in search:
         for found in _searched(other):
-            for policy_hash_there, places in _kept_policies(found).items():
-                kept.setdefault(policy_hash_there, []).extend(places)
+            _add(kept, found)
     entries = _with_snapshots(entries, kept)
     _add_scores(entries)
     if verify:
@@ -87,48 +86,48 @@ def describe(path: Path, verify: bool, search: Sequence[Path] = ()) -> dict[str,
 
 
 def _searched(path: Path) -> list[Path]:
-    """The policies that a folder to search means: of itself, or of the folders in it.
+    """Every policy in a folder, however deep.
 
     Raises:
-        RefusedError: when it is none of these.
+        RefusedError: when there is none.
     """
-    try:
-        return [policy_folder(path)]
-    except RefusedError:
-        found = []
-        for inner in sorted(path.iterdir()) if path.is_dir() else ():
-            with contextlib.suppress(HeredityError):
-                found.append(policy_folder(inner))
-        if not found:
-            raise
-        return found
+    if not path.is_dir():
+        raise RefusedError(path, "is not there, or no folder", "Check the path given with --search")
+    found = sorted(file.parent for file in path.rglob("lineage.json"))
+    if not found:
+        raise RefusedError(path, "holds no policy", "Check the path given with --search")
+    return found
 
 
 def _kept_policies(place: Path) -> dict[str, list[Path]]:
     """This policy and those of the same run that are there, by the hash their lineage gives."""
-    from heredity.policies.files import read_lineage
-
     kept: dict[str, list[Path]] = {}
-    _add(kept, place, read_lineage)
+    _add(kept, place)
     root = place.resolve().parent.parent.parent
     if not (root / "config.json").exists():
         return kept
     folder = RunFolder(root)
     for step in folder.checkpoint_steps():
-        _add(kept, folder.checkpoint(step) / "policy", read_lineage)
+        _add(kept, folder.checkpoint(step) / "policy")
     for step in folder.snapshot_steps():
-        _add(kept, folder.snapshot(step) / "policy", read_lineage)
+        _add(kept, folder.snapshot(step) / "policy")
     return kept
 
 
-def _add(kept: dict[str, list[Path]], place: Path, read: Any) -> None:
+def _add(kept: dict[str, list[Path]], place: Path) -> None:
+    from heredity.policies.files import read_lineage
+
     try:
-        _, record = read(place)
+        _, record = read_lineage(place)
     except RefusedError as error:
         # Torn neighbours do not make this policy's lineage unreadable, but they are told.
-        console().print(f"[yellow]{escape(str(error))}[/]")
+        _tell(error)
         return
     kept.setdefault(str(record["policy_hash"]), []).append(place)
+
+
+def _tell(error: HeredityError) -> None:
+    print(f"heredity: {error}", file=sys.stderr)
 
 
 def _with_snapshots(
@@ -197,7 +196,7 @@ def _verified(policy_hash: str, own: str, kept: dict[str, list[Path]]) -> str:
         try:
             *_, found = load_policy(place)
         except HeredityError as error:
-            console().print(f"[red]{escape(str(error))}[/]")
+            _tell(error)
             return "altered"
         if found != policy_hash:
             return "altered"

@@ -17,7 +17,7 @@ from heredity.common.reading import FileState, hash_beside, read_text
 from heredity.common.tensors import StoredTensor, stored_tensors
 from heredity.networks.vit import VitOptions
 from heredity.networks.vit_layouts import LAYOUTS, VitLayout, layout_of
-from heredity.weights import Params, Rule, WeightReport, inject
+from heredity.weights import Params, Rule, WeightReport, flatten, inject
 from heredity.weights.rules import drop
 
 _MOST_JSON = 2**20  # bytes of a config.json
@@ -100,10 +100,22 @@ class VitFile:
             MismatchError: when the encoder is another one.
         """
         digest = self._digest  # its thread works while the weights are put in their place
+        self._check_grid(params, into, grid or self.grid)
         rules = self.rules(grid)
         params, report = inject(params, self.tensors, rules, into=into, donate=donate)
         told = f"{self.path.name} in the layout {self.layout.name}, sha256 {digest.result()}"
         return params, dataclasses.replace(report, notes=(*report.notes, told, *self.notes))
+
+    def _check_grid(self, params: Params, into: str, grid: tuple[int, int]) -> None:
+        positions = f"{into}/positions".lstrip("/")
+        there = flatten(params).get(positions)
+        if there is None or there.ndim != 3 or there.shape[1] == 1 + grid[0] * grid[1]:
+            return
+        raise MismatchError(
+            f"{positions} is of {there.shape[1] - 1} patches, not of {grid[0]} x {grid[1]}",
+            "Give the rows and columns of patches of the encoder: "
+            f"inject(params, {into!r}, (rows, columns))",
+        )
 
 
 def read_vit(path: str | Path, *, heads: int | None = None) -> VitFile:

@@ -81,9 +81,12 @@ def import_policy(path: str | Path, format: str, options: ImportOptions | None =
         was_given = getattr(options, field.name) != getattr(fresh, field.name)
         if was_given and field.name not in importer.takes:
             raise UsageError(
-                f"--{field.name.replace('_', '-')} is nothing that {format} files take"
+                f"--{field.name.replace('_', '-')} is nothing that {format} files take: they say "
+                "it themselves, or have no use for it. Leave it out"
             )
     path = Path(path)
+    if not path.exists():
+        raise RefusedError(path, "is missing (no such file or folder)", "Check the path")
     try:
         return importer.read(path, options)
     except RefusedError as error:

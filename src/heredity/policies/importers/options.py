@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ class ImportOptions:
                 f"--observation-clip {clip:g}: nothing is clipped with --normalizer none, leave "
                 "one of them out"
             )
+        if self.sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
+            raise UsageError(f"--sha256 {self.sha256!r}: 64 hexadecimal digits were expected")
         if self.critic not in (None, "same", "drop"):
             raise UnknownNameError("critic", self.critic, ("same", "drop"))
 
