@@ -331,10 +331,20 @@ def _operation(entry: dict[str, Any], short: bool) -> list[str]:
     """What an operation did to the weights, and what they scored before and after it."""
     from heredity.weights import WeightReport
 
-    report = entry.get("arguments", {}).get("report")
+    arguments = entry.get("arguments", {})
+    lines = []
+    if entry["operation"] == "import":
+        told = (arguments.get("library"), arguments.get("file"), arguments.get("sha256"))
+        lines.append("from " + ", ".join(str(each) for each in told if each))
+    settings = arguments.get("settings")
+    for name in ("freeze", "unfreeze"):
+        patterns = settings.get(name) if isinstance(settings, dict) else None
+        if isinstance(patterns, list) and patterns:
+            lines.append(f"{name} {' '.join(map(str, patterns))}")
+    report = arguments.get("report")
     if not report:
-        return []
-    lines = [WeightReport.from_json(report, "lineage.json").summary()]
+        return lines
+    lines.append(WeightReport.from_json(report, "lineage.json").summary())
     scores = [
         f"{_told(score, short)} {when}"
         for when in ("before", "after")

@@ -101,7 +101,7 @@ def main(arguments: Sequence[str]) -> int:
     if found["out"] is None:
         out.print("[dim]nothing was written: this was a dry run[/]")
     else:
-        out.print(f"[bold]{found['kind']}[/]  {escape(found['out'])}", soft_wrap=True)
+        out.print(f"wrote [bold]{escape(found['out'])}[/], a {found['kind']}", soft_wrap=True)
         out.print(f"[dim]policy sha256:{found['policy_hash']}[/]")
     return 0
 

@@ -126,7 +126,9 @@ def plan_transfer(
     rows += [told.dropped(path) for path in matching.dropped(recipes)]
     resized = [path for path, match in entries.items() if match.resized]
     guarantee = told.guarantee("actor", resized)
-    notes = _notes(old, spec, entries, choices)
+    renames = {**of_sensors, **of_actions}
+    notes = [f"{before!r} is called {now!r} now" for before, now in renames.items()]
+    notes += _notes(old, spec, entries, choices)
     if guarantee.of == "each output" and (slope := action_slope(spec)) != 1:
         notes.append(f"an action may move {slope:.3g} times as far as the output it is made of")
     return TransferPlan(
