@@ -78,6 +78,7 @@ def test_new_sensor_tells_its_guarantees_and_goes_on(
     import heredity as hd
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")  # in a narrow terminal lines are folded
     module = example("new_sensor")
     module.main(4_096, compare=False)
     printed = capsys.readouterr().out
