@@ -279,8 +279,15 @@ def test_nothing_of_the_batch_is_left_to_vmap_without_need():
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("brax/inverted_pendulum", {"backend": "positional", "frame_stack": 2}),
-        ("brax/reacher", {"backend": "spring", "action_repeat": 2, "randomize": {"gear": (1, 2)}}),
+        (
+            "brax/reacher",
+            {
+                "backend": "spring",
+                "action_repeat": 2,
+                "frame_stack": 2,
+                "randomize": {"gear": (1, 2)},
+            },
+        ),
         ("gymnax/Pendulum-v1", {}),
     ],
 )

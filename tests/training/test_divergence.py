@@ -41,9 +41,14 @@ def finite(directory: Path) -> int:
     return checkpoint.step
 
 
-@pytest.mark.parametrize("normalize", [True, False])
 @pytest.mark.parametrize(
-    "fault", [FAULT, Fault(40, "observation"), Fault(40, "reward", float("inf"))]
+    ("fault", "normalize"),
+    [
+        (FAULT, True),
+        (FAULT, False),
+        (Fault(40, "observation"), True),
+        (Fault(40, "reward", float("inf")), False),
+    ],
 )
 def test_the_run_stops_and_names_the_last_good_checkpoint(
     tmp_path: Path, fault: Fault, normalize: bool

@@ -259,7 +259,7 @@ def _check(kind: str, count: int, whole, tmp_path: Path) -> None:
 
 # Each kill is two more processes; of the largest programs one has to do.
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "count"), [("jax", 3), ("gymnasium", 3), ("seeds", 1)])
+@pytest.mark.parametrize(("kind", "count"), [("jax", 1), ("gymnasium", 1), ("seeds", 1)])
 def test_a_killed_run_resumes_bit_for_bit(kind: str, count: int, whole, tmp_path: Path) -> None:
     _check(kind, count, whole, tmp_path)
 

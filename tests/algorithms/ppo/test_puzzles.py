@@ -1,4 +1,4 @@
-"""Problems that only the right kind of network solves, each over five seeds."""
+"""Problems that only the right kind of network solves, each over three seeds."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def algorithm_for(env: Any, config: PPOConfig) -> PPO:
 
 
 def reached(name: str, network: dict[str, Any], iterations: int, host: bool = False) -> list[float]:
-    """Mean returns of five seeds."""
+    """Mean returns of three seeds."""
     env = make(f"probe/{name}", CONFIG.num_envs, host=host)
     ppo = algorithm_for(env, dataclasses.replace(CONFIG, network=network))
     evaluator = Evaluator(ppo.spec, make(f"probe/{name}", 1), 100)
     runner = make_runner(ppo, env, seed=0)
     returns = []
-    for seed in range(5):
+    for seed in range(3):
         runner.begin(seed)
         assert runner.iterate(iterations)["finite"]
         returns.append(evaluator.evaluate(unflatten(runner.policy_leaves()), seed=seed).mean)
@@ -69,13 +69,13 @@ def test_a_critic_that_sees_luck_teaches_an_actor_that_does_not():
 
 
 def chosen(network: dict[str, Any]) -> list[float]:
-    """Probability of the right action after learning, of five seeds."""
+    """Probability of the right action after learning, of three seeds."""
     env = make("probe/luck")
     config = dataclasses.replace(CONFIG, network=network, reward_scale=0.01)
     ppo = algorithm_for(env, config)
     runner = make_runner(ppo, env, seed=0)
     found = []
-    for seed in range(5):
+    for seed in range(3):
         runner.begin(seed)
         assert runner.iterate(20)["finite"]
         params = unflatten(runner.policy_leaves())
