@@ -19,14 +19,15 @@ from heredity.common.files import (
     remove_folder,
     remove_symlink,
     seal_json,
+    sha256_bytes,
     without_links,
 )
 from heredity.common.formats import CHECKPOINT, TRAINING_STATE
 from heredity.common.provenance import numerics, versions
-from heredity.common.reading import check_hash, sha256_file
+from heredity.common.reading import check_hash
 from heredity.common.run_folder import RunFolder, step_name
 from heredity.common.tensors import read_tensors, tensor_bytes
-from heredity.policies.files import load_policy, policy_files, write_policy_files
+from heredity.policies.files import load_policy, policy_files
 from heredity.policies.lineage import Lineage
 from heredity.policies.policy import Policy, built_policy, trust_networks
 from heredity.policies.specification import PolicySpec
@@ -118,16 +119,16 @@ def write_checkpoint_folder(place: Path, checkpoint: Checkpoint) -> None:
     with folder_appearing_whole(place) as temporary:
         (temporary / "policy").mkdir()
         (temporary / "training_state").mkdir()
-        files = policy_files(checkpoint.spec, checkpoint.policy, checkpoint.lineage)
-        write_policy_files(temporary / "policy", files)
-        state = tensor_bytes(checkpoint.state, TRAINING_STATE.header)
-        (temporary / STATE).write_bytes(state)
-        names = [f"policy/{name}" for name in files] + [STATE]
+        policy = policy_files(checkpoint.spec, checkpoint.policy, checkpoint.lineage)
+        files = {f"policy/{name}": content for name, content in policy.items()}
+        files[STATE] = tensor_bytes(checkpoint.state, TRAINING_STATE.header)
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
         manifest = {
             "schema_version": CHECKPOINT.newest,
             "step": checkpoint.step,
             "run": checkpoint.run,
-            "files": {name: sha256_file(temporary / name) for name in names},
+            "files": {name: sha256_bytes(content) for name, content in files.items()},
             "versions": versions(),
             "numerics": numerics(),
             **checkpoint.notes,
