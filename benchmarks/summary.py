@@ -66,12 +66,12 @@ def _otherwise(found: Found) -> str:
         ours, peer = found["vit-load"]["ours"], found["vit-load"]["peer"]
         beside = NOT_MEASURED
         if peer:
-            beside = f"{peer['library']}'s load_state_dict: {peer['seconds']:.1f} s and "
+            beside = f"{peer['library']}'s load_state_dict: {peer['seconds']:.2f} s and "
             beside += f"{peer['megabytes']:,.0f} MiB"
         lines.append(
             f"- Reading a ViT-B's file of {found['vit-load']['file_megabytes']:,.0f} MiB into "
-            f"weights that are there, checking and reporting it, takes {ours['seconds']:.1f} s, "
-            f"{ours['hashed_seconds']:.1f} s with its SHA-256, and {ours['megabytes']:,.0f} MiB "
+            f"weights that are there, checking and reporting it, takes {ours['seconds']:.2f} s, "
+            f"{ours['hashed_seconds']:.2f} s with its SHA-256, and {ours['megabytes']:,.0f} MiB "
             f"({beside})."
         )
     if "snapshots" in found:
