@@ -188,6 +188,8 @@ def perturbed(draw: np.random.Generator, state: dict[str, jax.Array]) -> Tensors
             leaf -= np.minimum(0.5 * (np.linspace(-20, 20, 255) / 1.5) ** 2, 24)
         if name in ("dyn/obslogit/kernel", "dyn/priorlogit/kernel"):
             leaf *= 2.0  # so that the most likely classes are so by more than rounding
+        if name == "pol/head/action/logits/kernel":
+            leaf *= 4.0  # so that not all actions are the same
         if name == "con/head/logit/bias":
             leaf += 2.0
         found[name] = leaf.astype(np.float32)
@@ -233,7 +235,8 @@ def update(model: Any, state: Tensors, carry: Any, data: Tensors) -> tuple[Tenso
         if step != 2:  # files stay small
             tensors |= {f"after_{step}/{name}": now[name] for name in changed}
     tensors |= {f"metrics/{key}": [metrics[key] for metrics in seen] for key in seen[0]}
-    smallest = min(np.abs(grad)[grad != 0].min() for grad in map(np.array, grads.values()))
+    absolute = np.concatenate([np.abs(np.ravel(grad)) for grad in grads.values()])
+    smallest = absolute[absolute > 0].min()
     assert smallest > 1e-17, smallest
     clipped = [
         name
@@ -324,6 +327,7 @@ def record(name: str, case: dict[str, Any]) -> tuple[Tensors, dict[str, Any]]:
         assert said["smallest_lead"] > 3e-5, "too near a tie: take another seed"
     tensors |= {f"batch/{key}": data[key] for key in data if key not in ("consec", "stepid")}
     tensors = {key: np.array(value) for key, value in tensors.items()}
+    assert len(np.unique(tensors["imagined/action"])) > 1
     assert {(tensors[f"losses/{key}"] > 1.0).any() for key in ("dyn", "rep")} == {True}
     for key, value in tensors.items():
         assert np.isfinite(value).all(), key
