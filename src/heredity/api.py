@@ -11,7 +11,6 @@ from typing import Any, NoReturn, Self
 
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.elsewhere import our_way
-from heredity.algorithms.ppo.networks import import_network
 from heredity.algorithms.ppo.presets import preset_config
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.files import check_name
@@ -23,6 +22,7 @@ from heredity.environments import (
     check_given,
     make,
 )
+from heredity.networks.own import import_networks
 from heredity.policies import Policy
 from heredity.training.callbacks import CallbackLike, as_callbacks
 from heredity.training.checkpoints import Checkpoint
@@ -309,7 +309,7 @@ def resume(
     folder = RunFolder(_checked_directory(directory))
     record = folder.read_config(sealed=True)
     config, settings = read_settings(folder, record)
-    import_network(config.network, trust)
+    import_networks(config.own_networks, trust)
     if env is None:
         environment = recorded_environment(folder, record, config.num_envs, trust)
     elif isinstance(env, str):

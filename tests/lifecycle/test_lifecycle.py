@@ -261,7 +261,7 @@ def test_a_whole_checkpoint_moves_after_an_unfreezing(cell: Cell):
         for path, leaf in moved.state.items()
         if path.startswith("optimizer/")
     }
-    begun = Start.given(moved).first_state(fresh, adapted=False)
+    begun = Start.given(moved).first_state(fresh)
     assert any(begun[path].any() for path in moments)
     fresh = {
         path: np.zeros_like(leaf)
@@ -269,6 +269,6 @@ def test_a_whole_checkpoint_moves_after_an_unfreezing(cell: Cell):
         if path.startswith("optimizer/")
     }
     fresh["optimizer/1/count"] = np.zeros(1, np.int32)
-    begun = Start.given(checkpoint).first_state(fresh, adapted=False)
+    begun = Start.given(checkpoint).first_state(fresh)
     assert begun["optimizer/1/count"].tolist() == [0]
     assert any(begun[path].any() for path in fresh)

@@ -13,7 +13,7 @@ import heredity as hd
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.network_config import NetworkConfig
-from heredity.algorithms.ppo.networks import import_network, network_specs
+from heredity.algorithms.ppo.networks import network_specs
 from heredity.cli.main import run_command
 from heredity.common.errors import UnknownNameError, UntrustedError, UsageError
 from heredity.networks import NetworkSpec, build_network, contract, own, trust_network
@@ -372,7 +372,7 @@ SPACE = Dict({"picture": Box((5, 5, 2), 0, 255, "uint8"), "turn": Discrete(4), "
 def test_a_module_can_ask_for_observations_as_they_are():
     kind = "my_networks:Whole"
     config = NetworkConfig(kind=kind, options={"widths": [6, 5]}, actor_reads=("picture", "turn"))
-    import_network(config)
+    trust_network(config.kind)
     _, actor, _ = network_specs(config, SPACE)
     # What comes from a file is equal to what was given.
     assert NetworkSpec.from_json(json.loads(json.dumps(actor.to_json()))) == actor
@@ -397,7 +397,7 @@ def stacked(observations: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 def test_weights_are_float32():
     config = PPOConfig(num_envs=2, network={"kind": "my_networks:Half"})
-    import_network(config.network)
+    trust_network(config.network.kind)
     ppo = PPO(config, Box((2,)), Discrete(2), schedule_timesteps=1)
     with pytest.raises(UsageError, match=r"actor/Dense_0/bias is bfloat16: .*param_dtype"):
         ppo.init(0)

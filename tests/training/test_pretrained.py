@@ -14,7 +14,7 @@ import heredity as hd
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.network_config import NetworkConfig
 from heredity.algorithms.ppo.networks import policy_spec
-from heredity.algorithms.ppo.pretrained import with_pretrained
+from heredity.algorithms.ppo.preparing import with_pretrained
 from heredity.common.errors import UsageError
 from heredity.networks import read_vit
 from heredity.policies import ActorCritic

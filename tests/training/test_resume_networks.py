@@ -11,7 +11,7 @@ import pytest
 from tiny_runs import CONFIG, final_bytes, resume, train
 
 from heredity.algorithms.ppo.network_config import NetworkConfig
-from heredity.algorithms.ppo.networks import with_default_reads
+from heredity.algorithms.ppo.preparing import with_default_reads
 from heredity.environments import Environment, make
 from heredity.spaces import Box
 

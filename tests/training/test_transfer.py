@@ -13,9 +13,10 @@ import pytest
 from tests.training.sensors import Sensors
 
 import heredity as hd
+from heredity.algorithms.ppo.adam import AdamState, adam
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.presets import preset_config
-from heredity.algorithms.ppo.training_plan import AdamState, TrainingPlan
+from heredity.algorithms.training_plan import TrainingPlan
 from heredity.common import counters
 from heredity.common.errors import MismatchError, UsageError
 from heredity.common.run_folder import RunFolder
@@ -91,7 +92,7 @@ def steps_of(age: int, moved_moments: bool, gradients: np.ndarray) -> np.ndarray
     """How far an element steps, in learning rates, once it is there at an age of the optimiser."""
     config = dataclasses.replace(CONFIG, max_grad_norm=1e9)
     params = {"weight": jnp.zeros(())}
-    transformation = TrainingPlan.of(config, params).optimizer(config, params)
+    transformation = adam(TrainingPlan.of(config, params), config, params)
     state: Any = transformation.init(params)
     moments = (0.3, 0.3**2) if moved_moments else (0.0, 0.0)
     state = (state[0], AdamState(jnp.array([age], jnp.int32), *map(jnp.float32, moments)))

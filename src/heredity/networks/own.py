@@ -11,7 +11,7 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -91,6 +91,21 @@ def trust_network(kind: str) -> None:
             f"network {kind!r} is a {type(found).__name__}: a Flax module, or a function that "
             "gives a Network, was expected"
         )
+
+
+def import_networks(kinds: Iterable[str], trust: Sequence[str] | None = None) -> None:
+    """Import the networks of one's own that settings name.
+
+    Args:
+        kinds: Their names.
+        trust: Those that a person vouches for, where a file named them; None where a person did.
+
+    Raises:
+        UsageError: when one cannot be imported.
+    """
+    for kind in kinds:
+        if trust is None or kind in trust:
+            trust_network(kind)
 
 
 def check_dtypes(params: Params) -> None:

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from heredity.algorithms.ppo.algorithm import PPO
-from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.contract import Algorithm, AlgorithmConfig
+from heredity.algorithms.registry import algorithm_of
 from heredity.common.errors import UsageError
 from heredity.common.run_folder import RunFolder
 from heredity.environments import Environment, HostEnvironment
@@ -89,7 +89,7 @@ class Plan:
 
 
 def driver_of(
-    config: PPOConfig,
+    config: AlgorithmConfig,
     environment: Environment,
     settings: RunSettings,
     processes: Processes,
@@ -117,7 +117,7 @@ def driver_of(
         raise UsageError(
             f"the environment has {environment.num_envs} copies, num_envs is {config.num_envs}"
         )
-    algorithm = PPO(
+    algorithm = algorithm_of(config).build(
         config,
         environment.observation_space,
         environment.action_space,
@@ -131,7 +131,7 @@ def driver_of(
     return driver, settings
 
 
-def _warn_of_late_unfreezing(algorithm: PPO, total: int) -> None:
+def _warn_of_late_unfreezing(algorithm: Algorithm, total: int) -> None:
     """What is unfrozen in the last iteration, or after it, is never trained."""
     size = algorithm.steps_per_iteration
     last = (total - 1) // size * size  # where the last iteration begins
@@ -165,7 +165,7 @@ def fresh_run(plan: Plan) -> Run:
     for seat, learner in zip(plan.seats, plan.driver.learners, strict=True):
         fresh = learner.policy_leaves()
         arguments = {
-            "algorithm": "ppo",
+            "algorithm": plan.driver.algorithm.config.algorithm,
             "environment": plan.record["environment"],
             "seed": seat.seed,
             "settings": plan.record["settings"],
@@ -177,9 +177,9 @@ def fresh_run(plan: Plan) -> Run:
         weights.append(leaves)
         lineages.append(lineage)
     if not plan.start.is_fresh:
-        adapted = plan.driver.algorithm.config.learning_rate_schedule == "adaptive_kl"
+        also = plan.driver.algorithm.goes_on
         states = [learner.save() for learner in plan.driver.learners]
-        begun = [plan.start.first_state(state, adapted=adapted) for state in states]
+        begun = [plan.start.first_state(state, also) for state in states]
         plan.driver.load(weights, begun)
     members = []
     for seat, learner, lineage in zip(plan.seats, plan.driver.learners, lineages, strict=True):

@@ -10,9 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heredity.algorithms.ppo.algorithm import PPO
-from heredity.algorithms.ppo.collect import begin, iteration
-from heredity.algorithms.ppo.state import PPOState
+from heredity.algorithms.contract import Algorithm, AlgorithmState
 from heredity.environments import Exactness, JaxEnvironment
 from heredity.training.mesh import DeviceMesh
 from heredity.training.metrics import LAST_VALUES
@@ -22,7 +20,7 @@ from heredity.weights import Params
 EXACT = Exactness(True, "")
 
 
-class DeviceRunner(BaseRunner):
+class DeviceRunner(BaseRunner[Algorithm, AlgorithmState]):
     """Whole iterations as one compiled program with donated buffers, for JAX environments.
 
     Args:
@@ -34,7 +32,7 @@ class DeviceRunner(BaseRunner):
 
     def __init__(
         self,
-        algorithm: PPO,
+        algorithm: Algorithm,
         environment: JaxEnvironment,
         seed: int,
         mesh: DeviceMesh | None = None,
@@ -44,11 +42,11 @@ class DeviceRunner(BaseRunner):
         super().__init__(algorithm)
         self.begin(seed)
 
-    def _use(self, algorithm: PPO) -> None:
+    def _use(self, algorithm: Algorithm) -> None:
         super()._use(algorithm)
         environment, mesh = self._environment, self._mesh
-        self._first = jax.jit(lambda seed: begin(algorithm, environment, seed))
-        placed = None if mesh is None else (mesh.whole, mesh.of_state())
+        self._first = jax.jit(lambda seed: algorithm.begin(environment, seed))
+        placed = None if mesh is None else (mesh.whole, mesh.of_state(algorithm))
         if placed is not None:
             self._init = jax.jit(algorithm.init, out_shardings=placed)
         self._advance = jax.jit(
@@ -78,10 +76,10 @@ class DeviceRunner(BaseRunner):
             self._begun = True
 
     def _many_iterations(
-        self, constants: Params, state: PPOState, iterations: jax.Array
-    ) -> tuple[PPOState, dict[str, jax.Array]]:
-        def one(state: PPOState) -> tuple[PPOState, dict[str, jax.Array]]:
-            return iteration(self.algorithm, self._environment, constants, state)
+        self, constants: Params, state: AlgorithmState, iterations: jax.Array
+    ) -> tuple[AlgorithmState, dict[str, jax.Array]]:
+        def one(state: AlgorithmState) -> tuple[AlgorithmState, dict[str, jax.Array]]:
+            return self.algorithm.iteration(self._environment, constants, state)
 
         return repeated(one, state, iterations)
 
@@ -99,7 +97,7 @@ class DeviceRunner(BaseRunner):
         self._load_state(policy, state, attempt)
         if self._mesh is not None:
             self.constants = self._mesh.placed(self.constants, self._mesh.whole)
-            self.state = self._mesh.placed(self.state, self._mesh.of_state())
+            self.state = self._mesh.placed(self.state, self._mesh.of_state(self.algorithm))
         self._begun = True
         return EXACT
 
@@ -115,10 +113,10 @@ class DeviceRunner(BaseRunner):
 
 
 def repeated(
-    one: Callable[[PPOState], tuple[PPOState, dict[str, jax.Array]]],
-    state: PPOState,
+    one: Callable[[AlgorithmState], tuple[AlgorithmState, dict[str, jax.Array]]],
+    state: AlgorithmState,
     iterations: jax.Array,
-) -> tuple[PPOState, dict[str, jax.Array]]:
+) -> tuple[AlgorithmState, dict[str, jax.Array]]:
     """Several iterations, until something is not finite.
 
     The number of iterations is data, so that one program serves every stretch.

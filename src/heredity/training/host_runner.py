@@ -1,4 +1,4 @@
-"""Acting on the host, in environments that live there; learning on the device."""
+"""PPO in environments that live on the host: acting there, learning on the device."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from heredity.training.runner_base import BaseRunner, means
 from heredity.weights import Params, merge
 
 
-class HostRunner(BaseRunner):
+class HostRunner(BaseRunner[PPO, PPOState]):
     """Acts on the host, and learns on the device in one compiled call an iteration.
 
     Acting is computed in numpy where the network is written in it, else by a compiled call a step.

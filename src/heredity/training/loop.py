@@ -292,7 +292,7 @@ class Run:
         due = [one for one in before.unfreezing if one.step <= self.driver.step]
         if len(due) <= before.stage:
             return
-        self.driver.go_on_with(before.at_stage(len(due)))
+        self.driver.go_on_at(len(due))
         self._compiled = False  # the next stretch compiles, and says nothing of the time of others
         report = unfreezing_report(before, self.driver.algorithm, self.members[0].learner)
         for member in self.members:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from heredity.algorithms.ppo.freezing import Unfreezing
+from heredity.algorithms.freezing import Unfreezing
 from heredity.common.intervals import mean_interval
 from heredity.common.run_folder import RunFolder
 from heredity.policies import Lineage, LineageEntry, PolicySpec

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Literal, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from heredity.algorithms.ppo.config import PPOConfig
-from heredity.algorithms.ppo.state import PPOState
+from heredity.algorithms.contract import Algorithm, AlgorithmConfig
 from heredity.common.devices import AXIS
 from heredity.common.errors import UsageError
 
@@ -36,11 +34,9 @@ class DeviceMesh:
         """How many devices."""
         return self.mesh.size
 
-    def of_state(self) -> PPOState:
+    def of_state(self, algorithm: Algorithm) -> Any:
         """Where the parts of a training state are, as a prefix of its tree."""
-        fields = {field.name: self.whole for field in dataclasses.fields(PPOState)}
-        own: Any = {**fields, "discounted_returns": self.split, "experience": self.split}
-        return PPOState(**own)
+        return algorithm.placed(self.whole, self.split)
 
     def placed(self, tree: Tree, shardings: Any) -> Tree:
         """A tree of arrays that every process has, put onto the devices.
@@ -63,7 +59,7 @@ def _placed(leaf: jax.Array, sharding: NamedSharding) -> jax.Array:
     return jax.jit(jax.random.wrap_key_data)(array) if is_key else array
 
 
-def mesh_for(devices: int | Literal["all"] | None, config: PPOConfig) -> DeviceMesh | None:
+def mesh_for(devices: int | Literal["all"] | None, config: AlgorithmConfig) -> DeviceMesh | None:
     """The devices that a run asks for; None for one.
 
     Args:
@@ -85,10 +81,7 @@ def mesh_for(devices: int | Literal["all"] | None, config: PPOConfig) -> DeviceM
         )
     if count == 1:
         return None
-    for name, size in (
-        ("num_envs", config.num_envs),
-        ("num_envs * num_steps / num_minibatches", config.minibatch_size),
-    ):
+    for name, size in config.divided.items():
         if size % count:
             raise UsageError(
                 f"{name} {size} cannot be divided among {count} devices: a multiple of {count} was "

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from heredity.algorithms.ppo.config import PPOConfig, recorded_config
+from heredity.algorithms.contract import AlgorithmConfig
+from heredity.algorithms.registry import ALGORITHMS
 from heredity.common.errors import MissingExtraError, RefusedError, UntrustedError, UsageError
 from heredity.common.formats import RUN
 from heredity.common.provenance import now, numerics, versions
@@ -18,7 +19,7 @@ from heredity.training.settings import RunSettings
 
 def config_record(
     run_id: str,
-    config: PPOConfig,
+    config: AlgorithmConfig,
     environment: Environment,
     settings: RunSettings,
     start: dict[str, Any] | None = None,
@@ -37,7 +38,7 @@ def config_record(
         "schema_version": RUN.newest,
         "run_id": run_id,
         "created": now(),
-        "algorithm": "ppo",
+        "algorithm": config.algorithm,
         "settings": dataclasses.asdict(config),
         "run": dataclasses.asdict(settings),
         "environment": environment.spec.to_json() if environment.spec else None,
@@ -70,23 +71,27 @@ def member_record(record: dict[str, Any], settings: RunSettings, seed: int) -> d
     }
 
 
-def read_settings(folder: RunFolder, record: dict[str, Any]) -> tuple[PPOConfig, RunSettings]:
+def read_settings(folder: RunFolder, record: dict[str, Any]) -> tuple[AlgorithmConfig, RunSettings]:
     """The settings that a record holds.
 
     Raises:
-        RefusedError: when it does not describe a run of this algorithm.
+        RefusedError: when it does not describe a run of an algorithm that is known.
     """
-    if record.get("algorithm") != "ppo":
-        raise RefusedError(folder.config, f"names the algorithm {record.get('algorithm')!r}")
+    named = record.get("algorithm")
+    if not isinstance(named, str) or named not in ALGORITHMS:
+        raise RefusedError(folder.config, f"names the algorithm {named!r}")
     if not isinstance(record.get("run_id"), str):
         raise RefusedError(folder.config, f"names the run_id {record.get('run_id')!r}")
     try:
-        config, settings = recorded_config(record["settings"]), RunSettings(**record["run"])
+        config = ALGORITHMS[named].recorded_config(record["settings"])
+        settings = RunSettings(**record["run"])
     except (AttributeError, ArithmeticError, KeyError, TypeError, ValueError) as error:
         raise RefusedError(folder.config, f"does not describe a run ({error})") from None
-    of_ppo = dataclasses.asdict(config)
-    kept = settings.evaluation_episodes
-    sizes = {**of_ppo, **of_ppo["network"], "evaluation_episodes": kept}
+    of_algorithm = dataclasses.asdict(config)
+    groups = [value for value in of_algorithm.values() if isinstance(value, dict)]
+    sizes = {**of_algorithm, "evaluation_episodes": settings.evaluation_episodes}
+    for group in groups:
+        sizes |= group
     for name, value in sizes.items():
         parts = value if isinstance(value, tuple) else (value,)
         if any(isinstance(part, int) and part >= 2**31 for part in parts):

@@ -99,7 +99,7 @@ def go_back(
     set_aside_later(folder, good.step)
     then = Memory.recalled(good.notes, folder.checkpoint(good.step))
     if len(then.unfrozen) < runner.algorithm.stage:
-        runner.go_back_to(runner.algorithm.at_stage(len(then.unfrozen)))
+        runner.go_back_to(len(then.unfrozen))
     exactness = runner.load(good.policy, good.state, attempt)
     member.memory.unfrozen = then.unfrozen
     member.frozen_again(then.frozen)

@@ -6,15 +6,15 @@ from typing import Any
 
 import jax
 
-from heredity.algorithms.ppo.algorithm import PPO
-from heredity.environments.room import bytes_of, check_room
+from heredity.algorithms.contract import Algorithm
+from heredity.environments.room import check_room
 
 # Kept at least: the weights, their gradient, and two moments of each.
 _WEIGHTS = 4
 
 
-def check_room_to_train(algorithm: PPO, params: Any, seeds: int = 1) -> None:
-    """Refuse a run whose rollouts or weights cannot be kept in memory.
+def check_room_to_train(algorithm: Algorithm, params: Any, seeds: int = 1) -> None:
+    """Refuse a run whose experience or weights cannot be kept in memory.
 
     Observations are what makes either too large: a stack of very many frames, very large pictures.
 
@@ -26,21 +26,14 @@ def check_room_to_train(algorithm: PPO, params: Any, seeds: int = 1) -> None:
     Raises:
         UsageError: when it cannot be.
     """
-    config = algorithm.config
-    one = bytes_of(algorithm.spec.observation_space) if algorithm.keeps_observations else 0
-    if algorithm.caches_features:
-        one += sum(4 * size for size in algorithm.feature_sizes)
-    # As they were collected, and with a memory once more, cut into sequences.
-    rollout = one * config.num_transitions * (2 if algorithm.functions.has_memory else 1)
+    room = algorithm.room()
     weights = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(params)) * _WEIGHTS
     each = f"{seeds} seeds, each with " if seeds > 1 else ""
     check_room(
-        (rollout + weights) * seeds,
-        f"{each}num_steps {config.num_steps:,} x num_envs {config.num_envs:,} observations of "
-        f"{one:,} bytes, and {weights // _WEIGHTS:,} bytes of weights, with what is computed from "
-        "them,",
-        "show less at once (a smaller resize, frame_stack or network), or lower num_steps or "
-        "num_envs",
+        (room.bytes + weights) * seeds,
+        f"{each}{room.told}, and {weights // _WEIGHTS:,} bytes of weights, with what is computed "
+        "from them,",
+        room.advice,
         _memory_of_a_device(),
     )
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heredity.algorithms.ppo.algorithm import PPO
-from heredity.algorithms.ppo.state import PPOState
-from heredity.algorithms.ppo.training_plan import TrainingPlan
+from heredity.algorithms.contract import Algorithm, AlgorithmState
+from heredity.algorithms.training_plan import TrainingPlan
 from heredity.common import counters
 from heredity.environments import Exactness
 from heredity.training.metrics import LAST_VALUES
@@ -25,6 +24,10 @@ from heredity.weights import (
     tree_to_host,
     unflatten,
 )
+
+# Most runners train any algorithm; one that acts on the host knows its own.
+Trained = TypeVar("Trained", bound=Algorithm)
+State = TypeVar("State", bound=AlgorithmState)
 
 
 class Learner(Protocol):
@@ -47,7 +50,10 @@ class Learner(Protocol):
 class Runner(Learner, Protocol):
     """Trains one policy."""
 
-    algorithm: PPO
+    @property
+    def algorithm(self) -> Algorithm:
+        """What is run."""
+        ...
 
     @property
     def step(self) -> int:
@@ -75,12 +81,12 @@ class Runner(Learner, Protocol):
         """Go on from what `policy_leaves` and `save` gave."""
         ...
 
-    def go_on_with(self, algorithm: PPO) -> None:
-        """Train more weights from now on: those that a later stage of the algorithm trains."""
+    def go_on_at(self, stage: int) -> None:
+        """Train more weights from now on: those that this stage of the algorithm trains."""
         ...
 
-    def go_back_to(self, algorithm: PPO) -> None:
-        """Train what an earlier stage of the algorithm trains; to be followed by `load`."""
+    def go_back_to(self, stage: int) -> None:
+        """Train what this stage, an earlier one, trains; to be followed by `load`."""
         ...
 
 
@@ -88,7 +94,7 @@ class Driver(Protocol):
     """Trains all policies of a run, in step with each other; most runs have one."""
 
     @property
-    def algorithm(self) -> PPO:
+    def algorithm(self) -> Algorithm:
         """What is run."""
         ...
 
@@ -121,8 +127,8 @@ class Driver(Protocol):
         """Go on from what the `learners` gave, in their order."""
         ...
 
-    def go_on_with(self, algorithm: PPO) -> None:
-        """Train more weights from now on: those that a later stage of the algorithm trains."""
+    def go_on_at(self, stage: int) -> None:
+        """Train more weights from now on: those that this stage of the algorithm trains."""
         ...
 
 
@@ -137,7 +143,7 @@ class Alone:
         self.runner = runner
 
     @property
-    def algorithm(self) -> PPO:
+    def algorithm(self) -> Algorithm:
         """What is run."""
         return self.runner.algorithm
 
@@ -166,21 +172,21 @@ class Alone:
         """Go on from a saved state."""
         return self.runner.load(policies[0], states[0], None)
 
-    def go_on_with(self, algorithm: PPO) -> None:
+    def go_on_at(self, stage: int) -> None:
         """Train more weights from now on."""
-        self.runner.go_on_with(algorithm)
+        self.runner.go_on_at(stage)
 
 
-class BaseRunner:
-    """What both runners share: weights and state in and out."""
+class BaseRunner(Generic[Trained, State]):
+    """What all runners of one policy share: weights and state in and out."""
 
     constants: Params
-    state: PPOState
+    state: State
 
-    def __init__(self, algorithm: PPO) -> None:
+    def __init__(self, algorithm: Trained) -> None:
         self._use(algorithm)
 
-    def _use(self, algorithm: PPO) -> None:
+    def _use(self, algorithm: Trained) -> None:
         """Make the programs that train what an algorithm trains."""
         self.algorithm = algorithm
         # One program instead of some forty small ones.
@@ -189,15 +195,15 @@ class BaseRunner:
         check_room_to_train(algorithm, weights)
         self._options = training_program(algorithm, weights)
 
-    def go_on_with(self, algorithm: PPO) -> None:
-        """Train more weights from now on: those that a later stage of the algorithm trains."""
+    def go_on_at(self, stage: int) -> None:
+        """Train more weights from now on: those that this stage of the algorithm trains."""
         before = self.constants, self.state
-        self._use(algorithm)
-        self.constants, self.state = algorithm.unfrozen(*before)
+        self._use(self.algorithm.at_stage(stage))
+        self.constants, self.state = self.algorithm.unfrozen(*before)
 
-    def go_back_to(self, algorithm: PPO) -> None:
-        """Train what an earlier stage of the algorithm trains; to be followed by `load`."""
-        self._use(algorithm)
+    def go_back_to(self, stage: int) -> None:
+        """Train what this stage, an earlier one, trains; to be followed by `load`."""
+        self._use(self.algorithm.at_stage(stage))
         state = jax.eval_shape(self._init, np.uint32(0))[1]
         self.state = dataclasses.replace(state, experience=self.state.experience)
 
@@ -228,7 +234,7 @@ class BaseRunner:
             self.state = dataclasses.replace(self.state, attempt=jnp.uint32(attempt))
 
 
-def saved(state: PPOState) -> dict[str, np.ndarray]:
+def saved(state: AlgorithmState) -> dict[str, np.ndarray]:
     """A state by path without the weights, which stand in the policy's own file."""
     return tree_to_host(dataclasses.replace(state, params={}, statistics={}))
 
@@ -237,12 +243,12 @@ def saved(state: PPOState) -> dict[str, np.ndarray]:
 _SMALL_STEP = 30e6
 
 
-def shapes_of_weights(init: Callable[..., tuple[Params, PPOState]]) -> Params:
+def shapes_of_weights(init: Callable[..., tuple[Params, AlgorithmState]]) -> Params:
     """Shapes and dtypes of the weights that an algorithm's `init`, compiled or to be, makes."""
     return jax.eval_shape(init, np.uint32(0))[1].params
 
 
-def training_program(algorithm: PPO, params: Params) -> dict[str, Any]:
+def training_program(algorithm: Algorithm, params: Params) -> dict[str, Any]:
     """How XLA is asked to compile programs that learn; only those for a CPU change.
 
     XLA keeps to vectors of half the width that processors have, because the widest once slowed them
@@ -257,21 +263,18 @@ def training_program(algorithm: PPO, params: Params) -> dict[str, Any]:
     Returns:
         Options for `jax.jit`.
     """
-    weights = sum(leaf.size for leaf in jax.tree.leaves(params))
-    # Forward, and twice as much backward, each an addition and a multiplication.
-    work = 6 * weights * algorithm.config.minibatch_size
     return {
         "xla_cpu_prefer_vector_width": 512,
-        "xla_cpu_enable_concurrency_optimized_scheduler": work > _SMALL_STEP,
+        "xla_cpu_enable_concurrency_optimized_scheduler": algorithm.work(params) > _SMALL_STEP,
     }
 
 
 def restored(
     plan: TrainingPlan,
-    template: PPOState,
+    template: State,
     policy: dict[str, np.ndarray],
     state: dict[str, np.ndarray],
-) -> tuple[Params, PPOState]:
+) -> tuple[Params, State]:
     """Frozen weights and state from what was saved of them.
 
     Args:
@@ -284,7 +287,7 @@ def restored(
         MismatchError: when the state does not fit the template.
     """
     template = dataclasses.replace(template, params={}, statistics={})
-    found: PPOState = tree_from_host(template, state, "training_state/state.safetensors")
+    found: State = tree_from_host(template, state, "training_state/state.safetensors")
     params = unflatten({path: jnp.array(leaf) for path, leaf in policy.items()})
     frozen, trained, statistics = plan.split(params)
     return frozen, dataclasses.replace(found, params=trained, statistics=statistics)

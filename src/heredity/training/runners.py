@@ -1,11 +1,14 @@
-"""Driving PPO: whole iterations on the device, or acting on the host and learning on the device.
+"""Driving an algorithm: whole iterations on the device, or acting in environments of the host.
 
-Both runners do the same for the loop above them: iterate, give the policy's weights, save, load.
+All runners do the same for the loop above them: iterate, give the policy's weights, save, load.
 """
 
 from __future__ import annotations
 
-from heredity.algorithms.ppo.algorithm import PPO
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from heredity.algorithms.contract import Algorithm
 from heredity.common.errors import UsageError
 from heredity.environments import HostEnvironment, JaxEnvironment
 from heredity.training.device_runner import DeviceRunner
@@ -27,20 +30,24 @@ __all__ = [
 ]
 
 
+HOST_RUNNERS: Mapping[str, Callable[[Any, HostEnvironment, int], Runner]] = {"ppo": HostRunner}
+"""Of each algorithm the one that acts in environments of the host; it knows its algorithm."""
+
+
 def make_runner(
-    algorithm: PPO,
+    algorithm: Algorithm,
     environment: JaxEnvironment | HostEnvironment,
     seed: int,
     mesh: DeviceMesh | None = None,
-) -> DeviceRunner | HostRunner:
-    """The runner that suits an environment."""
+) -> Runner:
+    """The runner that suits an algorithm and an environment."""
     if isinstance(environment, JaxEnvironment):
         return DeviceRunner(algorithm, environment, seed, mesh)
-    return HostRunner(algorithm, environment, seed)
+    return HOST_RUNNERS[algorithm.config.algorithm](algorithm, environment, seed)
 
 
 def make_driver(
-    algorithm: PPO,
+    algorithm: Algorithm,
     environment: JaxEnvironment | HostEnvironment,
     seed: int,
     seeds: int,

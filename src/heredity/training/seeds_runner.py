@@ -10,9 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heredity.algorithms.ppo.algorithm import PPO
-from heredity.algorithms.ppo.collect import begin, iteration
-from heredity.algorithms.ppo.state import PPOState
+from heredity.algorithms.contract import Algorithm, AlgorithmState
 from heredity.common import counters
 from heredity.common.seeds import AXIS
 from heredity.environments import Exactness, JaxEnvironment
@@ -35,14 +33,16 @@ class SeedsRunner:
         seeds: Of the policies, K of them.
     """
 
-    def __init__(self, algorithm: PPO, environment: JaxEnvironment, seeds: Sequence[int]) -> None:
+    def __init__(
+        self, algorithm: Algorithm, environment: JaxEnvironment, seeds: Sequence[int]
+    ) -> None:
         self._environment = environment
         self.learners = [_Seed(self, index) for index in range(len(seeds))]
         self._seeds = np.array(seeds, np.uint32)
         init = self._use(algorithm)
         fresh = [init(np.uint32(seed)) for seed in seeds]
         self.constants: Params = _stacked([constants for constants, _ in fresh])
-        self.state: PPOState = _stacked([state for _, state in fresh])
+        self.state: AlgorithmState = _stacked([state for _, state in fresh])
         # Only their shapes: a resume never needs the first states of the environments.
         shapes = jax.eval_shape(self._first, self._seeds)
         self.state = dataclasses.replace(self.state, experience=shapes)
@@ -53,14 +53,14 @@ class SeedsRunner:
         self._policies: list[dict[str, np.ndarray]] = []
         self._states: list[dict[str, np.ndarray]] = []
 
-    def _use(self, algorithm: PPO) -> Callable[..., tuple[Params, PPOState]]:
+    def _use(self, algorithm: Algorithm) -> Callable[..., tuple[Params, AlgorithmState]]:
         """Make the programs that train what an algorithm trains; gives the one of first weights."""
         self.algorithm = algorithm
         init = jax.jit(algorithm.init)  # not under vmap: the same bits as alone
         weights = shapes_of_weights(init)
         check_room_to_train(algorithm, weights, len(self._seeds))
         environment = self._environment
-        self._first = jax.jit(jax.vmap(lambda seed: begin(algorithm, environment, seed)))
+        self._first = jax.jit(jax.vmap(lambda seed: algorithm.begin(environment, seed)))
         self._advance = jax.jit(
             self._many_iterations,
             donate_argnums=1,
@@ -68,10 +68,10 @@ class SeedsRunner:
         )
         return init
 
-    def go_on_with(self, algorithm: PPO) -> None:
-        """Train more weights from now on: those that a later stage of the algorithm trains."""
-        init = self._use(algorithm)
-        self.constants, self.state = algorithm.unfrozen(self.constants, self.state)
+    def go_on_at(self, stage: int) -> None:
+        """Train more weights from now on: those that this stage of the algorithm trains."""
+        init = self._use(self.algorithm.at_stage(stage))
+        self.constants, self.state = self.algorithm.unfrozen(self.constants, self.state)
         state = jax.eval_shape(init, self._seeds[0])[1]
         self._template = dataclasses.replace(state, experience=self._template.experience)
         self._policies, self._states = [], []
@@ -92,10 +92,12 @@ class SeedsRunner:
             self._begun = True
 
     def _many_iterations(
-        self, constants: Params, state: PPOState, iterations: jax.Array
-    ) -> tuple[PPOState, dict[str, jax.Array]]:
-        def one(constants: Params, state: PPOState) -> tuple[PPOState, dict[str, jax.Array]]:
-            return iteration(self.algorithm, self._environment, constants, state)
+        self, constants: Params, state: AlgorithmState, iterations: jax.Array
+    ) -> tuple[AlgorithmState, dict[str, jax.Array]]:
+        def one(
+            constants: Params, state: AlgorithmState
+        ) -> tuple[AlgorithmState, dict[str, jax.Array]]:
+            return self.algorithm.iteration(self._environment, constants, state)
 
         all_seeds = jax.vmap(one, axis_name=AXIS, axis_size=len(self.learners))
         return repeated(lambda state: all_seeds(constants, state), state, iterations)

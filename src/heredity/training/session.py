@@ -13,9 +13,8 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from heredity.algorithms.ppo.config import PPOConfig
-from heredity.algorithms.ppo.networks import check_all_used, import_network, with_default_reads
-from heredity.algorithms.ppo.pretrained import with_pretrained
+from heredity.algorithms.contract import AlgorithmConfig
+from heredity.algorithms.registry import algorithm_of
 from heredity.common.errors import LostFolderError, RefusedError, UsageError
 from heredity.common.files import (
     FolderLock,
@@ -30,6 +29,7 @@ from heredity.environments import (
     Environment,
     HostEnvironment,
 )
+from heredity.networks.own import import_networks
 from heredity.training.assembly import Plan, driver_of, fresh_run, resumed_run
 from heredity.training.callbacks import CallbackLike, as_callbacks, with_children
 from heredity.training.checkpoints import point_links
@@ -54,7 +54,7 @@ log = logging.getLogger("heredity")
 
 
 def begin_run(
-    config: PPOConfig,
+    config: AlgorithmConfig,
     environment: Environment,
     settings: RunSettings,
     directory: str | Path | None = None,
@@ -80,7 +80,7 @@ def begin_run(
         UsageError: when the directory holds a run already, or somebody else is using it; for
             several seeds in an environment that is no JAX program.
     """
-    import_network(config.network)
+    import_networks(config.own_networks)
     processes = Processes()
     callbacks = as_callbacks(callback)
     for one in with_children(callbacks):
@@ -90,13 +90,10 @@ def begin_run(
     if folder is not None:
         processes.first_does(lambda: _check_unused(folder))
     compiled = Compilations()
-    space, declared = environment.observation_space, environment.actor_reads
-    network = with_default_reads(config.network, space, declared)
-    network, encoder = with_pretrained(network)
+    config, encoder = algorithm_of(config).prepared(config, environment)
     start = dataclasses.replace(start, encoder=encoder)
-    config = dataclasses.replace(config, network=network)
     driver, settings = driver_of(config, environment, settings, processes)
-    check_all_used(config, driver.algorithm.functions)
+    driver.algorithm.check_all_used()
     run_id = processes.first_json(uuid.uuid4().hex[:12])
     record = config_record(run_id, config, environment, settings, start.to_json())
     seats = seats_of(record, settings, folder)
@@ -254,7 +251,7 @@ def _resume(
     record = folder.read_config(sealed=True)
     config, recorded = read_settings(folder, record)
     recorded = dataclasses.replace(recorded, devices=recorded.devices or 1)
-    import_network(config.network, trust)
+    import_networks(config.own_networks, trust)
     known = {field.name for field in dataclasses.fields(RunSettings)}
     fixed = {"seed", "seeds", "schedule_timesteps"}
     for name in changes:
@@ -291,7 +288,9 @@ def _resume(
     else:
         given = environment.spec and environment.spec.to_json()
         record = {**record, "environment": json.loads(json.dumps(given))}  # as the file has it
-    _warn_of_idle_end(config, settings)
+    ends = settings.schedule_timesteps, settings.total_timesteps
+    for warning in algorithm_of(config).warnings_for(config, *ends):
+        log.warning("%s", warning)
     compiled = Compilations()
     stage = len(checkpoints[0].notes.get("unfrozen", ())) if checkpoints else 0
     driver, settings = driver_of(config, environment, settings, processes, stage)
@@ -336,17 +335,3 @@ def _prepare(folder: RunFolder, seats: Sequence[Seat], made: contextlib.ExitStac
         if seat.folder is not None:
             for place in (seat.folder.root, seat.folder.checkpoints, seat.folder.snapshots):
                 sweep_temporaries(place)
-
-
-def _warn_of_idle_end(config: PPOConfig, settings: RunSettings) -> None:
-    """Steps after the end of a linear schedule have its last learning rate, which may be zero."""
-    schedule, total = settings.schedule_timesteps, settings.total_timesteps
-    ends_at_zero = config.learning_rate_schedule == "linear" and config.learning_rate_end == 0
-    if schedule is not None and total > schedule and ends_at_zero:
-        log.warning(
-            "the learning rate is 0 from step %s on, so nothing will be learnt from there to step "
-            "%s: a run that is to be extended is started with a larger --schedule-timesteps, or "
-            "with --learning-rate-end",
-            f"{schedule:,}",
-            f"{total:,}",
-        )

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from heredity.algorithms.ppo.pretrained import PretrainedEncoder
+from heredity.algorithms.pretrained import PretrainedEncoder
 from heredity.common.errors import MismatchError, UsageError, first_few
 from heredity.networks.observations import leaf_spaces
 from heredity.policies import Lineage, LineageEntry, Policy, PolicySpec
@@ -107,12 +107,14 @@ class Start:
         told = {"policy": policy, "post_init": _name(self.post_init), **encoder}
         return told if self.state is None else {**told, "optimizer": "of the checkpoint"}
 
-    def first_state(self, fresh: dict[str, np.ndarray], *, adapted: bool) -> dict[str, np.ndarray]:
+    def first_state(
+        self, fresh: dict[str, np.ndarray], also: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
         """The first state of training beside the weights, by path.
 
         Args:
             fresh: Of a run from fresh weights.
-            adapted: Whether training itself sets the learning rate, so that it goes on as well.
+            also: Paths that go on with the optimiser; see `Algorithm.goes_on`.
 
         Raises:
             MismatchError: when the checkpoint's optimiser is not of the weights that are trained.
@@ -133,8 +135,7 @@ class Start:
                 f"{fresh[problems[0]].shape}: it trained other weights than this run does",
                 "Start from its policy alone: the folder policy in it",
             )
-        goes_on += ["learning_rate"] if adapted else []
-        return {**fresh, **{path: np.array(self.state[path]) for path in goes_on}}
+        return {**fresh, **{path: np.array(self.state[path]) for path in (*goes_on, *also)}}
 
     def first_weights(
         self, spec: PolicySpec, fresh: Mapping[str, np.ndarray], born: LineageEntry

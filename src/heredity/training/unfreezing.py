@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heredity.algorithms.ppo.algorithm import PPO
+from heredity.algorithms.contract import Algorithm
 from heredity.training.runner_base import Learner
 from heredity.weights import WeightReport, WeightRow
 from heredity.weights.report import EXACT, row_of
@@ -11,7 +11,7 @@ MOMENTS = 2
 """Numbers that the optimiser keeps for each that is trained."""
 
 
-def unfreezing_report(before: PPO, after: PPO, learner: Learner) -> WeightReport:
+def unfreezing_report(before: Algorithm, after: Algorithm, learner: Learner) -> WeightReport:
     """One row for each weight: trained from now on, still frozen, or as it was.
 
     Args:

@@ -9,9 +9,10 @@ import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
+from heredity.algorithms.freezing import read_scales, read_unfreezing
+from heredity.algorithms.ppo.adam import AdamState, adam, grown
 from heredity.algorithms.ppo.config import PPOConfig
-from heredity.algorithms.ppo.freezing import read_scales, read_unfreezing
-from heredity.algorithms.ppo.training_plan import AdamState, TrainingPlan
+from heredity.algorithms.training_plan import TrainingPlan
 from heredity.common.errors import UsageError
 
 PARAMS = {"a": {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}, "b": jnp.ones(4)}
@@ -55,18 +56,18 @@ def test_weights_that_are_new_step_as_if_they_were_trained_alone():
     alone, together = (optax.scale_by_adam(eps=CONFIG.adam_epsilon) for _ in range(2))
     first = {"b": PARAMS["b"]}
     of_new, of_old = alone.init({"a": PARAMS["a"]}), together.init(first)
-    optimizer = old.optimizer(CONFIG, first)
+    optimizer = adam(old, CONFIG, first)
     state = optimizer.init(PARAMS["b"])
     for gradient in gradients[:5]:
         direction, state = optimizer.update(gradient["b"], state)
         expected, of_old = together.update({"b": gradient["b"]}, of_old)
         np.testing.assert_array_equal(direction, expected["b"])
-    clip, adam = state
-    slots = AdamState(adam.count, {"b": adam.mu}, {"b": adam.nu})
-    grown = new.grown((clip, slots), PARAMS)[1]
-    assert grown.count.tolist() == [5, 0]
-    optimizer = new.optimizer(CONFIG, PARAMS)
-    state = (clip, AdamState(grown.count, vector(grown.mu), vector(grown.nu)))
+    clip, moments = state
+    slots = AdamState(moments.count, {"b": moments.mu}, {"b": moments.nu})
+    larger = grown(new, (clip, slots), PARAMS)[1]
+    assert larger.count.tolist() == [5, 0]
+    optimizer = adam(new, CONFIG, PARAMS)
+    state = (clip, AdamState(larger.count, vector(larger.mu), vector(larger.nu)))
 
     for gradient in gradients[5:]:
         direction, state = optimizer.update(vector(gradient), state)

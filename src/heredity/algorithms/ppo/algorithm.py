@@ -10,13 +10,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from heredity.algorithms.contract import Room
+from heredity.algorithms.freezing import Unfreezing, read_unfreezing
+from heredity.algorithms.ppo import collect
+from heredity.algorithms.ppo.adam import adam, grown
 from heredity.algorithms.ppo.advantages import explained_variance, generalized_advantages
 from heredity.algorithms.ppo.config import PPOConfig
-from heredity.algorithms.ppo.freezing import Unfreezing, read_unfreezing
-from heredity.algorithms.ppo.networks import policy_spec
+from heredity.algorithms.ppo.networks import check_all_used, policy_spec
 from heredity.algorithms.ppo.rewards import scaled_rewards
 from heredity.algorithms.ppo.state import PPOState, Rollout
-from heredity.algorithms.ppo.training_plan import TrainingPlan
 from heredity.algorithms.ppo.unrolling import parts_of, unrolled
 from heredity.algorithms.ppo.update import (
     Minibatch,
@@ -24,9 +26,12 @@ from heredity.algorithms.ppo.update import (
     as_sequences,
     update,
 )
+from heredity.algorithms.training_plan import TrainingPlan
 from heredity.common import counters
 from heredity.common.devices import whole
 from heredity.common.errors import UsageError
+from heredity.environments.contract import JaxEnvironment
+from heredity.environments.room import bytes_of
 from heredity.networks.contract import Carry
 from heredity.networks.normalizer import update_observation_statistics
 from heredity.networks.observations import example_batch
@@ -84,6 +89,55 @@ class PPO:
                 f"{config.num_sequences}"
             )
 
+    # --- what training asks -----------------------------------------------------------------------
+
+    @property
+    def goes_on(self) -> tuple[str, ...]:
+        """Of the state, beside the optimiser, where a run starts from a checkpoint."""
+        # Training itself has set it.
+        return ("learning_rate",) if self.config.learning_rate_schedule == "adaptive_kl" else ()
+
+    def check_all_used(self) -> None:
+        """See `networks.check_all_used`."""
+        check_all_used(self.config, self.functions)
+
+    def begin(self, environment: JaxEnvironment, seed: jax.Array | int) -> collect.Experience:
+        """First states of all environments."""
+        return collect.begin(self, environment, seed)
+
+    def iteration(
+        self, environment: JaxEnvironment, constants: Params, state: PPOState
+    ) -> tuple[PPOState, dict[str, jax.Array]]:
+        """Collect and learn: one iteration as one pure function."""
+        return collect.iteration(self, environment, constants, state)
+
+    def placed(self, whole: Any, split: Any) -> Any:
+        """Where the parts of a state are: environments, and what belongs to each, are divided."""
+        fields: dict[str, Any] = {field.name: whole for field in dataclasses.fields(PPOState)}
+        return PPOState(**{**fields, "discounted_returns": split, "experience": split})
+
+    def work(self, params: Params) -> float:
+        """Operations in one gradient step, roughly."""
+        weights = sum(leaf.size for leaf in jax.tree.leaves(params))
+        # Forward, and twice as much backward, each an addition and a multiplication.
+        return 6 * weights * self.config.minibatch_size
+
+    def room(self) -> Room:
+        """What is kept of a rollout: observations are what makes it large."""
+        config = self.config
+        one = bytes_of(self.spec.observation_space) if self.keeps_observations else 0
+        if self.caches_features:
+            one += sum(4 * size for size in self.feature_sizes)
+        # As they were collected, and with a memory once more, cut into sequences.
+        rollout = one * config.num_transitions * (2 if self.functions.has_memory else 1)
+        return Room(
+            rollout,
+            f"num_steps {config.num_steps:,} x num_envs {config.num_envs:,} observations of "
+            f"{one:,} bytes",
+            "show less at once (a smaller resize, frame_stack or network), or lower num_steps or "
+            "num_envs",
+        )
+
     # --- weights ----------------------------------------------------------------------------------
 
     def init(self, seed: jax.Array | int) -> tuple[Params, PPOState]:
@@ -97,7 +151,7 @@ class PPO:
         state = PPOState(
             params=trained,
             statistics=statistics,
-            optimizer=self.plan.optimizer(self.config, trained).init(trained),
+            optimizer=adam(self.plan, self.config, trained).init(trained),
             learning_rate=jnp.float32(self.config.learning_rate),
             discounted_returns=jnp.zeros(self.config.num_envs, jnp.float32),
             steps=counters.zero(),
@@ -164,7 +218,7 @@ class PPO:
         Weights stay as they are; those that are trained from now on get slots in the optimiser.
         """
         frozen, trained, statistics = self.plan.split(self.all_params(constants, state))
-        optimizer = self.plan.grown(state.optimizer, trained)
+        optimizer = grown(self.plan, state.optimizer, trained)
         return frozen, dataclasses.replace(
             state, params=trained, statistics=statistics, optimizer=optimizer
         )

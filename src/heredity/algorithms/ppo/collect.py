@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.state import PPOState, Rollout
 from heredity.common.devices import on_each_device, split
 from heredity.common.seeds import any_seed, seeds_together
 from heredity.common.streams import stream
 from heredity.environments.contract import JaxEnvironment
 from heredity.weights import Params
+
+if TYPE_CHECKING:
+    from heredity.algorithms.ppo.algorithm import PPO
 
 _MOST_BYTES = 2**26  # of first states that are drawn before they are needed, for all seeds
 
@@ -38,7 +40,7 @@ class Experience(NamedTuple):
     carry: Any = ()
 
 
-def begin(algorithm: PPO, environment: JaxEnvironment, seed: int) -> Experience:
+def begin(algorithm: PPO, environment: JaxEnvironment, seed: jax.Array | int) -> Experience:
     """First states of all environments."""
     num_envs = algorithm.config.num_envs
     keys = jax.random.split(stream(jnp.uint32(seed), "begin"), num_envs)

@@ -6,9 +6,9 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from heredity.algorithms.ppo.freezing import read_scales, read_unfreezing
+from heredity.algorithms.freezing import read_scales, read_unfreezing
 from heredity.algorithms.ppo.network_config import NetworkConfig, idle_settings
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.fields import check_fields
@@ -138,6 +138,8 @@ class PPOConfig:
             as a whole), always (an error where that cannot be), never.
     """
 
+    algorithm: ClassVar[str] = "ppo"
+
     num_envs: int = 8
     num_steps: int = 128
     num_epochs: int = 4
@@ -166,7 +168,9 @@ class PPOConfig:
     distribution: Literal["auto", "normal", "tanh_normal"] = "auto"
     initial_std: float = 1.0
     sequence_length: int | None = None
-    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    network: NetworkConfig = dataclasses.field(
+        default_factory=NetworkConfig, metadata={"unset": "default: by kind"}
+    )
     freeze: tuple[str, ...] = ()
     unfreeze: tuple[str, ...] = ()
     learning_rate_scale: tuple[str, ...] = ()
@@ -234,6 +238,19 @@ class PPOConfig:
     def minibatch_size(self) -> int:
         """Transitions in one gradient step."""
         return self.num_transitions // self.num_minibatches
+
+    @property
+    def divided(self) -> Mapping[str, int]:
+        """What several devices divide among themselves, by how a person sets it."""
+        return {
+            "num_envs": self.num_envs,
+            "num_envs * num_steps / num_minibatches": self.minibatch_size,
+        }
+
+    @property
+    def own_networks(self) -> tuple[str, ...]:
+        """Networks of a person's own that settings name, each as ``package.module:name``."""
+        return (self.network.kind,) if ":" in self.network.kind else ()
 
 
 def _network_of(given: Mapping[str, Any]) -> NetworkConfig:

@@ -166,6 +166,16 @@ class NetworkConfig:
         given["pooling"] = self.pooling
         return {name: value for name, value in given.items() if value not in (None, ())}
 
+    def as_kind(self, kind: str) -> dict[str, Any]:
+        """These settings by name, without those that another kind does not have.
+
+        Example:
+            >>> NetworkConfig("gru", memory_size=8).as_kind("mlp").get("memory_size")
+        """
+        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        idle = idle_settings(settings | {"kind": kind})
+        return {name: value for name, value in settings.items() if name not in idle}
+
 
 def idle_settings(given: Mapping[str, Any]) -> list[str]:
     """Names of settings that differ from their defaults, and that the kind does not have.

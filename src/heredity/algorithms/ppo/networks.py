@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 from heredity.algorithms.ppo.config import PPOConfig
@@ -20,46 +18,12 @@ from heredity.networks import (
     default_kind,
     known_networks,
     picture_spaces,
-    trust_network,
 )
 from heredity.networks.cnn import uses_small_pictures
 from heredity.policies import ActorCritic, PolicySpec
-from heredity.spaces import Dict, Space
+from heredity.spaces import Space
 
 _SMALL_HIDDEN = (128,)  # as in MinAtar
-
-
-def import_network(config: NetworkConfig, trust: Sequence[str] | None = None) -> None:
-    """Import the network of one's own that settings name, if they name one.
-
-    Args:
-        config: The settings.
-        trust: Kinds that a person vouches for, where a file named it; None where a person did.
-
-    Raises:
-        UsageError: when it cannot be imported.
-    """
-    if ":" in config.kind and (trust is None or config.kind in trust):
-        trust_network(config.kind)
-
-
-def with_default_reads(
-    config: NetworkConfig, observation_space: Space, actor_reads: tuple[str, ...]
-) -> NetworkConfig:
-    """Settings that say what the actor reads, where they were silent and the environment is not.
-
-    To be asked once, when a run begins: what is said then is recorded, and holds for resumes.
-
-    Args:
-        config: The settings.
-        observation_space: Of the environment.
-        actor_reads: What the environment says that an actor has; () for all.
-    """
-    if config.actor_reads or not (actor_reads and isinstance(observation_space, Dict)):
-        return config
-    # A shared trunk is needed to act: it may read what the actor has.
-    critic_reads = actor_reads if config.shared else config.critic_reads
-    return dataclasses.replace(config, actor_reads=actor_reads, critic_reads=critic_reads)
 
 
 def check_all_used(config: PPOConfig, functions: ActorCritic) -> None:

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from heredity.algorithms.ppo.adam import adam
 from heredity.algorithms.ppo.config import PPOConfig
-from heredity.algorithms.ppo.training_plan import TrainingPlan
+from heredity.algorithms.training_plan import TrainingPlan
 from heredity.common.devices import split, whole
 from heredity.policies import ActorCritic
 from heredity.weights import Params, merge
@@ -207,7 +208,7 @@ def update(
         The new state, and the mean of what is logged over the minibatches that were looked at (the
         one that target_kl stopped at among them); ``train/gradient_steps`` counts the steps made.
     """
-    optimizer, rates = plan.optimizer(config, state.params), plan.rates(state.params)
+    optimizer, rates = adam(plan, config, state.params), plan.rates(state.params)
     structure = jax.tree.structure(state.params)
     as_tree = ravel_pytree(state.params)[1]
 

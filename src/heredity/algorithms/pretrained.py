@@ -1,11 +1,11 @@
-"""Weights of an encoder from another library's file, where the settings of a network name one."""
+"""Weights of an encoder from another library's file, where settings name one."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-from heredity.algorithms.ppo.network_config import NetworkConfig
 from heredity.common.errors import UsageError
 from heredity.networks.vit_file import VitFile, read_vit
 from heredity.weights import Params, WeightReport
@@ -58,30 +58,35 @@ class PretrainedEncoder:
         return params, WeightReport("inject", tuple(rows.values()), guarantee, notes=notes)
 
 
-def with_pretrained(config: NetworkConfig) -> tuple[NetworkConfig, PretrainedEncoder | None]:
-    """Settings that say all that the file of `weights` says, and what is to be put where.
+def read_encoder(
+    weights: str, given: Mapping[str, Any]
+) -> tuple[VitFile, dict[str, Any], tuple[int, int]]:
+    """The file of an encoder, and all options of a vit that has its weights.
 
     To be asked once, when a run begins: what is said then is recorded, so that nothing has to read
     the file again.
+
+    Args:
+        weights: Path of the file.
+        given: Options that settings give, by name.
+
+    Returns:
+        The file; its options, with those that are given in place of its own; and how many rows and
+        columns of patches an encoder of these options has, for `PretrainedEncoder`.
 
     Raises:
         RefusedError: when the file cannot be read, or is of no known layout.
         UsageError: when settings say something else than the file, or nothing says how many heads
             there are.
     """
-    if config.weights is None:
-        return config, None
-    file = read_vit(config.weights, heads=config.heads)
-    given = config.vit_options()
+    file = read_vit(weights, heads=given.get("heads"))
     for name in _OF_THE_FILE:
         if name in given and given[name] != file.options[name]:
             raise UsageError(
-                f"network {name} {given[name]!r} beside weights {config.weights!r}: the file has "
+                f"network {name} {given[name]!r} beside weights {weights!r}: the file has "
                 f"{file.options[name]!r}; leave {name} out"
             )
-    found = dataclasses.replace(config, **{**file.options, **given})
-    height, width = found.picture_size
-    assert found.patch is not None  # the file has one
-    folders = ("trunk/encoder",) if config.shared else ("actor/encoder", "critic/encoder")
-    grid = (height // found.patch, width // found.patch)
-    return found, PretrainedEncoder(file, grid, folders)
+    options = {**file.options, **given}
+    height, width = options["picture_size"]
+    grid = (height // options["patch"], width // options["patch"])
+    return file, options, grid

@@ -1,40 +1,23 @@
-"""Which weights are trained when, and how fast; and the optimiser in which each has its own age."""
+"""Which weights are trained when, and how fast: the same for all algorithms."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from heredity.algorithms.ppo.config import PPOConfig
-from heredity.algorithms.ppo.freezing import read_scales, read_unfreezing
+from heredity.algorithms.contract import AlgorithmConfig, OptimizerState
+from heredity.algorithms.freezing import read_scales, read_unfreezing
 from heredity.common.errors import UsageError
 from heredity.weights import Params, flatten, select, unflatten
 
 STATISTICS = "normalizer/"
 """What begins like this is no weight that has a gradient: it counts what was seen."""
 
-_DECAY, _DECAY_OF_SQUARES = 0.9, 0.999  # what optax, and everybody else, has
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class AdamState:
-    """Moments of the weights that are trained.
-
-    Args:
-        count: Steps since each stage began, (stages,) int32.
-        mu: Means of gradients.
-        nu: Means of their squares.
-    """
-
-    count: jax.Array
-    mu: Any
-    nu: Any
+State = TypeVar("State", bound=OptimizerState)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +36,7 @@ class TrainingPlan:
     stage: int = 0
 
     @classmethod
-    def of(cls, config: PPOConfig, paths: Iterable[str], stage: int = 0) -> TrainingPlan:
+    def of(cls, config: AlgorithmConfig, paths: Iterable[str], stage: int = 0) -> TrainingPlan:
         """The plan of settings.
 
         Args:
@@ -114,38 +97,6 @@ class TrainingPlan:
         kept, trained, statistics = map(unflatten, parts)
         return kept, trained, statistics
 
-    def optimizer(self, config: PPOConfig, params: Params) -> optax.GradientTransformation:
-        """Clip by global norm, then Adam, without the learning rate (the update applies it).
-
-        The moments of a weight that is new are zero. Corrected by the age of the oldest, its first
-        steps would be more than three times too long: each is corrected by its own.
-
-        Args:
-            config: Settings.
-            params: The weights that are trained; `update` then takes them as one vector.
-        """
-        sizes = _sizes(params)
-
-        def init(params: Any) -> Any:
-            mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))
-            return AdamState(jnp.zeros(self.stage + 1, jnp.int32), mu, nu)
-
-        def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-            del params
-            count = state.count + 1
-            mu = (1 - _DECAY) * updates + _DECAY * state.mu
-            nu = (1 - _DECAY_OF_SQUARES) * jnp.square(updates) + _DECAY_OF_SQUARES * state.nu
-
-            def corrected(moments: jax.Array, decay: float) -> jax.Array:
-                each = 1 - decay ** count.astype(jnp.float32)
-                return moments / _spread(self.begins, sizes, lambda begin: each[begin or 0])
-
-            means, squares = corrected(mu, _DECAY), corrected(nu, _DECAY_OF_SQUARES)
-            return means / (jnp.sqrt(squares) + config.adam_epsilon), AdamState(count, mu, nu)
-
-        clip = optax.clip_by_global_norm(config.max_grad_norm)
-        return optax.chain(clip, optax.GradientTransformation(init, update))
-
     def rates(self, params: Params) -> jax.Array:
         """What the learning rate of each weight is multiplied by: a vector, or one number for all.
 
@@ -154,16 +105,25 @@ class TrainingPlan:
         """
         return _spread(self.scales, _sizes(params), jnp.float32)
 
-    def grown(self, optimizer: Any, params: Params) -> Any:
-        """The state of an optimiser of earlier stages, with slots for weights that are new.
+    def of_stages(self, numbers: jax.Array, params: Params) -> jax.Array:
+        """For each weight the number of the stage that it began in, as `rates` has them.
 
         Args:
-            optimizer: Of fewer stages; of several seeds, with an axis before the others.
+            numbers: One for each stage, (stages,), such as how long ago it began.
+            params: The weights that are trained.
+        """
+        return _spread(self.begins, _sizes(params), lambda begin: numbers[begin or 0])
+
+    def grown(self, state: State, params: Params) -> State:
+        """The moments of an optimiser of earlier stages, with slots for weights that are new.
+
+        Args:
+            state: Of fewer stages: its ``count`` is (stages,), everything else in it is shaped like
+                the weights; of several seeds, with an axis before the others.
             params: All weights that are trained at this one.
         """
-        clip, adam = optimizer
-        stages = adam.count.shape[-1]
-        new = jnp.zeros((*adam.count.shape[:-1], self.stage + 1 - stages), adam.count.dtype)
+        stages = state.count.shape[-1]
+        new = jnp.zeros((*state.count.shape[:-1], self.stage + 1 - stages), state.count.dtype)
         trained = flatten(params)
 
         def with_slots(moments: Params) -> Params:
@@ -172,8 +132,10 @@ class TrainingPlan:
                 {path: there.get(path, jnp.zeros_like(leaf)) for path, leaf in trained.items()}
             )
 
-        count = jnp.concatenate([adam.count, new], axis=-1)
-        return clip, AdamState(count, with_slots(adam.mu), with_slots(adam.nu))
+        names = [field.name for field in dataclasses.fields(state) if field.name != "count"]
+        moments = {name: with_slots(getattr(state, name)) for name in names}
+        count = jnp.concatenate([state.count, new], axis=-1)
+        return dataclasses.replace(state, count=count, **moments)
 
 
 def _scales(paths: Sequence[str], texts: Sequence[str]) -> dict[str, float]:
