@@ -12,6 +12,7 @@ import pytest
 from command_line import TINY
 
 from heredity.algorithms.ppo.network_config import NetworkConfig
+from heredity.algorithms.registry import ALGORITHMS
 from heredity.cli import resume
 from heredity.cli.places import claim_directory
 from heredity.cli.train import _parse, _told_preset, conclude
@@ -19,6 +20,8 @@ from heredity.common.errors import StorageError
 from heredity.common.files import seal_json
 from heredity.common.run_folder import RunFolder
 from heredity.training.settings import RunSettings
+
+PPO = ALGORITHMS["ppo"]
 
 
 def flip(path: Path) -> None:
@@ -255,9 +258,9 @@ def test_an_environment_from_a_file_runs_no_code(trained: Path, heredity, tmp_pa
 def test_another_kind_of_network_leaves_out_what_it_does_not_have():
     """MuJoCo's preset names an initialiser, which a network of one's own lacks."""
     words = ["--env", "gym/HalfCheetah-v5", "--total-timesteps", "1", "--network.kind"]
-    given = _parse([*words, "package.module:Network"])
+    given = _parse(PPO, [*words, "package.module:Network"])
     assert given.network.kernel_init == NetworkConfig().kernel_init
-    assert _parse([*words, "gru"]).network.kernel_init == "lecun_uniform"
+    assert _parse(PPO, [*words, "gru"]).network.kernel_init == "lecun_uniform"
 
 
 @pytest.mark.parametrize(
@@ -271,7 +274,7 @@ def test_another_kind_of_network_leaves_out_what_it_does_not_have():
     ],
 )
 def test_the_preset_is_told(preset: str, environment: str, told: str):
-    assert _told_preset(preset, environment) == told
+    assert _told_preset(PPO, preset, environment) == told
 
 
 def test_options_of_ray_are_for_ray(heredity):

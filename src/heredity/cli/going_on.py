@@ -16,15 +16,15 @@ _NOT_RECORDED = ("--launcher", "--ray.", "--distributed.", "--wandb")
 _DIVIDED = "JAX_NUM_CPU_DEVICES"
 
 
-def untrusted(environment_id: str | None, network_kind: str = "auto") -> list[str]:
+def untrusted(environment_id: str | None, networks: Sequence[str] = ()) -> list[str]:
     """What a person named on the command line, and has to vouch for when a file names it.
 
     Args:
         environment_id: Of the environment, if one was named.
-        network_kind: Of the networks.
+        networks: Of a person's own.
 
     Example:
-        >>> untrusted("gymnax/CartPole-v1"), untrusted("my_envs:maze", "my_networks:Residual")
+        >>> untrusted("gymnax/CartPole-v1"), untrusted("my_envs:maze", ["my_networks:Residual"])
         ([], ['my_envs:maze', 'my_networks:Residual'])
     """
     found: list[str] = []
@@ -32,7 +32,7 @@ def untrusted(environment_id: str | None, network_kind: str = "auto") -> list[st
         from heredity.environments import distrust
 
         found = [environment_id] if distrust(environment_id) else []
-    return found + ([network_kind] if ":" in network_kind else [])
+    return [*found, *networks]
 
 
 def resume_command(directory: Path, words: Sequence[str], trust: Sequence[str]) -> str:

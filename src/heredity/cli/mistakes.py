@@ -19,7 +19,7 @@ from typing import Any, get_args, get_type_hints
 
 import tyro
 
-from heredity.algorithms.ppo.elsewhere import RENAMED
+from heredity.algorithms.registry import ALGORITHMS
 from heredity.common.errors import UnknownNameError, UsageError
 
 _HOOKS = "tyro._errors"
@@ -112,8 +112,10 @@ class CommandLine:
                 return UsageError(f"{told}: --env has to name the environment that it belongs to")
             told = f"unknown option of {self.environment} {given!r}"
             options = {name: pair for name, pair in options.items() if name.startswith("--env.")}
-        ours = RENAMED.get(dashed.removeprefix("--").replace("-", "_"), "").replace("_", "-")
-        near = [f"--{ours}"] if f"--{ours}" in options else nearest(dashed, options)
+        theirs = dashed.removeprefix("--").replace("-", "_")
+        ours = [one.renamed.get(theirs, "").replace("_", "-") for one in ALGORITHMS.values()]
+        near = [f"--{name}" for name in dict.fromkeys(ours) if f"--{name}" in options]
+        near = near or nearest(dashed, options)
         guess = f": did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
         listed = [n for n, pair in options.items() if not pair or pair.startswith(f"{n} or")]
         possible = f"known: {', '.join(sorted(listed)) or 'none'}"

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from heredity.algorithms.ppo.config import PPOConfig
+from heredity.algorithms.registry import ALGORITHMS
 from heredity.cli.distributed import Distributed
 from heredity.cli.going_on import resume_command, untrusted
 from heredity.cli.launching import Launched, check_launched, is_launched, launched_by
@@ -67,7 +67,8 @@ def _changes() -> type:
 
 def _fixed() -> dict[str, str]:
     """What a resume cannot change, and why, by the option that it has in training."""
-    of_learning = [field.name for field in dataclasses.fields(PPOConfig)]
+    configs = [one.config for one in ALGORITHMS.values()]
+    of_learning = [field.name for config in configs for field in dataclasses.fields(config)]
     return {
         f"--{name.replace('_', '-')}": "cannot be changed by a resume: it stays as it was"
         for name in (*FIXED, *of_learning)

@@ -13,9 +13,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from heredity.algorithms.ppo.config import PPOConfig
-from heredity.algorithms.ppo.network_config import NetworkConfig, idle_settings
-from heredity.algorithms.ppo.presets import preset_config, presets
+from heredity.algorithms.contract import AlgorithmConfig, OfKinds
+from heredity.algorithms.registry import ALGORITHMS, Registered, algorithm_of
 from heredity.cli.distributed import Distributed
 from heredity.cli.going_on import resume_command, untrusted
 from heredity.cli.launching import Launched, check_launched, is_launched, launched_by
@@ -36,17 +35,18 @@ from heredity.common.own_code import own_line
 from heredity.training.ray_launcher import RayCluster
 from heredity.training.settings import RunSettings
 
-ALGORITHMS = ("ppo",)
-
 FREQUENCIES = (
     "Every frequency counts environment steps, and is met at the end of the first iteration that "
     "reaches or passes a multiple of it."
 )
 
-USAGE = """usage: heredity train ALGORITHM --env ID --total-timesteps N [OPTIONS]
+_LISTED = "\n".join(
+    f"  {one.name:<{max(map(len, ALGORITHMS))}}   {one.told}" for one in ALGORITHMS.values()
+)
+USAGE = f"""usage: heredity train ALGORITHM --env ID --total-timesteps N [OPTIONS]
 
 algorithms:
-  ppo   proximal policy optimisation
+{_LISTED}
 
 heredity train ppo --help                   its settings
 heredity train ppo --env brax/ant --help    the same, with the options and the preset of brax/ant
@@ -54,6 +54,8 @@ heredity envs                               the ids of environments
 """
 
 log = logging.getLogger("heredity")
+
+_UNSET = "default: none"  # of a setting that has no value where nothing is said of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,19 +90,23 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE)
         return 0 if arguments else 2
-    algorithm, *rest = arguments
-    if algorithm not in ALGORITHMS:
-        if algorithm.startswith("-"):
+    named, *rest = arguments
+    if named not in ALGORITHMS:
+        if named.startswith("-"):
             raise UsageError("the algorithm comes first: heredity train ppo --env ID")
-        raise UnknownNameError("algorithm", algorithm, ALGORITHMS)
-    given = _parse(rest)
+        raise UnknownNameError("algorithm", named, ALGORITHMS)
+    algorithm = ALGORITHMS[named]
+    given = _parse(algorithm, rest)
     require(given.env, "--env", "which environment; heredity envs lists them")
-    network = NetworkConfig(**options_given(given.network))
-    config = PPOConfig(**options_given(given.ppo), network=network)
+    groups = {
+        group: type(default)(**options_given(getattr(given, group)))
+        for group, default in _groups(algorithm.config()).items()
+    }
+    config = algorithm.config(**options_given(getattr(given, named)), **groups)
     settings = RunSettings(**options_given(given.run))
 
     name, own = str(given.env), given.output.directory
-    trust = untrusted(name, network.kind)
+    trust = untrusted(name, config.own_networks)
     if is_launched(given, rest):
         check_launched(given, name, settings.seeds, settings.on_divergence)
         with _place(own, name) as directory:
@@ -110,7 +116,7 @@ def main(arguments: Sequence[str]) -> int:
     with given.distributed.at_work():
         from heredity.environments import make
 
-        start = _start(given.output.start, network.kind)
+        start = _start(given.output.start, config.own_networks)
         environment = make(name, num_envs=config.num_envs, **options_given(given.options))
         told = given.distributed.resume_with
         if not writes:
@@ -140,7 +146,7 @@ def _place(directory: Path | None, environment_id: str) -> Iterator[Path]:
 
 def _train(
     environment: Any,
-    config: PPOConfig,
+    config: AlgorithmConfig,
     settings: RunSettings,
     directory: Path,
     resume: str | None,
@@ -163,7 +169,8 @@ def _train(
         )
         if output is not None:
             print(f"run      {directory}", file=sys.stderr)
-            print(f"preset   {_told_preset(output.preset, environment.spec.id)}", file=sys.stderr)
+            preset = _told_preset(algorithm_of(config), output.preset, environment.spec.id)
+            print(f"preset   {preset}", file=sys.stderr)
         for _ in events:
             pass
     finally:
@@ -174,12 +181,12 @@ def _train(
     return 0
 
 
-def _start(given: Path | None, network: str) -> Any:
+def _start(given: Path | None, networks: Sequence[str]) -> Any:
     """What the first weights are: of a policy or a checkpoint, or fresh ones.
 
     Args:
         given: Folder of one, or of a run.
-        network: The kind that a person asks for, and so vouches for.
+        networks: Of a person's own, that are asked for and so vouched for.
     """
     from heredity.training.start import FRESH, Start
 
@@ -188,7 +195,7 @@ def _start(given: Path | None, network: str) -> Any:
     # Of a checkpoint the whole, of everything else the policy.
     whole = kind_of(given) == "checkpoint"
     place = given if whole else policy_folder(given)
-    start = Start.given(place, trust=[network])
+    start = Start.given(place, trust=networks)
     assert start.policy is not None
     told = str(place) if whole else choice_told(given) or str(place)
     log.info("starting from %s, sha256:%s", told, start.policy.policy_hash[:SHORT_HASH])
@@ -204,24 +211,33 @@ def _close(environment: Any) -> None:
         print(f"heredity: an environment could not be closed ({told})", file=sys.stderr)
 
 
-def _parse(arguments: Sequence[str]) -> Any:
+def _groups(config: AlgorithmConfig) -> dict[str, Any]:
+    """Settings that are a group of their own, by name."""
+    return {n: one for n, one in options_given(config).items() if dataclasses.is_dataclass(one)}
+
+
+def _parse(algorithm: Registered, arguments: Sequence[str]) -> Any:
     environment_id = peek(arguments, "--env")
     preset = peek(arguments, "--preset") or "auto"
-    config = preset_config(preset, environment_id or "")
-    known = presets().get(environment_id if preset == "auto" and environment_id else preset)
-    notes = [f"Preset of {known.environment}: {known.source}"] if known else []
+    config = algorithm.preset_config(preset, environment_id or "")
+    chosen = environment_id if preset == "auto" and environment_id else preset
+    known = algorithm.presets().get(chosen)
+    notes = [f"Preset of {chosen}: {known.source}"] if known else []
     if environment_id is None:
         notes.append(
             "The options of an environment (--env.*), and its preset as defaults:\n"
-            "  heredity train ppo --env brax/ant --help"
+            f"  heredity train {algorithm.name} --env brax/ant --help"
         )
     wide = tyro.conf.OmitArgPrefixes
     run = arguments_like(RunSettings, "optional")
     told = run.__doc__ or ""
     run.__doc__ = f"How the run is kept. {FREQUENCIES}\n\n{told[told.index('Args:') :]}"
-    ppo = arguments_like(PPOConfig, "default: none", without={"network"})
-    network = arguments_like(NetworkConfig, "default: by kind")
-    of_ppo = {n: v for n, v in options_given(config).items() if n != "network"}
+    groups = _groups(config)
+    plain = arguments_like(algorithm.config, _UNSET, without=set(groups))
+    told_unset = {
+        one.name: one.metadata.get("unset", _UNSET) for one in dataclasses.fields(algorithm.config)
+    }
+    own = {n: value for n, value in options_given(config).items() if n not in groups}
     fields: list[Any] = [
         *environment_fields(
             environment_id, "Such as gymnax/CartPole-v1; heredity envs lists all.", "required"
@@ -232,33 +248,34 @@ def _parse(arguments: Sequence[str]) -> Any:
         ("distributed", Distributed, Distributed()),
         ("launched", wide[Launched], Launched()),
         ("ray", RayCluster, RayCluster()),
-        ("ppo", wide[ppo], ppo(**of_ppo)),
-        ("network", network, network(**_network_defaults(config, arguments))),
+        (algorithm.name, wide[plain], plain(**own)),
     ]
+    for name, group in groups.items():
+        like = arguments_like(type(group), told_unset[name])
+        fields.append((name, like, like(**_defaults(name, group, arguments))))
     fields.sort(key=len)  # those without a default come first
     kind = dataclasses.make_dataclass("Train", fields, frozen=True)
-    kind.__doc__ = "\n".join(["Train a policy with PPO.\n", *notes])
-    return parse(kind, arguments, "heredity train ppo")
+    kind.__doc__ = "\n".join([f"Train a policy with {algorithm.label}.\n", *notes])
+    return parse(kind, arguments, f"heredity train {algorithm.name}")
 
 
-def _told_preset(name: str, environment_id: str) -> str:
+def _told_preset(algorithm: Registered, name: str, environment_id: str) -> str:
     """Which preset a run began with; where there is none, those of the same family."""
-    known = presets()
+    known = algorithm.presets()
     chosen = environment_id if name == "auto" else name
     if chosen in known:
         return chosen
     family = f"{environment_id.partition('/')[0]}/"
     others = [f"--preset {other}" for other in known if other.startswith(family)]
-    none = "none: settings are PPO's own"
+    none = f"none: settings are {algorithm.label}'s own"
     return f"{none}; of {family}: {', '.join(others)}" if name == "auto" and others else none
 
 
-def _network_defaults(config: PPOConfig, arguments: Sequence[str]) -> dict[str, Any]:
-    """The preset's settings of the network, without those that the kind asked for does not have."""
-    settings = options_given(config.network)
-    kind = peek(arguments, "--network.kind") or config.network.kind
-    idle = idle_settings(settings | {"kind": kind})
-    return {name: value for name, value in settings.items() if name not in idle}
+def _defaults(name: str, group: Any, arguments: Sequence[str]) -> dict[str, Any]:
+    """The preset's settings of a group, without those that the kind asked for does not have."""
+    if isinstance(group, OfKinds):
+        return group.as_kind(peek(arguments, f"--{name}.kind") or group.kind)
+    return options_given(group)
 
 
 def shown_callbacks(progress: bool, wandb: str | None) -> list[Any]:

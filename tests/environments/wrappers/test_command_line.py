@@ -2,13 +2,14 @@
 
 import pytest
 
+from heredity.algorithms.registry import ALGORITHMS
 from heredity.cli.parsing import options_given
 from heredity.cli.train import _parse
 from heredity.common.errors import UsageError
 
 
 def parsed(env, *words):
-    given = _parse(["--env", env, "--total-timesteps", "64", *words])
+    given = _parse(ALGORITHMS["ppo"], ["--env", env, "--total-timesteps", "64", *words])
     return options_given(given.options)
 
 
