@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from heredity.weights import Params
 
 
+# Before the name of something logged: that is a sum, of so many numbers, and not a mean.
+NUMBERS = "numbers/"
+
+
 class AlgorithmConfig(Protocol):
     """Settings: a frozen dataclass. What of it is a dataclass as well is a group of settings.
 
@@ -215,7 +219,8 @@ class Algorithm(Protocol):
         """Act and learn, as one pure function.
 
         Returns:
-            The new state, and what is logged: single numbers by name, means over the iteration.
+            The new state, and what is logged: single numbers by name, means over the iteration;
+            or sums, of so many numbers as is logged under `NUMBERS` and the name.
             Among them are ``finite`` (whether loss and weights are), and sums over the episodes
             that ended: ``episodes``, ``episode_returns``, ``episode_lengths``.
         """

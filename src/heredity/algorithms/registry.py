@@ -148,6 +148,14 @@ _ALL = (
         config_class="PPOConfig",
         algorithm_class="PPO",
     ),
+    Registered(
+        name="dreamer",
+        label="DreamerV3",
+        told="DreamerV3: a world model, and an actor that learns in it",
+        package="heredity.algorithms.dreamer",
+        config_class="DreamerConfig",
+        algorithm_class="Dreamer",
+    ),
 )
 
 ALGORITHMS: Mapping[str, Registered] = {one.name: one for one in _ALL}

@@ -22,20 +22,32 @@ from heredity.networks.own import LinenNetwork, trust_network
 from heredity.networks.pictures import picture_spaces
 from heredity.networks.vit import Vit, VitOptions
 from heredity.networks.vit_file import VitFile, read_vit
+from heredity.networks.world_model import (
+    BinsOptions,
+    DecoderOptions,
+    EncoderOptions,
+    HeadOptions,
+    RssmOptions,
+)
 
 __all__ = [
+    "BinsOptions",
     "Cnn",
     "CnnOptions",
+    "DecoderOptions",
     "Distribution",
     "DistributionSpec",
+    "EncoderOptions",
     "EncodingNetwork",
     "Gru",
     "GruOptions",
+    "HeadOptions",
     "LinenNetwork",
     "Mlp",
     "MlpOptions",
     "Network",
     "NetworkSpec",
+    "RssmOptions",
     "Vit",
     "VitFile",
     "VitOptions",

@@ -13,15 +13,31 @@ from heredity.weights import Params
 
 
 class Categorical(Distribution):
-    """One choice; the parameters are logits."""
+    """One choice; the parameters are logits.
 
-    def __init__(self, space: Discrete) -> None:
+    Args:
+        space: Of the choice.
+        uniform_mix: Share of equal chances that the chances of the network are mixed with.
+    """
+
+    def __init__(self, space: Discrete, uniform_mix: float = 0.0) -> None:
+        self._uniform_mix = uniform_mix
         self.output_size = space.size
         self._start = space.start
         self._names = space.names
 
     def pieces(self) -> tuple[Piece, ...]:
         return (Piece("action", self.output_size, "logits", self._names),)
+
+    def features(self, raw_action: jax.Array) -> jax.Array:
+        return jax.nn.one_hot(raw_action, self.output_size, dtype=jnp.float32)
+
+    def parameters(self, free: Params, outputs: jax.Array) -> jax.Array:
+        del free
+        if not self._uniform_mix:
+            return outputs
+        probs = jax.nn.softmax(outputs)
+        return jnp.log((1.0 - self._uniform_mix) * probs + self._uniform_mix / self.output_size)
 
     def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return jax.random.gumbel(key, (*shape, self.output_size))
@@ -57,6 +73,11 @@ class Categorical(Distribution):
 
     def draw_in_numpy(self, free: Params, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
         del free
+        if self._uniform_mix:
+            chances = np.exp(outputs - outputs.max(axis=-1, keepdims=True))
+            chances /= chances.sum(axis=-1, keepdims=True)
+            share = np.float32(self._uniform_mix)
+            outputs = np.log((1 - share) * chances + share / np.float32(self.output_size))
         return (outputs + noise).argmax(axis=-1).astype(np.int32)
 
     def to_action_in_numpy(self, raw_action: np.ndarray) -> np.ndarray:
@@ -64,10 +85,15 @@ class Categorical(Distribution):
 
 
 class MultiCategorical(Distribution):
-    """Several independent choices; the parameters are their logits one after another."""
+    """Several independent choices; the parameters are their logits one after another.
 
-    def __init__(self, space: MultiDiscrete) -> None:
-        self._parts = [Categorical(Discrete(n)) for n in space.nvec]
+    Args:
+        space: Of the choices.
+        uniform_mix: Share of equal chances that the chances of each are mixed with.
+    """
+
+    def __init__(self, space: MultiDiscrete, uniform_mix: float = 0.0) -> None:
+        self._parts = [Categorical(Discrete(n), uniform_mix) for n in space.nvec]
         self._ends = np.cumsum(space.nvec)[:-1].tolist()
         self.output_size = sum(space.nvec)
         self._names = space.names or tuple(map(str, range(len(space.nvec))))
@@ -78,6 +104,14 @@ class MultiCategorical(Distribution):
 
     def _split(self, parameters: jax.Array) -> list[jax.Array]:
         return jnp.split(parameters, self._ends, axis=-1)
+
+    def features(self, raw_action: jax.Array) -> jax.Array:
+        parts = [part.features(raw_action[..., i]) for i, part in enumerate(self._parts)]
+        return jnp.concatenate(parts, axis=-1)
+
+    def parameters(self, free: Params, outputs: jax.Array) -> jax.Array:
+        pairs = zip(self._parts, self._split(outputs), strict=True)
+        return jnp.concatenate([part.parameters(free, lg) for part, lg in pairs], axis=-1)
 
     def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return jax.random.gumbel(key, (*shape, self.output_size))
@@ -111,9 +145,9 @@ class MultiCategorical(Distribution):
         return np.array([logits.argmax() for logits in parts], np.int32)
 
     def draw_in_numpy(self, free: Params, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
-        del free
-        parts = np.split(outputs + noise, self._ends, axis=-1)
-        return np.stack([part.argmax(axis=-1) for part in parts], axis=-1).astype(np.int32)
+        both = np.split(outputs, self._ends, axis=-1), np.split(noise, self._ends, axis=-1)
+        pairs = zip(self._parts, *both, strict=True)
+        return np.stack([part.draw_in_numpy(free, lg, ns) for part, lg, ns in pairs], axis=-1)
 
     def to_action_in_numpy(self, raw_action: np.ndarray) -> np.ndarray:
         return raw_action

@@ -57,10 +57,12 @@ class Network(abc.ABC):
     Attributes:
         spec: What it was built from.
         output_size: How many numbers it puts out.
+        takes_actions: Whether its memory has to be told what was done; see `acted`.
     """
 
     spec: NetworkSpec
     output_size: int
+    takes_actions: bool = False
 
     @property
     def has_memory(self) -> bool:
@@ -105,6 +107,16 @@ class Network(abc.ABC):
         """The memory at the start of an episode; ``()`` when there is none."""
         del batch_shape
         return ()
+
+    def acted(self, carry: Carry, action: jax.Array) -> Carry:
+        """The memory, once an action was chosen.
+
+        Args:
+            carry: What `apply` gave.
+            action: As `Distribution.features` has it, ``(..., N)``.
+        """
+        del action
+        return carry
 
     def scan(
         self,

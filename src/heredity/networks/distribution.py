@@ -20,6 +20,18 @@ class Distribution(abc.ABC):
 
     output_size: int
 
+    @property
+    def action_features(self) -> int:
+        """How many numbers `features` gives."""
+        return self.output_size
+
+    @abc.abstractmethod
+    def features(self, raw_action: jax.Array) -> jax.Array:
+        """Raw actions ``(...,)`` as numbers ``(..., action_features)`` for a network to read.
+
+        Choices are one-hot.
+        """
+
     def init(self) -> Params:
         """Free parameters that no network computes; {} when there are none."""
         return {}

@@ -18,6 +18,7 @@ from heredity.weights import Params
 _LOG_SQRT_2PI = 0.5 * math.log(2 * math.pi)
 _MINIMUM_SCALE = 1e-3  # of the tanh-normal; brax's value, so that imported policies act alike
 _LOG_STD_RANGE = (-20.0, 2.0)  # of the squashed normal; the values of SAC's authors
+_DEVIATIONS = (0.1, 1.0)  # least and most of the bounded normal; the values of DreamerV3's authors
 
 
 def _normal_log_prob(mean: jax.Array, log_std: jax.Array, value: jax.Array) -> jax.Array:
@@ -42,6 +43,13 @@ class _Continuous(Distribution):
 
     @abc.abstractmethod
     def _mean_and_log_std(self, parameters: jax.Array) -> tuple[jax.Array, jax.Array]: ...
+
+    @property
+    def action_features(self) -> int:
+        return self.action_size
+
+    def features(self, raw_action: jax.Array) -> jax.Array:
+        return raw_action
 
     def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return jax.random.normal(key, (*shape, self.action_size))
@@ -192,3 +200,58 @@ class SquashedNormal(TanhNormal):
         del free
         mean, log_std = outputs[..., : self.action_size], outputs[..., self.action_size :]
         return mean + np.exp(np.clip(log_std, *_LOG_STD_RANGE)) * noise
+
+
+class BoundedNormal(_Continuous):
+    """Independent normals with a mean in (-1, 1) and a deviation from 0.1 to 1, stretched.
+
+    The network puts out a mean, which tanh bounds, and a raw deviation for each action. What is
+    drawn is not bounded; the environment receives it cut to [-1, 1] and stretched to the bounds of
+    the action, as in DreamerV3. Where there are none it receives what was drawn.
+    """
+
+    def __init__(self, space: Box) -> None:
+        super().__init__(space)
+        self.output_size = 2 * self.action_size
+        finite = np.isfinite(self._low) & np.isfinite(self._high)
+        self._bounded = finite
+        self._middle = np.where(finite, (self._low + self._high) / 2, 0).astype(np.float32)
+        self._reach = np.where(finite, (self._high - self._low) / 2, 1).astype(np.float32)
+
+    def pieces(self) -> tuple[Piece, ...]:
+        size, names = self.action_size, self._names
+        return (Piece("action", size, "means", names), Piece("action", size, "deviations", names))
+
+    def _mean_and_log_std(self, parameters: jax.Array) -> tuple[jax.Array, jax.Array]:
+        mean, raw = jnp.split(parameters, 2, axis=-1)
+        low, high = _DEVIATIONS
+        return jnp.tanh(mean), jnp.log((high - low) * jax.nn.sigmoid(raw + 2.0) + low)
+
+    def log_prob(self, parameters: jax.Array, raw_action: jax.Array) -> jax.Array:
+        mean, log_std = self._mean_and_log_std(parameters)
+        return jnp.sum(_normal_log_prob(mean, log_std, raw_action), axis=-1)
+
+    def entropy(self, parameters: jax.Array, key: jax.Array) -> jax.Array:
+        del key
+        _, log_std = self._mean_and_log_std(parameters)
+        return jnp.sum(log_std + 0.5 + _LOG_SQRT_2PI, axis=-1)
+
+    def to_action(self, raw_action: jax.Array) -> jax.Array:
+        cut = jnp.where(self._bounded, jnp.clip(raw_action, -1.0, 1.0), raw_action)
+        stretched = self._middle + self._reach * cut
+        return jnp.clip(stretched, *self._bounds(raw_action))
+
+    def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
+        return self.to_action_in_numpy(np.tanh(outputs[: self.action_size]))
+
+    def draw_in_numpy(self, free: Params, outputs: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        del free
+        mean, raw = outputs[..., : self.action_size], outputs[..., self.action_size :]
+        low, high = map(np.float32, _DEVIATIONS)
+        deviation = (high - low) / (1 + np.exp(-(raw + np.float32(2)))) + low
+        return np.tanh(mean) + deviation * noise
+
+    def to_action_in_numpy(self, raw_action: np.ndarray) -> np.ndarray:
+        one = np.float32(1)
+        cut = np.where(self._bounded, np.clip(raw_action, -one, one), raw_action)
+        return np.clip(self._middle + self._reach * cut, self._low, self._high)

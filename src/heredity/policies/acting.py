@@ -82,23 +82,26 @@ class Acting:
         """Actions, memory, and whether all that led to them was finite."""
         parameters, carry = self._parameters(params, observation, carry, is_first)
         family = self._functions.family
-        action = family.to_action(family.mode(parameters))
-        return action, carry, jnp.isfinite(parameters).all()
+        raw_action = family.mode(parameters)
+        carry = self._functions.acted(carry, raw_action)
+        return family.to_action(raw_action), carry, jnp.isfinite(parameters).all()
 
     def _drawn_actions(
         self, params: Params, observation: Any, carry: Carry, is_first: Any, draw: Any
     ) -> tuple[jax.Array, Carry, jax.Array]:
         key = stream(0, "predict", draw)
-        parameters, carry = self._parameters(params, observation, carry, is_first)
+        of_networks = stream(0, "predict/networks", draw)
+        parameters, carry = self._parameters(params, observation, carry, is_first, of_networks)
         family = self._functions.family
-        action = family.to_action(family.sample(parameters, key))
-        return action, carry, jnp.isfinite(parameters).all()
+        raw_action = family.sample(parameters, key)
+        carry = self._functions.acted(carry, raw_action)
+        return family.to_action(raw_action), carry, jnp.isfinite(parameters).all()
 
     def _parameters(
-        self, params: Params, observation: Any, carry: Carry, is_first: Any
+        self, params: Params, observation: Any, carry: Carry, is_first: Any, key: Any = None
     ) -> tuple[jax.Array, Carry]:
         seen = self._functions.preprocess(params, observation, self._space)
-        return self._functions.parameters(params, seen, carry, is_first=is_first)
+        return self._functions.parameters(params, seen, carry, is_first=is_first, key=key)
 
     def _remembered(
         self, observation: Any, batched: bool, state: Any, episode_start: Any

@@ -36,8 +36,9 @@ class ActorCritic:
     """Functions over the weights of one `PolicySpec`; holds no weights.
 
     The weights are ``actor/…`` (with ``actor/log_std`` for the normal family), ``critic/…``,
-    ``trunk/…`` where both share one, and ``normalizer/observation/…``. A carry is a dict with the
-    memory of each of these networks that has one.
+    ``trunk/…`` where both share one, those of the heads by their names, and
+    ``normalizer/observation/…``. A carry is a dict with the memory of each of these networks that
+    has one.
 
     Args:
         spec: What to build.
@@ -53,12 +54,24 @@ class ActorCritic:
             read = Box((self.trunk.output_size,))
         self.actor = build_network(spec.actor, read, self.family.output_size)
         self.critic = None if spec.critic is None else build_network(spec.critic, read, 1)
+        self.heads = {name: build_network(head, read, 1) for name, head in spec.heads.items()}
 
     @property
     def networks(self) -> dict[str, Network]:
-        """The networks that there are: trunk, actor, critic."""
-        parts = {"trunk": self.trunk, "actor": self.actor, "critic": self.critic}
+        """The networks that there are: trunk, actor, critic, and the heads by their names."""
+        parts = {"trunk": self.trunk, "actor": self.actor, "critic": self.critic, **self.heads}
         return {name: network for name, network in parts.items() if network is not None}
+
+    def acted(self, carry: Carry, raw_action: jax.Array) -> Carry:
+        """The memory, once raw actions ``(...,)`` were chosen; some networks remember them."""
+        taking = [name for name in carry if self.networks[name].takes_actions]
+        if not taking:
+            return carry
+        action = self.family.features(raw_action)
+        return {
+            **carry,
+            **{name: self.networks[name].acted(carry[name], action) for name in taking},
+        }
 
     @property
     def has_memory(self) -> bool:

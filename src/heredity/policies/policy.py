@@ -147,13 +147,18 @@ class Policy:
         Raises:
             UsageError: when it should draw and has no key.
         """
-        parameters, carry = self.distribution(params, observation, carry, is_first=is_first)
         family = self.functions.family
         if deterministic:
-            return family.to_action(family.mode(parameters)), carry
-        if key is None:
+            parameters, carry = self.distribution(params, observation, carry, is_first=is_first)
+            raw_action = family.mode(parameters)
+        elif key is None:
             raise UsageError("act() without deterministic=True draws and needs a key")
-        return family.to_action(family.sample(parameters, key)), carry
+        else:
+            parameters, carry = self.distribution(
+                params, observation, carry, is_first=is_first, key=jax.random.fold_in(key, 0)
+            )
+            raw_action = family.sample(parameters, key)
+        return family.to_action(raw_action), self.functions.acted(carry, raw_action)
 
     # --- numpy in, numpy out ----------------------------------------------------------------------
 

@@ -36,6 +36,8 @@ class PolicySpec:
             other libraries have other values, which their policies keep.
         environment: Id and options of the environment it was trained in; None if it has no name.
         algorithm: What trained it.
+        heads: Further networks that read what actor and critic read, by name: those of a world
+            model, such as its ``decoder``. Not needed to act.
     """
 
     observation_space: Space
@@ -50,6 +52,7 @@ class PolicySpec:
     observation_epsilon: float = EPSILON
     environment: Mapping[str, Any] | None = None
     algorithm: str = ""
+    heads: Mapping[str, NetworkSpec] = dataclasses.field(default_factory=dict)
 
     @property
     def acting_space(self) -> Space:
@@ -61,7 +64,9 @@ class PolicySpec:
     def network_kinds(self) -> frozenset[str]:
         """Kinds of all networks, encoders within others among them."""
         kinds: set[str] = set()
-        waiting: list[Any] = [n.to_json() for n in (self.actor, self.critic, self.trunk) if n]
+        waiting: list[Any] = [
+            n.to_json() for n in (self.actor, self.critic, self.trunk, *self.heads.values()) if n
+        ]
         while waiting:
             part = waiting.pop()
             if isinstance(part, Mapping):
@@ -74,6 +79,7 @@ class PolicySpec:
         # Those with our own value need not say so.
         is_own = self.observation_epsilon == EPSILON
         epsilon = {} if is_own else {"observation_epsilon": self.observation_epsilon}
+        heads = {name: head.to_json() for name, head in self.heads.items()}
         return {
             "schema_version": POLICY.newest,
             "format": "heredity.policy",
@@ -82,6 +88,7 @@ class PolicySpec:
             "actor": self.actor.to_json(),
             "critic": self.critic.to_json() if self.critic else None,
             "trunk": self.trunk.to_json() if self.trunk else None,
+            **({"heads": heads} if heads else {}),
             "distribution": self.distribution.to_json(),
             "preprocessing": {
                 "normalize_observations": self.normalize_observations,
@@ -137,6 +144,10 @@ class PolicySpec:
                 observation_epsilon=float(epsilon),
                 environment=environment,
                 algorithm=str(value["algorithm"]),
+                heads={
+                    name: NetworkSpec.from_json(head, path)
+                    for name, head in value.get("heads", {}).items()
+                },
             )
         except (
             ArithmeticError,

@@ -168,10 +168,13 @@ class Evaluator:
         """What is done where `observation` has no gaps (see `UnreadColumns`), as in `predict`."""
         functions = self._functions
         seen = functions.preprocess(params, observation, functions.spec.acting_space)
-        parameters, carry = functions.parameters(params, seen, carry, is_first=is_first)
+        of_networks = None if self._deterministic else jax.random.fold_in(key, 0)
+        parameters, carry = functions.parameters(
+            params, seen, carry, is_first=is_first, key=of_networks
+        )
         family = functions.family
         raw = family.mode(parameters) if self._deterministic else family.sample(parameters, key)
-        return family.to_action(raw), carry
+        return family.to_action(raw), functions.acted(carry, raw)
 
     def _actions_at(
         self, params: Params, observation: Any, key: jax.Array, t: jax.Array, *memory: Any

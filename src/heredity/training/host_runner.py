@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from heredity.algorithms.contract import NUMBERS
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.state import PPOState, Rollout
 from heredity.environments import Exactness, HostEnvironment, SeededEpisodes
 from heredity.environments.infos import InfoMeans
 from heredity.training.host_acting import HostActor
-from heredity.training.metrics import LAST_VALUES, NUMBERS
+from heredity.training.metrics import LAST_VALUES
 from heredity.training.runner_base import BaseRunner, means
 from heredity.weights import Params, merge
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from heredity.algorithms.contract import NUMBERS
 from heredity.common.errors import MissingExtraError, RefusedError, StorageError, UsageError
 from heredity.common.files import check_in_place, set_aside, write_atomically
 from heredity.common.run_folder import RunFolder, read_rows
@@ -24,9 +25,7 @@ log = logging.getLogger("heredity")
 
 STEP = "time/total_timesteps"
 # Settings that change while a run goes on: a row tells what they are, not what they were.
-LAST_VALUES = ("train/learning_rate", "train/clip_range")
-# Before the name of a mean: of how many numbers it is one, where that is not one an iteration.
-NUMBERS = "numbers/"
+LAST_VALUES = ("train/learning_rate", "train/clip_range", "train/gradient_steps")
 
 
 class Accumulator:
@@ -57,7 +56,7 @@ class Accumulator:
         row = {
             name: total / self._weights[name]
             for name, total in self._sums.items()
-            if not name.startswith("episode")
+            if not name.startswith("episode") and self._weights[name]
         } | self._last
         episodes = self._sums.get("episodes", 0.0)
         if episodes:

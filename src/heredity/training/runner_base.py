@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from heredity.algorithms.contract import Algorithm, AlgorithmState
+from heredity.algorithms.contract import NUMBERS, Algorithm, AlgorithmState
 from heredity.algorithms.training_plan import TrainingPlan
 from heredity.common import counters
 from heredity.environments import Exactness
@@ -294,8 +294,16 @@ def restored(
 
 
 def means(sums: dict[str, float]) -> dict[str, float]:
-    """Means over the iterations made, of everything that is neither a count nor a last value."""
+    """Means over the iterations made, of everything that is neither a count nor a last value.
+
+    Of what is logged with `NUMBERS`, over so many numbers.
+    """
     counts = ("episodes", "episode_returns", "episode_lengths", "iterations", "finite")
     made = max(sums["iterations"], 1)
-    kept = (*counts, *LAST_VALUES)
-    return {name: v if name in kept else v / made for name, v in sums.items()}
+
+    def mean(name: str, total: float) -> float:
+        if name in counts or name in LAST_VALUES or name.startswith(NUMBERS):
+            return total
+        return total / max(sums.get(f"{NUMBERS}{name}", made), 1)
+
+    return {name: mean(name, total) for name, total in sums.items()}

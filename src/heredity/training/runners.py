@@ -43,7 +43,14 @@ def make_runner(
     """The runner that suits an algorithm and an environment."""
     if isinstance(environment, JaxEnvironment):
         return DeviceRunner(algorithm, environment, seed, mesh)
-    return HOST_RUNNERS[algorithm.config.algorithm](algorithm, environment, seed)
+    name = algorithm.config.algorithm
+    if name not in HOST_RUNNERS:
+        named = environment.spec.id if environment.spec else "this environment"
+        raise UsageError(
+            f"{name} in {named}: it trains in environments that are JAX programs (brax, gymnax, "
+            "Playground), and not in those of the host yet"
+        )
+    return HOST_RUNNERS[name](algorithm, environment, seed)
 
 
 def make_driver(

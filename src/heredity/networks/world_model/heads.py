@@ -1,0 +1,184 @@
+"""What reads the state of a world model: layers with norms, and sums over bins for rewards."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
+from heredity.networks.mlp import chosen_taps
+from heredity.networks.observations import feature_size, features
+from heredity.networks.world_model.layers import (
+    hidden_layers,
+    init_hidden_layers,
+    init_linear,
+    linear,
+    symexp,
+)
+from heredity.networks.world_model.options import DTYPES, WorldOptions, read_world_options
+from heredity.spaces import Space
+from heredity.weights import Params
+
+BINS = 255
+_HIGHEST = 20.0  # of the bins, on the logarithmic scale: about 4.85e8
+
+
+def bins() -> jax.Array:
+    """The numbers ``(255,)`` that returns and rewards are told apart by: even on a symlog scale.
+
+    Example:
+        >>> found = bins()
+        >>> float(found[127]), float(found[0]) == -float(found[-1])
+        (0.0, True)
+    """
+    half = symexp(jnp.linspace(-_HIGHEST, 0.0, BINS // 2 + 1, dtype=jnp.float32))
+    return jnp.concatenate([half, -half[:-1][::-1]])
+
+
+def expectation(logits: jax.Array) -> jax.Array:
+    """The mean number that logits ``(..., 255)`` stand for, ``(...,)`` float32.
+
+    Bins are summed from both ends at once: equal chances give 0 exactly.
+
+    Example:
+        >>> float(expectation(jnp.zeros(255)))
+        0.0
+    """
+    weighted = jax.nn.softmax(logits.astype(jnp.float32), axis=-1) * bins()
+    middle = BINS // 2
+    below, above = weighted[..., :middle], weighted[..., middle + 1 :]
+    return weighted[..., middle] + (below[..., ::-1] + above).sum(axis=-1)
+
+
+def two_hot(target: jax.Array) -> jax.Array:
+    """Weights ``(..., 255)`` of the two bins beside each number, by its distance to them."""
+    edges = bins()
+    below = jnp.clip(jnp.sum(edges <= target[..., None], axis=-1) - 1, 0, BINS - 1)
+    above = jnp.clip(BINS - jnp.sum(edges > target[..., None], axis=-1), 0, BINS - 1)
+    equal = below == above
+    to_below = jnp.where(equal, 1.0, jnp.abs(edges[below] - target))
+    to_above = jnp.where(equal, 1.0, jnp.abs(edges[above] - target))
+    total = to_below + to_above
+    return (
+        jax.nn.one_hot(below, BINS) * (to_above / total)[..., None]
+        + jax.nn.one_hot(above, BINS) * (to_below / total)[..., None]
+    )
+
+
+def two_hot_loss(logits: jax.Array, target: jax.Array) -> jax.Array:
+    """Cross-entropy of logits ``(..., 255)`` with numbers ``(...,)``, which have no gradient."""
+    weights = two_hot(jax.lax.stop_gradient(target))
+    return -jnp.sum(weights * jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1), axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadOptions(WorldOptions):
+    """Options of the kind ``normed_mlp``.
+
+    Args:
+        units: Width of the hidden layers.
+        layers: How many of them.
+        output_scale: Factor of the output kernel at the start; 0 for outputs that are exactly 0.
+        dtype: What is computed in: float32 or bfloat16.
+    """
+
+    kind = "normed_mlp"
+    units: int = 256
+    layers: int = 1
+    output_scale: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class BinsOptions(HeadOptions):
+    """Options of the kind ``two_hot``: those of ``normed_mlp``."""
+
+    kind = "two_hot"
+    output_scale: float = 0.0
+
+
+class Head(Network):
+    """``hidden_0``, … with norms and SiLU, and ``output``.
+
+    Args:
+        options: Sizes.
+        observation_space: What it reads.
+        output_size: How many numbers it puts out.
+    """
+
+    def __init__(self, options: HeadOptions, observation_space: Space, output_size: int) -> None:
+        self.spec = options.spec()
+        self.options = options
+        self.output_size = output_size
+        self._space = observation_space
+        self._width = output_size  # of the output layer
+
+    @property
+    def hidden_layers(self) -> tuple[str, ...]:
+        return tuple(f"hidden_{index}" for index in range(self.options.layers))
+
+    def init(self, key: jax.Array) -> Params:
+        of_hidden, of_output = jax.random.split(key)
+        options, inputs = self.options, feature_size(self._space)
+        params = init_hidden_layers(of_hidden, inputs, [options.units] * options.layers)
+        last = options.units if options.layers else inputs
+        params["output"] = init_linear(of_output, last, self._width, scale=options.output_scale)
+        return params
+
+    def outputs(self, params: Params, x: jax.Array) -> tuple[jax.Array, Taps]:
+        """Of the output layer for ``(..., inputs)``, float32, and what the hidden layers gave."""
+        x = x.astype(DTYPES[self.options.dtype])
+        tapped = hidden_layers(params, x)
+        return linear(params["output"], [x, *tapped.values()][-1]).astype(jnp.float32), tapped
+
+    def apply(
+        self,
+        params: Params,
+        observation: Any,
+        carry: Carry = (),
+        *,
+        is_first: jax.Array | None = None,
+        key: jax.Array | None = None,
+        taps: Sequence[str] = (),
+    ) -> tuple[jax.Array, Carry, Taps]:
+        del is_first, key
+        output, tapped = self.outputs(params, features(self._space, observation))
+        return output, carry, chosen_taps(tapped, taps)
+
+
+class Bins(Head):
+    """A `Head` that puts out one number, as the `expectation` over `bins`."""
+
+    def __init__(self, options: BinsOptions, observation_space: Space) -> None:
+        super().__init__(options, observation_space, 1)
+        self._width = BINS
+
+    def apply(
+        self,
+        params: Params,
+        observation: Any,
+        carry: Carry = (),
+        *,
+        is_first: jax.Array | None = None,
+        key: jax.Array | None = None,
+        taps: Sequence[str] = (),
+    ) -> tuple[jax.Array, Carry, Taps]:
+        logits, carry, tapped = super().apply(params, observation, carry, taps=taps)
+        return expectation(logits)[..., None], carry, tapped
+
+
+def _build_head(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Head:
+    options = read_world_options(HeadOptions, spec)
+    return Head(options, observation_space, options.units if output_size is None else output_size)
+
+
+def _build_bins(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Bins:
+    del output_size
+    return Bins(read_world_options(BinsOptions, spec), observation_space)
+
+
+register_network("normed_mlp", _build_head)
+register_network("two_hot", _build_bins)

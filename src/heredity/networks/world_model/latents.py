@@ -1,0 +1,50 @@
+"""Groups of choices that a world model draws: one-hot, with a gradient through the draw."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def log_probs(logits: jax.Array, uniform_mix: float) -> jax.Array:
+    """Logarithms of the chances, mixed with equal ones, in float32.
+
+    Args:
+        logits: ``(..., groups, classes)``.
+        uniform_mix: Share of the equal chances.
+    """
+    probs = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+    return jnp.log((1.0 - uniform_mix) * probs + uniform_mix / probs.shape[-1])
+
+
+def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """What decides a draw: standard Gumbel numbers of the shape of the logits."""
+    return jax.random.gumbel(key, shape, jnp.float32)
+
+
+def choose(logs: jax.Array, chance: jax.Array | None) -> jax.Array:
+    """One choice of each group, one-hot float32; the gradient is that of the chances.
+
+    Args:
+        logs: Of `log_probs`.
+        chance: Of `noise`; None for the most likely choices.
+    """
+    scores = logs if chance is None else logs + chance
+    chosen = jax.nn.one_hot(jnp.argmax(scores, axis=-1), logs.shape[-1], dtype=jnp.float32)
+    probs = jnp.exp(logs)
+    return jax.lax.stop_gradient(chosen) + (probs - jax.lax.stop_gradient(probs))
+
+
+def divergence(left: jax.Array, right: jax.Array) -> jax.Array:
+    """Kullback-Leibler divergence of ``right`` from ``left``, summed over groups: ``(...,)``.
+
+    Args:
+        left: Of `log_probs`, ``(..., groups, classes)``.
+        right: The same.
+    """
+    return jnp.sum(jnp.exp(left) * (left - right), axis=(-2, -1))
+
+
+def entropy(logs: jax.Array) -> jax.Array:
+    """Of all groups together, ``(...,)``."""
+    return -jnp.sum(jnp.exp(logs) * logs, axis=(-2, -1))

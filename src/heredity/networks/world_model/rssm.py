@@ -1,0 +1,343 @@
+"""The recurrent state-space model: what is seen and done, as a state to imagine from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from heredity.common.errors import RefusedError, UsageError
+from heredity.networks.contract import (
+    Carry,
+    Network,
+    NetworkSpec,
+    Taps,
+    build_network,
+    register_network,
+)
+from heredity.networks.world_model import latents
+from heredity.networks.world_model.layers import (
+    activated,
+    block_product,
+    hidden,
+    hidden_layers,
+    init_hidden_layers,
+    init_linear,
+    linear,
+)
+from heredity.networks.world_model.options import DTYPES, WorldOptions, read_world_options
+from heredity.spaces import Space
+from heredity.weights import Params
+
+
+class State(NamedTuple):
+    """What the model knows of a moment.
+
+    Args:
+        deter: What follows from everything before, ``(..., deter)``.
+        stoch: What was drawn, one-hot, ``(..., groups, classes)``.
+    """
+
+    deter: jax.Array
+    stoch: jax.Array
+
+    @property
+    def features(self) -> jax.Array:
+        """Both, joined: ``(..., deter + groups * classes)``."""
+        flat = self.stoch.reshape((*self.stoch.shape[:-2], -1))
+        return jnp.concatenate([self.deter, flat.astype(self.deter.dtype)], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RssmOptions(WorldOptions):
+    """Options of the kind ``rssm``.
+
+    Args:
+        actions: How many numbers say what was done.
+        deter: Numbers of the state that follow from what was before.
+        units: Width of the hidden layers.
+        groups: Of choices that are drawn.
+        classes: Of each choice.
+        blocks: Into so many the recurrent layers are divided; must divide `deter`.
+        prior_layers: Hidden layers between `deter` and what is expected.
+        posterior_layers: Hidden layers between `deter` with the tokens and what is drawn.
+        uniform_mix: Share of equal chances in what is drawn.
+        encoder: Specification, as JSON, of the network that makes tokens of what is seen.
+    """
+
+    kind = "rssm"
+    actions: int = 1
+    deter: int = 2048
+    units: int = 256
+    groups: int = 32
+    classes: int = 16
+    blocks: int = 8
+    prior_layers: int = 2
+    posterior_layers: int = 1
+    uniform_mix: float = 0.01
+    encoder: Mapping[str, Any] = dataclasses.field(
+        default_factory=lambda: {"kind": "dreamer_encoder"}
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.encoder, Mapping):
+            raise RefusedError("network", f"has encoder {self.encoder!r}: a network was expected")
+        if not self.blocks or self.deter % self.blocks:
+            raise UsageError(f"rssm blocks {self.blocks} does not divide deter {self.deter}")
+        if not self.posterior_layers:
+            raise UsageError("rssm posterior_layers 0: at least one was expected")
+
+
+class Rssm(Network):
+    """``encoder/…``, ``dynamics/…``, ``prior/…`` and ``posterior/…`` (Hafner et al. 2023).
+
+    A carry is a dict: ``deter``, ``stoch``, and the ``action`` that was done since.
+
+    Args:
+        options: Sizes.
+        observation_space: What the encoder reads.
+    """
+
+    takes_actions = True
+
+    def __init__(self, options: RssmOptions, observation_space: Space) -> None:
+        encoder = NetworkSpec.from_json(options.encoder, "network/encoder")
+        self.encoder = build_network(encoder, observation_space, None)
+        if self.encoder.has_memory:
+            raise UsageError("the encoder of an rssm has a memory already: take one without")
+        self.options = dataclasses.replace(options, encoder=self.encoder.spec.to_json())
+        self.spec = self.options.spec()
+        self.latents = (options.groups, options.classes)
+        self.output_size = options.deter + options.groups * options.classes
+        self._dtype = DTYPES[options.dtype]
+
+    @property
+    def hidden_layers(self) -> tuple[str, ...]:
+        return tuple(f"encoder/{name}" for name in self.encoder.hidden_layers)
+
+    def init(self, key: jax.Array) -> Params:
+        options = self.options
+        keys = iter(jax.random.split(key, 9))
+        units, drawn = options.units, options.groups * options.classes
+        deter, blocks = options.deter, options.blocks
+        mixed = deter + 3 * units * blocks
+
+        def layers(count: int, inputs: int) -> Params:
+            params = init_hidden_layers(next(keys), inputs, [units] * count)
+            params["logits"] = init_linear(next(keys), units if count else inputs, drawn)
+            return params
+
+        return {
+            "encoder": self.encoder.init(next(keys)),
+            "dynamics": {
+                "from_deter": init_linear(next(keys), deter, units, normed=True),
+                "from_stoch": init_linear(next(keys), drawn, units, normed=True),
+                "from_action": init_linear(next(keys), options.actions, units, normed=True),
+                **self._recurrent(next(keys), mixed),
+            },
+            "prior": layers(options.prior_layers, deter),
+            "posterior": layers(options.posterior_layers, deter + self.encoder.output_size),
+        }
+
+    def _recurrent(self, key: jax.Array, mixed: int) -> Params:
+        deter, blocks = self.options.deter, self.options.blocks
+        of_mix, of_gates = jax.random.split(key)
+        return {
+            "mix": init_linear(of_mix, mixed, deter, blocks=blocks, normed=True),
+            "gates": init_linear(of_gates, deter, 3 * deter, blocks=blocks),
+        }
+
+    # --- one moment after the other ---------------------------------------------------------------
+
+    def start(self, batch_shape: tuple[int, ...]) -> State:
+        """Before anything was seen."""
+        return State(
+            jnp.zeros((*batch_shape, self.options.deter), self._dtype),
+            jnp.zeros((*batch_shape, *self.latents), self._dtype),
+        )
+
+    def tokens(self, params: Params, observation: Any) -> jax.Array:
+        """What the encoder makes of observations ``(...,)``: ``(..., N)``."""
+        return self.encoder.apply(params["encoder"], observation)[0].astype(self._dtype)
+
+    def _kernels(self, params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The kernel of ``mix``, apart: of the blocks of deter; of what all blocks read.
+
+        All blocks read the same of what was drawn and done, so that part is one whole product.
+        """
+        kernel = params["dynamics"]["mix"]["kernel"].astype(self._dtype)
+        own = self.options.deter // self.options.blocks
+        shared = jnp.swapaxes(kernel[:, own:], 0, 1)
+        shared = shared.reshape((shared.shape[0], -1))
+        before_action = 2 * self.options.units
+        return kernel[:, :own], shared[:before_action], shared[before_action:]
+
+    def _of_actions(self, params: Params, kernel: jax.Array, actions: jax.Array) -> jax.Array:
+        """What actions add to the mix, bounded to [-1, 1] without changing their gradients."""
+        bounded = actions / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(actions)))
+        done = hidden(params["dynamics"]["from_action"], bounded.astype(self._dtype))
+        return done @ kernel
+
+    def _deter(
+        self,
+        params: Params,
+        kernels: tuple[jax.Array, jax.Array],
+        state: State,
+        of_action: jax.Array,
+    ) -> jax.Array:
+        """The deterministic part a moment later."""
+        dynamics, (own, shared) = params["dynamics"], kernels
+        flat = state.stoch.reshape((*state.stoch.shape[:-2], -1))
+        read = jnp.concatenate(
+            [hidden(dynamics["from_deter"], state.deter), hidden(dynamics["from_stoch"], flat)],
+            axis=-1,
+        )
+        mix = block_product(own, state.deter) + read @ shared + of_action
+        mix = activated(dynamics["mix"]["norm"], mix + dynamics["mix"]["bias"].astype(self._dtype))
+        gates = linear(dynamics["gates"], mix)
+        parts = gates.reshape((*gates.shape[:-1], self.options.blocks, 3, -1))
+        reset, candidate, update = (
+            parts[..., index, :].reshape(state.deter.shape) for index in range(3)
+        )
+        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+        update = jax.nn.sigmoid(update - 1.0)
+        return update * candidate + (1.0 - update) * state.deter
+
+    def _logits(self, params: Params, x: jax.Array) -> jax.Array:
+        outputs = [x, *hidden_layers(params, x).values()]
+        logits = linear(params["logits"], outputs[-1])
+        return logits.reshape((*logits.shape[:-1], *self.latents))
+
+    def prior(self, params: Params, deter: jax.Array) -> jax.Array:
+        """Logits ``(..., groups, classes)`` of what is expected before anything is seen."""
+        return self._logits(params["prior"], deter)
+
+    def log_probs(self, logits: jax.Array) -> jax.Array:
+        """Logarithms of the chances that logits stand for, float32."""
+        return latents.log_probs(logits, self.options.uniform_mix)
+
+    def observe(
+        self,
+        params: Params,
+        tokens: jax.Array,
+        state: State,
+        actions: jax.Array,
+        is_first: jax.Array,
+        chance: jax.Array | None = None,
+    ) -> tuple[State, jax.Array]:
+        """The states of moments one after the other, from what was seen.
+
+        Args:
+            params: Of this network.
+            tokens: ``(T, B, N)``.
+            state: Before the first moment, ``(B, ...)``.
+            actions: Done before each moment, ``(T, B, actions)``.
+            is_first: Where episodes begin, ``(T, B)``: what was before is forgotten.
+            chance: Of `latents.noise`, ``(T, B, groups, classes)``; None for the most likely.
+
+        Returns:
+            States ``(T, B, ...)`` and the logits they were drawn from.
+        """
+        own, shared, of_action = self._kernels(params)
+        actions = jnp.where(is_first[..., None], 0.0, actions)
+        added = self._of_actions(params, of_action, actions)
+        posterior = dict(params["posterior"])
+        first = posterior["hidden_0"]
+        kernel = first["kernel"].astype(self._dtype)
+        deter = self.options.deter
+        # What does not depend on the state is computed for all moments at once.
+        seen = tokens @ kernel[deter:] + first["bias"].astype(self._dtype)
+        later = {
+            f"hidden_{index}": posterior[f"hidden_{index + 1}"]
+            for index in range(self.options.posterior_layers - 1)
+        }
+        later["logits"] = posterior["logits"]
+
+        def step(state: State, now: tuple) -> tuple[State, tuple[State, jax.Array]]:
+            seen, added, first_now, drawn = now
+            state = _without(state, first_now)
+            deter_now = self._deter(params, (own, shared), state, added)
+            x = activated(first["norm"], deter_now @ kernel[:deter] + seen)
+            logits = self._logits(later, x)
+            stoch = latents.choose(self.log_probs(logits), drawn)
+            following = State(deter_now, stoch.astype(self._dtype))
+            return following, (following, logits)
+
+        state = State(*(part.astype(self._dtype) for part in state))
+        _, (states, logits) = jax.lax.scan(step, state, (seen, added, is_first, chance))
+        return states, logits
+
+    def imagine(
+        self, params: Params, state: State, action: jax.Array, chance: jax.Array | None = None
+    ) -> State:
+        """The state after an action, ``(B, actions)``, without seeing what came of it."""
+        own, shared, of_action = self._kernels(params)
+        deter = self._deter(
+            params, (own, shared), state, self._of_actions(params, of_action, action)
+        )
+        stoch = latents.choose(self.log_probs(self.prior(params, deter)), chance)
+        return State(deter, stoch.astype(self._dtype))
+
+    # --- as a part of a policy --------------------------------------------------------------------
+
+    def initial_carry(self, batch_shape: tuple[int, ...]) -> Carry:
+        state = self.start(batch_shape)
+        action = jnp.zeros((*batch_shape, self.options.actions), jnp.float32)
+        return {
+            "deter": state.deter.astype(jnp.float32),
+            "stoch": state.stoch.astype(jnp.float32),
+            "action": action,
+        }
+
+    def acted(self, carry: Carry, action: jax.Array) -> Carry:
+        return {**carry, "action": action.astype(jnp.float32)}
+
+    def apply(
+        self,
+        params: Params,
+        observation: Any,
+        carry: Carry = (),
+        *,
+        is_first: jax.Array | None = None,
+        key: jax.Array | None = None,
+        taps: Sequence[str] = (),
+    ) -> tuple[jax.Array, Carry, Taps]:
+        wanted = [name.removeprefix("encoder/") for name in taps]
+        tokens, _, tapped = self.encoder.apply(params["encoder"], observation, taps=wanted)
+        tokens = tokens.astype(self._dtype)
+        batch = tokens.shape[:-1]
+        if is_first is None:
+            is_first = jnp.zeros(batch, bool)
+        chance = None if key is None else latents.noise(key, (1, *batch, *self.latents))
+        before = State(carry["deter"], carry["stoch"])
+        states, _ = self.observe(
+            params, tokens[None], before, carry["action"][None], is_first[None], chance
+        )
+        state = State(*(part[0].astype(jnp.float32) for part in states))
+        following = {"deter": state.deter, "stoch": state.stoch, "action": carry["action"]}
+        return (
+            state.features,
+            following,
+            {f"encoder/{name}": value for name, value in tapped.items()},
+        )
+
+
+def _without(state: State, is_first: jax.Array) -> State:
+    """Nothing, where episodes begin."""
+    kept = ~is_first
+    return State(
+        jnp.where(kept[..., None], state.deter, 0), jnp.where(kept[..., None, None], state.stoch, 0)
+    )
+
+
+def _build(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Rssm:
+    if output_size is not None:
+        raise UsageError("an rssm ends in features: it is a trunk, read by an actor")
+    return Rssm(read_world_options(RssmOptions, spec), observation_space)
+
+
+register_network("rssm", _build)

@@ -1,0 +1,190 @@
+"""One and three updates of ours beside those of the official DreamerV3; see `reference`."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests.algorithms.dreamer.reference import CASES, Case, load_case
+
+from heredity.algorithms.dreamer.algorithm import Dreamer
+from heredity.algorithms.dreamer.config import SIZES, DreamerConfig
+from heredity.algorithms.dreamer.losses import Batch, total_loss
+from heredity.algorithms.dreamer.networks import policy_spec
+from heredity.algorithms.dreamer.returns import ReturnRange
+from heredity.networks.world_model import State
+from heredity.policies import ActorCritic
+from heredity.policies.importers.dreamerv3_names import our_weights
+from heredity.spaces import Box, Dict, Discrete, Space
+from heredity.weights import flatten
+
+NAMES = {
+    "rew": "reward",
+    "con": "continue",
+    "dyn": "dynamics",
+    "rep": "representation",
+    "policy": "actor",
+    "value": "critic",
+    "repval": "replayed_critic",
+}
+
+
+def space_of(described: dict) -> Space:
+    if "classes" in described:
+        return Discrete(described["classes"])
+    low, high = (0, 255) if described["dtype"] == "uint8" else (-np.inf, np.inf)
+    return Box(tuple(described["shape"]), low, high, described["dtype"])
+
+
+class Ours:
+    """Our algorithm with the sizes, weights and batch of a case."""
+
+    def __init__(self, case: Case) -> None:
+        rssm, encoder = case.agent["dyn"]["rssm"], case.agent["enc"]["simple"]
+        seen = {n: space_of(s) for n, s in case.spaces.items() if n != "action"}
+        action = space_of(case.spaces["action"])
+        if isinstance(action, Box):
+            action = Box(action.shape, -1, 1)
+        self.deter = rssm["deter"]
+        config = DreamerConfig(
+            deter=rssm["deter"],
+            groups=rssm["stoch"],
+            classes=rssm["classes"],
+            blocks=rssm["blocks"],
+            hidden=rssm["hidden"],
+            units=encoder["units"],
+            depth=encoder["depth"],
+            imagination_length=case.agent["imag_length"],
+            learning_rate=case.agent["opt"]["lr"],
+            learning_rate_warmup=case.agent["opt"]["warmup"],
+        )
+        self.algorithm = Dreamer(config, Dict(seen), action)
+        family = self.algorithm.functions.family
+        if case.noise:
+            shifted = jnp.float32(case.noise)
+            family.mode = lambda parameters: family.draw(parameters, shifted)
+        _, state = self.algorithm.init(0)
+        self.state = dataclasses.replace(
+            state,
+            params=self.weights(case.before.params),
+            slow_critic=self.weights(case.before.slow_value)["critic"],
+            return_range=ReturnRange(
+                jnp.float32(case.before.return_low), jnp.float32(case.before.return_high)
+            ),
+        )
+        self.batch = self._batch(case, seen)
+
+    def weights(self, official: dict[str, np.ndarray]) -> dict:
+        return jax.tree.map(jnp.asarray, our_weights(official, self.deter))
+
+    def _batch(self, case: Case, seen: dict[str, Space]) -> Batch:
+        family = self.algorithm.functions.family
+        records = {n: jnp.swapaxes(jnp.asarray(a), 0, 1) for n, a in case.batch.items()}
+        rest = {name: array[1:] for name, array in records.items()}
+        return Batch(
+            observations={name: rest[name] for name in seen},
+            actions=family.features(records["action"][:-1]),
+            rewards=rest["reward"],
+            is_first=rest["is_first"],
+            is_last=rest["is_last"],
+            is_terminal=rest["is_terminal"],
+            context=State(records["dyn/deter"][0], records["dyn/stoch"][0]),
+        )
+
+
+@pytest.fixture(scope="module", params=CASES)
+def both(request: pytest.FixtureRequest) -> tuple[Case, Ours]:
+    case = load_case(request.param)
+    return case, Ours(case)
+
+
+def same(ours: object, theirs: Any, tolerance: float = 1e-4) -> None:
+    """Equal up to a share of the largest number of the array."""
+    largest = max(float(np.abs(theirs).max(initial=0.0)), 1e-6)
+    np.testing.assert_allclose(np.asarray(ours), theirs, rtol=tolerance, atol=tolerance * largest)
+
+
+def test_losses_and_gradients_are_theirs(both: tuple[Case, Ours]):
+    case, ours = both
+    algorithm, state = ours.algorithm, ours.state
+
+    @jax.jit
+    def computed(params: dict) -> tuple:
+        def loss(params: dict) -> tuple:
+            slow, moving = state.slow_critic, state.return_range
+            return total_loss(algorithm.world, params, slow, moving, ours.batch, None)
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    (loss, learnt), gradients = computed(state.params)
+    same(loss, np.float32(case.loss))
+    moments, sequences = case.batch["reward"].shape[1] - case.context, len(case.batch["reward"])
+    for name, expected in case.losses.items():
+        found = learnt.losses[NAMES.get(name, f"reconstruction/{name}")]
+        if found.ndim == 1:
+            found = found.reshape((moments, sequences))
+        same(found.T, expected)
+    same(jnp.swapaxes(learnt.states.deter, 0, 1), case.posterior["deter"])
+    same(jnp.swapaxes(learnt.states.stoch, 0, 1), case.posterior["stoch"])
+    for path, expected in flatten(ours.weights(case.gradients)).items():
+        same(flatten(gradients)[path], np.asarray(expected))
+
+
+def test_updates_are_theirs(both: tuple[Case, Ours]):
+    case, ours = both
+    step = jax.jit(lambda state: ours.algorithm.step_on({}, state, ours.batch, None)[0])
+    state = ours.state
+    for number, expected in ((1, case.after_1), (3, case.after_3)):
+        while int(state.updates[1]) < number:
+            state = step(state)
+        same(state.return_range.low, np.float32(expected.return_low))
+        same(state.return_range.high, np.float32(expected.return_high))
+        slow = flatten(ours.weights(expected.slow_value)["critic"])
+        for path, leaf in slow.items():
+            same(flatten(state.slow_critic)[path], np.asarray(leaf))
+        for path, leaf in flatten(ours.weights(expected.params)).items():
+            same(flatten(state.params)[path], np.asarray(leaf), 2e-4)
+
+
+def test_acting_is_theirs(both: tuple[Case, Ours]):
+    case, ours = both
+    functions = ours.algorithm.functions
+    carry = functions.initial_carry((2,), acting=True)
+    act = jax.jit(functions.parameters)
+    for t in range(len(case.acting["action"])):
+        seen = {n: a[t] for n, a in case.acting_observations.items()}
+        outputs, carry = act(ours.state.params, seen, carry, is_first=seen["is_first"])
+        action = functions.family.mode(outputs)
+        carry = functions.acted(carry, action)
+        same(carry["trunk"]["deter"], case.acting["deter"][t])
+        same(carry["trunk"]["stoch"], case.acting["stoch"][t])
+        same(action, case.acting["action"][t])
+        if "logits" in case.acting:
+            same(outputs, case.acting["logits"][t])
+
+
+WALKER = Dict({"orientations": Box((14,)), "height": Box(()), "velocity": Box((9,))})
+PROBLEMS = {
+    "walker": (WALKER, Box((6,), -1, 1)),
+    "crafter": (Box((64, 64, 3), 0, 255, "uint8"), Discrete(17)),
+}
+TOTALS = {
+    "size1m": (640_867, 687_875),
+    "size12m": (9_738_019, 10_498_259),
+    "size25m": (21_782_947, 23_495_475),
+    "size50m": (38_612_003, 41_658_259),
+    "size100m": (86_622_499, 93_480_531),
+    "size200m": (153_769_507, 165_965_075),
+    "size400m": (345_473_059, 372_920_979),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_presets_have_as_many_weights_as_theirs(size: str):
+    for (seen, done), total in zip(PROBLEMS.values(), TOTALS[size], strict=True):
+        functions = ActorCritic(
+            policy_spec(dataclasses.replace(DreamerConfig(), **SIZES[size]), seen, done)
+        )
+        assert sum(leaf.size for leaf in flatten(functions.shapes()).values()) == total
