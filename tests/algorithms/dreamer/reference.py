@@ -9,9 +9,11 @@ A batch has B sequences of K + T records; the latents stored with record K - 1 a
 posterior begins, and the T later records are trained on. Every record holds the observation, the
 reward and the flags on arriving there, and the action taken from there.
 
-All weights are random. The learning rate of the three updates is 0, then 5e-4, then 1e-3. At first
-an update is the sign of a gradient times the learning rate, whatever the gradient's size; where
+All weights are random. The learning rate of the updates is 0, then 5e-4, then 1e-3. At first an
+update is the sign of a gradient times the learning rate, whatever the gradient's size; where
 `Case.gradients` is at the level of rounding, weights after the updates may differ by that much.
+Without noise the output of the policy's mean has no gradient, for there the density is flat; hence
+`vector_continuous_noise`, which is `vector_continuous` but for the noise.
 
 Official names, for which ours have to be found:
 
@@ -104,17 +106,19 @@ class Case:
         imagined: ``action``, ``reward``, ``continue``, ``value`` and ``slow_value``,
             (B * T, H + 1, ...), and ``return``, (B * T, H). The starts are all posteriors, those
             of one sequence one after the other.
-        metrics: Scalars by official name, one for each of the three updates.
+        metrics: Scalars by official name, one for each update.
         after_1: Weights after one update. The learning rate was 0: only the slow critic and the
             percentiles have moved.
-        after_3: Weights after three updates by the same batch.
+        after_3: Weights after three updates by the same batch; None of cases that made one only.
         open_loop: Means of the decoder (of vectors in symlog space; of pictures within 0 and 1,
             every fifth row and column), of ``reward``, and ``continue``, (B, T, ...): the first
             T // 2 records observed, the others imagined with the actions of the batch.
         acting: Of 2 environments over 5 moments, (5, 2, ...): ``action``, ``deter``, ``stoch``,
-            and ``logits``, or ``mean`` and ``stddev``, of the policy. The first environment goes
-            on, the second begins anew at moment 3.
-        acting_observations: What was seen, (5, 2, ...), with ``is_first``.
+            and ``logits``, or ``mean`` and ``stddev``, of the policy. They begin from nothing and
+            see what `acting_observations` says, whatever they do.
+        acting_observations: The first 5 records of the first two sequences of the batch, (5, 2,
+            ...), with ``is_first``, which is true again of the first at moment 4 and of the second
+            at moment 3.
     """
 
     name: str
@@ -132,7 +136,7 @@ class Case:
     imagined: Tensors
     metrics: Tensors
     after_1: Weights
-    after_3: Weights
+    after_3: Weights | None
     open_loop: Tensors
     acting: Tensors
     acting_observations: Tensors
@@ -151,13 +155,14 @@ def load_case(name: str) -> Case:
         }
 
     before = under("before/")
-    acting = under("acting/")
+    batch = under("batch/")
+    seen = {*about["spaces"], "reward", "is_first", "is_last", "is_terminal"} - {"action"}
     return Case(
         name=name,
         agent=about["agent"],
         spaces=about["spaces"],
         noise=about["noise"],
-        batch=under("batch/"),
+        batch=batch,
         context=about["batch"]["context"],
         before=_weights(before),
         loss=float(tensors["loss"]),
@@ -168,10 +173,10 @@ def load_case(name: str) -> Case:
         imagined=under("imagined/"),
         metrics=under("metrics/"),
         after_1=_weights(before | under("after_1/")),
-        after_3=_weights(before | under("after_3/")),
+        after_3=_weights(before | later) if (later := under("after_3/")) else None,
         open_loop=under("open_loop/"),
-        acting={key: value for key, value in acting.items() if "/" not in key},
-        acting_observations=under("acting/observations/"),
+        acting=under("acting/"),
+        acting_observations={key: np.swapaxes(batch[key][:2, :5], 0, 1) for key in seen},
     )
 
 
