@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import importlib.metadata
 import json
+import os
 import statistics
 import sys
 import time
@@ -89,6 +90,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16")
     parser.add_argument("--seconds", type=float, default=20.0)
     given = parser.parse_args()
+    load = os.getloadavg()[0]
     accept_positions()
     with contextlib.redirect_stdout(sys.stderr):
         agent = official_agent(given.problem, given.preset, given.device, given.dtype)
@@ -116,6 +118,7 @@ def main() -> None:
         "preset": given.preset,
         "dtype": given.dtype,
         "device": str(jax.devices()[0].device_kind),
+        "load_before": round(load, 2),
         "batch": [config.batch_size, config.batch_length],
         "update": updates,
         "acting": {"environments": ENVS, **acting},
