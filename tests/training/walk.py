@@ -95,7 +95,7 @@ class Walk:
         self, config: WalkConfig, observation_space: Any, action_space: Any, *,
         schedule_timesteps: int, action_repeat: int = 1, environment: Any = None, stage: int = 0,
     ) -> None:  # fmt: skip
-        layers = MlpOptions(hidden=(4,)).spec()
+        layers = MlpOptions(hidden=(), kernel_init="lecun_uniform").spec()
         self.config, self.stage = config, stage
         self.spec = PolicySpec(
             observation_space=observation_space,
@@ -148,16 +148,10 @@ class Walk:
         key = stream(state.seed, "walk", state.attempt, state.steps[1])
         actions = jnp.zeros(self.config.num_envs, jnp.int32)
         experience, result = environment.step_batch(state.experience, actions)
-        leaves, structure = jax.tree.flatten(state.params)
-        keys = jax.random.split(key, len(leaves))
-        strides = [
-            self.config.stride.mean * jax.random.normal(key, leaf.shape)
-            for key, leaf in zip(keys, leaves, strict=True)
-        ]
-        params = jax.tree.unflatten(
-            structure, [a + b for a, b in zip(leaves, strides, strict=True)]
-        )
-        moments = Moments(state.optimizer.count + 1, jax.tree.unflatten(structure, strides))
+        stride = self.config.stride.mean * jax.random.uniform(key)
+        walked = jax.tree.map(lambda leaf: jnp.full_like(leaf, stride), state.params)
+        params = jax.tree.map(jnp.add, state.params, walked)
+        moments = Moments(state.optimizer.count + 1, walked)
         state = dataclasses.replace(
             state,
             params=params,
