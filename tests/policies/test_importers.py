@@ -415,7 +415,7 @@ def test_dreamerv3_checkpoints_are_read_and_told_not_to_be_policies(tmp_path: Pa
         for name, array in found.arrays.items():
             np.testing.assert_array_equal(array, expected[f"params/{name}"])
     assert found.counters == {"updates": 7, "batches": 8, "actions": 900}
-    with pytest.raises(RefusedError, match="heredity has no DreamerV3 yet"):
+    with pytest.raises(RefusedError, match="cannot become a policy yet"):
         import_policy(checkpoint, "dreamerv3")
     (tmp_path / "latest").write_text("../elsewhere")
     with pytest.raises(RefusedError, match="names no folder"):

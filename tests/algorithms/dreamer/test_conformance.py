@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests.algorithms.dreamer.reference import CASES, Case, load_case
+from tests.algorithms.dreamer.reference import CASES, Case, Weights, load_case
 
 from heredity.algorithms.dreamer.algorithm import Dreamer
 from heredity.algorithms.dreamer.config import SIZES, DreamerConfig
-from heredity.algorithms.dreamer.losses import Batch, total_loss
+from heredity.algorithms.dreamer.losses import Batch
 from heredity.algorithms.dreamer.networks import policy_spec
 from heredity.algorithms.dreamer.returns import ReturnRange
+from heredity.algorithms.dreamer.state import DreamerState
 from heredity.networks.world_model import State
 from heredity.policies import ActorCritic
 from heredity.policies.importers.dreamerv3_names import our_weights
@@ -65,7 +66,7 @@ class Ours:
         if case.noise:
             shifted = jnp.float32(case.noise)
             family.mode = lambda parameters: family.draw(parameters, shifted)
-        _, state = self.algorithm.init(0)
+        _, state = jax.jit(self.algorithm.init)(0)
         self.state = dataclasses.replace(
             state,
             params=self.weights(case.before.params),
@@ -78,6 +79,15 @@ class Ours:
 
     def weights(self, official: dict[str, np.ndarray]) -> dict:
         return jax.tree.map(jnp.asarray, our_weights(official, self.deter))
+
+    def check(self, state: DreamerState, after: Weights) -> None:
+        """See that everything is as it was there after an update."""
+        same(state.return_range.low, np.float32(after.return_low))
+        same(state.return_range.high, np.float32(after.return_high))
+        for path, leaf in flatten(self.weights(after.slow_value)["critic"]).items():
+            same(flatten(state.slow_critic)[path], np.asarray(leaf))
+        for path, leaf in flatten(self.weights(after.params)).items():
+            same(flatten(state.params)[path], np.asarray(leaf), 2e-4)
 
     def _batch(self, case: Case, seen: dict[str, Space]) -> Batch:
         family = self.algorithm.functions.family
@@ -94,7 +104,8 @@ class Ours:
         )
 
 
-@pytest.fixture(scope="module", params=CASES)
+# Of continuous actions the case with noise says more: at the mean densities have no slope.
+@pytest.fixture(scope="module", params=[name for name in CASES if name != "vector_continuous"])
 def both(request: pytest.FixtureRequest) -> tuple[Case, Ours]:
     case = load_case(request.param)
     return case, Ours(case)
@@ -106,19 +117,11 @@ def same(ours: object, theirs: Any, tolerance: float = 1e-4) -> None:
     np.testing.assert_allclose(np.asarray(ours), theirs, rtol=tolerance, atol=tolerance * largest)
 
 
-def test_losses_and_gradients_are_theirs(both: tuple[Case, Ours]):
+def test_losses_gradients_and_updates_are_theirs(both: tuple[Case, Ours]):
     case, ours = both
     algorithm, state = ours.algorithm, ours.state
-
-    @jax.jit
-    def computed(params: dict) -> tuple:
-        def loss(params: dict) -> tuple:
-            slow, moving = state.slow_critic, state.return_range
-            return total_loss(algorithm.world, params, slow, moving, ours.batch, None)
-
-        return jax.value_and_grad(loss, has_aux=True)(params)
-
-    (loss, learnt), gradients = computed(state.params)
+    learn = jax.jit(lambda state: algorithm.gradients({}, state, ours.batch, None))
+    loss, learnt, gradients = learn(state)
     same(loss, np.float32(case.loss))
     moments, sequences = case.batch["reward"].shape[1] - case.context, len(case.batch["reward"])
     for name, expected in case.losses.items():
@@ -130,22 +133,13 @@ def test_losses_and_gradients_are_theirs(both: tuple[Case, Ours]):
     same(jnp.swapaxes(learnt.states.stoch, 0, 1), case.posterior["stoch"])
     for path, expected in flatten(ours.weights(case.gradients)).items():
         same(flatten(gradients)[path], np.asarray(expected))
-
-
-def test_updates_are_theirs(both: tuple[Case, Ours]):
-    case, ours = both
-    step = jax.jit(lambda state: ours.algorithm.step_on({}, state, ours.batch, None)[0])
-    state = ours.state
-    for number, expected in ((1, case.after_1), (3, case.after_3)):
-        while int(state.updates[1]) < number:
-            state = step(state)
-        same(state.return_range.low, np.float32(expected.return_low))
-        same(state.return_range.high, np.float32(expected.return_high))
-        slow = flatten(ours.weights(expected.slow_value)["critic"])
-        for path, leaf in slow.items():
-            same(flatten(state.slow_critic)[path], np.asarray(leaf))
-        for path, leaf in flatten(ours.weights(expected.params)).items():
-            same(flatten(state.params)[path], np.asarray(leaf), 2e-4)
+    # The learning rate of the first update is 0: the slow critic and the percentiles move.
+    for number, after in ((1, case.after_1), (3, case.after_3)):
+        while after is not None and int(state.updates[1]) < number:
+            _, learnt, gradients = learn(state)
+            state = algorithm.moved({}, state, learnt, gradients)
+        if after is not None:
+            ours.check(state, after)
 
 
 def test_acting_is_theirs(both: tuple[Case, Ours]):

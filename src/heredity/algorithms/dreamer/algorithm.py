@@ -245,26 +245,34 @@ class Dreamer:
             batch: To learn from.
             key: Decides what is drawn; None for the most likely of everything.
         """
-        config = self.config
+        loss, learnt, gradients = self.gradients(constants, state, batch, key)
+        squares = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradients)]
+        logged = {**learnt.logged, "loss": loss, "gradient_norm": jnp.sqrt(sum(squares))}
+        return self.moved(constants, state, learnt, gradients), learnt, logged
+
+    def gradients(
+        self, constants: Params, state: DreamerState, batch: Batch, key: jax.Array | None
+    ) -> tuple[jax.Array, Learnt, Params]:
+        """The loss of a batch, what comes with it, and its gradient; see `step_on`."""
 
         def loss_of(trained: Params) -> tuple[jax.Array, Learnt]:
             params = merge(constants, trained)
             return total_loss(self.world, params, state.slow_critic, state.return_range, batch, key)
 
-        (loss, learnt), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, learnt), found = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        return loss, learnt, found
+
+    def moved(
+        self, constants: Params, state: DreamerState, learnt: Learnt, gradients: Params
+    ) -> DreamerState:
+        """The state after a step along gradients."""
         params, optimizer = self.optimizer.update(state.params, gradients, state.optimizer)
-        rate = config.slow_critic_rate
+        rate = self.config.slow_critic_rate
         critic = merge(constants, params)["critic"]
         slow_critic = jax.tree.map(
             lambda slow, fast: rate * fast + (1.0 - rate) * slow, state.slow_critic, critic
         )
-        squares = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradients)]
-        logged = {
-            **learnt.logged,
-            "loss": loss,
-            "gradient_norm": jnp.sqrt(sum(squares)),
-        }
-        following = dataclasses.replace(
+        return dataclasses.replace(
             state,
             params=params,
             optimizer=optimizer,
@@ -272,7 +280,6 @@ class Dreamer:
             return_range=learnt.return_range,
             updates=counters.add(state.updates, 1),
         )
-        return following, learnt, logged
 
     def batch(self, records: Record) -> Batch:
         """Sequences ``(T, B, ...)`` of records ``(T + 1, B, ...)``; the first is context."""

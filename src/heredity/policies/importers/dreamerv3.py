@@ -68,7 +68,7 @@ def import_dreamerv3(path: Path, options: ImportOptions) -> Imported:
     """Read a checkpoint, and say why it does not become a policy yet.
 
     Raises:
-        RefusedError: always: broken, or because heredity has no DreamerV3 that could act with it.
+        RefusedError: always: broken, or because it does not say which spaces it is for.
     """
     fingerprint(path, options)
     found = read_dreamerv3(path)
@@ -77,6 +77,6 @@ def import_dreamerv3(path: Path, options: ImportOptions) -> Imported:
     raise RefusedError(
         path,
         f"is a whole DreamerV3 checkpoint ({len(found.arrays):,} arrays, {total:,} numbers: "
-        f"{', '.join(folders)}), and cannot become a policy: heredity has no DreamerV3 yet",
+        f"{', '.join(folders)}), and cannot become a policy yet: it does not say what it sees and does",
         "In Python, read_dreamerv3(path).arrays gives its arrays, for inject() and rules",
     )
