@@ -1,29 +1,28 @@
-"""Settings of DreamerV3 by name: the sizes of the authors, and what fits known environments."""
+"""Settings of DreamerV3 by name: the sizes of the authors."""
 
 from __future__ import annotations
 
 import functools
 
 from heredity.algorithms.dreamer.config import SIZES, DreamerConfig
-from heredity.algorithms.presets import Preset, presets_in, settings_of
+from heredity.algorithms.presets import Preset, settings_of
 
 
 @functools.cache
 def presets() -> dict[str, Preset]:
-    """All presets: by the id of an environment, or by size."""
-    sizes = {
+    """All presets, by size."""
+    return {
         name: Preset(name, "the authors' sizes (Hafner et al. 2023)", dict(settings), 0)
         for name, settings in SIZES.items()
     }
-    return {**presets_in("heredity.algorithms.dreamer"), **sizes}
 
 
 def preset_config(name: str, environment_id: str) -> DreamerConfig:
     """The settings that a preset gives.
 
     Args:
-        name: ``auto`` (that of the environment, if there is one), ``none``, the id of an
-            environment, or a size such as ``size12m``.
+        name: A size such as ``size12m``; ``auto`` and ``none`` are the defaults, those of
+            ``size12m``.
         environment_id: That is trained in.
 
     Raises:

@@ -77,6 +77,7 @@ def import_dreamerv3(path: Path, options: ImportOptions) -> Imported:
     raise RefusedError(
         path,
         f"is a whole DreamerV3 checkpoint ({len(found.arrays):,} arrays, {total:,} numbers: "
-        f"{', '.join(folders)}), and cannot become a policy yet: it does not say what it sees and does",
+        f"{', '.join(folders)}), and cannot become a policy yet: it does not say what it sees and "
+        "does",
         "In Python, read_dreamerv3(path).arrays gives its arrays, for inject() and rules",
     )

@@ -1,0 +1,189 @@
+"""A small DreamerV3 whole: what is learnt when, from what, and what reaches which weights."""
+
+import dataclasses
+from pathlib import Path
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from heredity.algorithms.dreamer.algorithm import Dreamer
+from heredity.algorithms.dreamer.config import DreamerConfig
+from heredity.algorithms.dreamer.losses import Batch, total_loss
+from heredity.algorithms.dreamer.state import DreamerState
+from heredity.common import counters
+from heredity.common.errors import UsageError
+from heredity.environments import JaxEnvironment, make
+from heredity.networks.world_model import latents
+from heredity.training.device_runner import DeviceRunner
+from heredity.training.session import begin_run, resume_run
+from heredity.training.settings import RunSettings
+from heredity.weights import flatten
+
+TINY = DreamerConfig(
+    num_envs=2,
+    num_steps=8,
+    train_ratio=8.0,
+    batch_size=2,
+    batch_length=4,
+    replay_capacity=64,
+    deter=16,
+    hidden=8,
+    units=8,
+    groups=2,
+    classes=3,
+    imagination_length=3,
+)
+
+
+@pytest.fixture(scope="module")
+def environment() -> JaxEnvironment:
+    made = make("gymnax/Catch-bsuite")
+    assert isinstance(made, JaxEnvironment)
+    return made
+
+
+@pytest.fixture(scope="module")
+def algorithm(environment: JaxEnvironment) -> Dreamer:
+    return Dreamer(TINY, environment.observation_space, environment.action_space)
+
+
+@pytest.fixture(scope="module")
+def state(algorithm: Dreamer) -> DreamerState:
+    """With weights that are zero nowhere."""
+    state = jax.jit(algorithm.init)(0)[1]
+    keys = iter(jax.random.split(jax.random.key(1), len(jax.tree.leaves(state.params))))
+    moved = jax.tree.map(
+        lambda leaf: leaf + 0.1 * jax.random.normal(next(keys), leaf.shape), state.params
+    )
+    return dataclasses.replace(state, params=moved)
+
+
+@pytest.fixture(scope="module")
+def batch(algorithm: Dreamer, environment: JaxEnvironment) -> Batch:
+    draws = np.random.default_rng(0)
+    space = environment.observation_space
+    moments, sequences = TINY.batch_length, TINY.batch_size
+    seen = np.stack([[space.sample(draws) for _ in range(sequences)] for _ in range(moments)])
+    none = jnp.zeros((moments, sequences), bool)
+    return Batch(
+        observations=jnp.asarray(seen),
+        actions=jax.nn.one_hot(draws.integers(0, 3, (moments, sequences)), 3),
+        rewards=jnp.asarray(draws.normal(size=(moments, sequences)), jnp.float32),
+        is_first=none.at[2, 1].set(True),
+        is_last=none.at[1, 1].set(True),
+        is_terminal=none.at[1, 1].set(True),
+        context=algorithm.world.rssm.start((sequences,)),
+    )
+
+
+def test_which_losses_reach_which_weights(algorithm: Dreamer, state: DreamerState, batch: Batch):
+    # No free nats: below them there would be no slope.
+    algorithm = Dreamer(
+        dataclasses.replace(TINY, free_nats=0.0),
+        algorithm.spec.observation_space,
+        algorithm.spec.action_space,
+    )
+    names: list[str] = []
+
+    def losses(params: dict) -> jax.Array:
+        _, learnt = total_loss(
+            algorithm.world, params, state.slow_critic, state.return_range, batch, jax.random.key(0)
+        )
+        names[:] = sorted(learnt.losses)
+        return jnp.stack([learnt.losses[name].mean() for name in names])
+
+    slopes = flatten(jax.jit(jax.jacrev(losses))(state.params))
+    reached = {
+        name: {path.split("/")[0] for path, slope in slopes.items() if np.any(slope[index] != 0)}
+        for index, name in enumerate(names)
+    }
+    assert reached == {
+        "actor": {"actor"},
+        "critic": {"critic"},
+        "replayed_critic": {"critic", "trunk"},
+        "reward": {"reward", "trunk"},
+        "continue": {"continue", "trunk"},
+        "dynamics": {"trunk"},
+        "representation": {"trunk"},
+        "reconstruction/observation": {"decoder", "trunk"},
+    }
+    of_prior = {path for path in slopes if path.startswith("trunk/prior/")}
+    assert all(np.any(slopes[path][names.index("dynamics")] != 0) for path in of_prior)
+    assert not any(np.any(slopes[path][names.index("representation")]) for path in of_prior)
+
+
+def test_an_episode_begins_as_if_nothing_was_before(
+    algorithm: Dreamer, state: DreamerState, batch: Batch
+):
+    rssm, params = algorithm.world.rssm, state.params["trunk"]
+    tokens = rssm.tokens(params, batch.observations)
+    start = rssm.start((TINY.batch_size,))
+    observe = jax.jit(rssm.observe)
+    chance = latents.noise(jax.random.key(3), (TINY.batch_length, TINY.batch_size, *rssm.latents))
+    whole, _ = observe(params, tokens, start, batch.actions, batch.is_first, chance)
+    rest, _ = observe(params, tokens[2:], start, batch.actions[2:], batch.is_first[2:], chance[2:])
+    np.testing.assert_array_equal(whole.deter[2:, 1], rest.deter[:, 1])
+    np.testing.assert_array_equal(whole.stoch[2:, 1], rest.stoch[:, 1])
+    assert np.any(np.asarray(whole.deter[2:, 0]) != np.asarray(rest.deter[:, 0]))
+
+
+def test_predictions_are_nothing_at_first(algorithm: Dreamer):
+    params = jax.jit(algorithm.init)(0)[1].params
+    features = jax.random.normal(jax.random.key(0), (5, algorithm.world.rssm.output_size))
+    for name in ("reward", "critic"):
+        found = algorithm.functions.networks[name].apply(params[name], features)[0]
+        np.testing.assert_array_equal(found, 0.0)
+
+
+def test_gradient_steps_follow_the_ratio(algorithm: Dreamer, environment: JaxEnvironment):
+    runner = DeviceRunner(algorithm, environment, 0)
+    made = []
+    for _ in range(3):
+        assert runner.iterate(1)["finite"]
+        made.append(counters.to_int(cast(DreamerState, runner.state).updates))
+    # 16 records an iteration; 16 / 8 * 8 steps of 2 x 4, once there are 8 sequences.
+    assert made == [16, 32, 48]
+    assert runner.step == 48
+
+
+def files(run: Path) -> dict[str, bytes]:
+    place = run / "checkpoints" / "000000000064"
+    names = ("policy/model.safetensors", "training_state/state.safetensors")
+    return {name: (place / name).read_bytes() for name in names}
+
+
+def test_two_halves_are_the_whole(tmp_path: Path, environment: JaxEnvironment):
+    settings = RunSettings(
+        total_timesteps=64, checkpoint_every=32, evaluate_every=64, evaluation_episodes=2
+    )
+    list(begin_run(TINY, environment, settings, tmp_path / "whole"))
+    half = dataclasses.replace(settings, total_timesteps=32)
+    list(begin_run(TINY, environment, half, tmp_path / "halves"))
+    list(resume_run(tmp_path / "halves", {"total_timesteps": 64}))
+    assert files(tmp_path / "whole") == files(tmp_path / "halves")
+
+
+def test_environments_of_the_host_are_refused(tmp_path: Path):
+    host = make("gym/CartPole-v1", num_envs=2)
+    with pytest.raises(UsageError, match="dreamer in gym/CartPole-v1: it trains in environments"):
+        begin_run(TINY, host, RunSettings(total_timesteps=64), tmp_path / "run")
+    host.close()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"deter": 20}, "blocks 8 does not divide deter 20"),
+        ({"batch_length": 1}, "batch_length 1: 2 or more"),
+        ({"replay_capacity": 64}, "replay_capacity 64 is 4 steps of each of 16"),
+        ({"learning_rate": float("nan")}, "learning_rate nan: a finite number >= 0"),
+        ({"discount": 1.5}, "discount 1.5: a finite number > 0 and <= 1"),
+        ({"num_envs": 0}, "num_envs 0"),
+    ],
+)
+def test_settings_that_cannot_be(settings: dict, told: str):
+    with pytest.raises(UsageError, match=told):
+        DreamerConfig(**settings)

@@ -1,0 +1,230 @@
+"""The parts of DreamerV3 beside what they are by definition."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from heredity.algorithms.dreamer.laprop import LaProp
+from heredity.algorithms.dreamer.replay import Place, Record, Replay, packed, unpacked
+from heredity.algorithms.dreamer.returns import ReturnRange, lambda_returns
+from heredity.networks.world_model import State, latents
+from heredity.networks.world_model.heads import BINS, bins, expectation, two_hot, two_hot_loss
+from heredity.networks.world_model.layers import block_product, init_linear, symexp, symlog
+
+
+def test_bins_are_even_on_a_logarithmic_scale():
+    found = np.asarray(bins())
+    assert len(found) == BINS == 255
+    assert found[127] == 0.0
+    np.testing.assert_array_equal(found, -found[::-1])
+    assert found[-1] == pytest.approx(4.85e8, rel=1e-3)
+    np.testing.assert_allclose(np.diff(symlog(bins())), 40 / 254, rtol=1e-3)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.5, 1e4, -2.5e-3])
+def test_two_hot_weights_say_their_number(value: float):
+    weights = np.asarray(two_hot(jnp.float32(value)))
+    assert np.count_nonzero(weights) in (1, 2)
+    assert weights.sum() == pytest.approx(1.0)
+    assert float((weights * np.asarray(bins())).sum()) == pytest.approx(value, rel=1e-4, abs=1e-6)
+
+
+def test_numbers_beyond_the_bins_are_the_last_bin():
+    weights = np.asarray(two_hot(jnp.array([1e12, -1e12])))
+    assert weights[0].argmax() == 254 and weights[1].argmax() == 0
+    assert weights.max(axis=-1).tolist() == [1.0, 1.0]
+
+
+def test_equal_chances_are_exactly_zero():
+    assert float(expectation(jnp.full((2, 255), 0.3))[0]) == 0.0
+    logits = 50.0 * two_hot(jnp.float32(7.0))
+    assert float(two_hot_loss(logits, jnp.float32(7.0))) < float(
+        two_hot_loss(logits, jnp.float32(9.0))
+    )
+
+
+def test_symexp_undoes_symlog():
+    values = jnp.array([-1e5, -1.0, -1e-3, 0.0, 2.0, 3e4])
+    np.testing.assert_allclose(symexp(symlog(values)), values, rtol=1e-5)
+
+
+def test_every_choice_keeps_a_chance():
+    logs = latents.log_probs(jnp.array([[[100.0, 0.0, 0.0, 0.0]]]), 0.01)
+    np.testing.assert_allclose(jnp.exp(logs)[0, 0], [0.9925, 0.0025, 0.0025, 0.0025], rtol=1e-4)
+
+
+def test_equal_chances_do_not_differ():
+    logs = latents.log_probs(jax.random.normal(jax.random.key(0), (5, 3, 4)), 0.01)
+    np.testing.assert_allclose(latents.divergence(logs, logs), 0.0, atol=1e-6)
+
+
+def test_draws_follow_the_chances_and_their_gradient():
+    logits = jnp.log(jnp.array([[0.7, 0.2, 0.1]]))
+    logs = latents.log_probs(logits, 0.0)
+    chance = latents.noise(jax.random.key(1), (20_000, 1, 3))
+    drawn = np.asarray(latents.choose(logs, chance)).mean(axis=(0, 1))
+    np.testing.assert_allclose(drawn, [0.7, 0.2, 0.1], atol=0.015)
+    through = jax.grad(lambda x: latents.choose(latents.log_probs(x, 0.0), None)[0, 1])(logits)
+    direct = jax.grad(lambda x: jax.nn.softmax(x)[0, 1])(logits)
+    np.testing.assert_allclose(through, direct, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_returns_are_the_recursion_of_their_definition(seed: int):
+    draws = np.random.default_rng(seed)
+    rewards, values = draws.normal(size=(2, 9, 4)).astype(np.float32)
+    live = 0.9 * (draws.random((9, 4)) > 0.2).astype(np.float32)
+    goes_on = (draws.random((9, 4)) > 0.3).astype(np.float32)
+    expected = np.zeros((9, 4), np.float32)
+    expected[-1] = values[-1]
+    for t in reversed(range(8)):
+        mix = 0.95 * goes_on[t + 1]
+        ahead = (1 - mix) * values[t + 1] + mix * expected[t + 1]
+        expected[t] = rewards[t + 1] + live[t + 1] * ahead
+    found = lambda_returns(
+        jnp.asarray(rewards), jnp.asarray(live), jnp.asarray(goes_on), jnp.asarray(values), 0.95
+    )
+    np.testing.assert_allclose(found, expected[:-1], rtol=1e-5)
+
+
+def test_the_range_of_returns_moves_slowly_and_enlarges_nothing():
+    before = ReturnRange.zero()
+    after = before.moved(jnp.linspace(-10.0, 10.0, 101), 0.01)
+    assert float(after.low) == pytest.approx(-0.09)
+    assert float(after.high) == pytest.approx(0.09)
+    assert float(after.scale) == 1.0
+
+
+def test_laprop_is_that_of_numpy():
+    rule = LaProp(learning_rate=0.1, warmup=4, clip=0.3)
+    draws = np.random.default_rng(0)
+    weight = draws.normal(size=(3, 4)).astype(np.float32)
+    small = np.full(2, 1e-5, np.float32)
+    params = {"a": jnp.asarray(weight), "b": jnp.asarray(small)}
+    state = rule.init(params)
+    expected = {"a": weight.astype(np.float64), "b": small.astype(np.float64)}
+    squares = {name: np.zeros_like(leaf) for name, leaf in expected.items()}
+    momentum = {name: np.zeros_like(leaf) for name, leaf in expected.items()}
+    for step in range(10):
+        slopes = {
+            n: 10.0 ** draws.integers(-3, 3) * draws.normal(size=v.shape)
+            for n, v in expected.items()
+        }
+        given = {name: jnp.asarray(slope, jnp.float32) for name, slope in slopes.items()}
+        params, state = rule.update(params, given, state)
+        for name, slope in slopes.items():
+            most = 0.3 * max(1e-3, float(np.linalg.norm(expected[name])))
+            slope = slope / max(1.0, float(np.linalg.norm(slope)) / most)
+            squares[name] = 0.999 * squares[name] + 0.001 * slope**2
+            scaled = slope / np.sqrt(squares[name] / (1 - 0.999 ** (step + 1)))
+            momentum[name] = 0.9 * momentum[name] + 0.1 * scaled
+            rate = 0.1 * min(step / 4, 1.0)
+            expected[name] = expected[name] - rate * momentum[name] / (1 - 0.9 ** (step + 1))
+    for name, leaf in expected.items():
+        np.testing.assert_allclose(params[name], leaf, rtol=2e-3, atol=1e-5)
+
+
+def test_blocks_are_drawn_as_one_whole_layer():
+    kernel = init_linear(jax.random.key(0), 512, 512, blocks=8)["kernel"]
+    assert kernel.shape == (8, 64, 64)
+    assert float(kernel.std()) == pytest.approx(512**-0.5, rel=0.03)
+    x = jax.random.normal(jax.random.key(1), (3, 512))
+    whole = jax.scipy.linalg.block_diag(*kernel)
+    np.testing.assert_allclose(block_product(kernel, x), x @ whole, atol=1e-4)
+
+
+# --- the replay -----------------------------------------------------------------------------------
+
+
+def records(first: int, count: int, environments: int = 2) -> Record:
+    """Steps whose reward is their number, in hundreds of the environment."""
+    number = first + jnp.arange(count)[:, None] + 100 * jnp.arange(environments)
+    none = jnp.zeros((count, environments), bool)
+    return Record(
+        observation=number[..., None].astype(jnp.float32),
+        action=number.astype(jnp.int32),
+        reward=number.astype(jnp.float32),
+        is_first=none,
+        is_last=none,
+        is_terminal=none,
+        deter=jnp.zeros((count, environments, 3), jnp.bfloat16),
+        stoch=jnp.zeros((count, environments, 2), jnp.uint8),
+    )
+
+
+def filled(steps: int, rows: int = 12) -> Replay:
+    replay = Replay.empty(jax.tree.map(lambda leaf: leaf[0], records(0, 1)), rows)
+    for first in range(0, steps, 4):
+        replay = replay.with_records(records(first, 4))
+    return replay
+
+
+def drawn(replay: Replay, seed: int, count: int = 4, length: int = 3) -> tuple:
+    place, replay = replay.draw(jax.random.key(seed), count, length)
+    return np.asarray(replay.read(place).reward), place, replay
+
+
+def test_what_is_read_is_one_piece_of_one_environment():
+    replay = filled(40)
+    seen = set()
+    for seed in range(30):
+        rewards, _, replay = drawn(replay, seed)
+        assert (np.diff(rewards, axis=0) == 1).all()
+        seen |= set(rewards[0].astype(int).tolist())
+    # 12 rows are kept of 40 steps: pieces of three begin at ten of them.
+    assert seen == {100 * e + start for e in (0, 1) for start in range(28, 38)}
+
+
+def test_new_pieces_are_served_once_and_first():
+    replay = filled(8)
+    rewards, _, replay = drawn(replay, 0)
+    assert sorted(rewards[0].tolist()) == [0.0, 3.0, 100.0, 103.0]
+    assert int(replay.served) == 4
+    replay = replay.with_records(records(8, 4))
+    rewards, _, replay = drawn(replay, 1)
+    assert {6.0, 9.0, 106.0, 109.0} == set(rewards[0].tolist())
+    assert int(drawn(replay, 2)[2].served) == 8
+
+
+def test_pieces_that_are_gone_are_not_served():
+    rewards, _, replay = drawn(filled(40), 0, count=6)
+    assert rewards.min() >= 28
+    assert int(replay.served) > 6
+
+
+def test_there_are_as_many_starts_as_whole_pieces():
+    assert int(filled(0).starts(3)) == 0
+    assert int(filled(4).starts(3)) == 2 * 2
+    assert int(filled(40).starts(3)) == 2 * 10
+
+
+def test_newer_states_come_back_where_they_belong():
+    replay = filled(40)
+    place = Place(jnp.array([[11, 4], [0, 5], [1, 6]]), jnp.array([0, 1]))
+    chosen = jax.nn.one_hot(jnp.ones((3, 2, 2), jnp.int32), 3)
+    deter = jnp.arange(1.0, 19.0).reshape((3, 2, 3))
+    moved = replay.with_states(place, State(deter, chosen))
+    after = moved.read(place)
+    np.testing.assert_array_equal(after.deter.astype(jnp.float32), deter)
+    np.testing.assert_array_equal(after.stoch, 1)
+    assert int((moved.records.stoch == 1).sum()) == 3 * 2 * 2
+
+
+def test_an_abandoned_episode_ends_where_the_next_begins():
+    replay = filled(8, rows=8)
+    begun = replay.records.is_first.at[4].set(True)
+    replay = Replay(replay.records._replace(is_first=begun), replay.written, replay.served)
+    place, _ = replay.draw(jax.random.key(0), 2, 8)
+    ends = np.asarray(replay.read(place).is_last)
+    assert ends[3].all() and ends.sum() == 2
+
+
+def test_a_state_survives_packing():
+    stoch = jax.nn.one_hot(jnp.array([[0, 2], [1, 1]]), 3)
+    state = State(jnp.array([[0.5, -2.0], [1.0, 0.25]]), stoch)
+    back = unpacked(*packed(state), 3, jnp.float32)
+    np.testing.assert_array_equal(back.deter, state.deter)
+    np.testing.assert_array_equal(back.stoch, state.stoch)
+    nothing = State(jnp.zeros((1, 2)), jnp.zeros((1, 2, 3)))
+    np.testing.assert_array_equal(unpacked(*packed(nothing), 3, jnp.float32).stoch, 0)
