@@ -12,6 +12,7 @@ import pytest
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.networks import DistributionSpec, build_distribution, default_kind
 from heredity.networks.distributions import (
+    BoundedNormal,
     Categorical,
     MultiCategorical,
     Normal,
@@ -30,6 +31,7 @@ FAMILIES = {
     "normal": Normal(ACTIONS),
     "tanh_normal": TanhNormal(ACTIONS),
     "squashed_normal": SquashedNormal(ACTIONS),
+    "bounded_normal": BoundedNormal(ACTIONS),
 }
 
 
@@ -47,6 +49,8 @@ def parameters_of(kind: str, batch: tuple[int, ...] = (), seed: int = 0) -> jax.
 def normal_parts(kind: str, parameters: jax.Array) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation in float64, from their definition."""
     mean, rest = np.split(np.asarray(parameters, np.float64), 2, axis=-1)
+    if kind == "bounded_normal":
+        return np.tanh(mean), 0.1 + 0.9 / (1 + np.exp(-(rest + 2)))
     return mean, np.log1p(np.exp(rest)) + 0.001 if kind == "tanh_normal" else np.exp(rest)
 
 
@@ -142,14 +146,14 @@ def log_density(kind: str, parameters: jax.Array, raw: np.ndarray) -> np.ndarray
     return np.asarray(found, np.float64)
 
 
-@pytest.mark.parametrize("kind", ["normal", "tanh_normal", "squashed_normal"])
+@pytest.mark.parametrize("kind", ["normal", "bounded_normal", "tanh_normal", "squashed_normal"])
 def test_densities_integrate_to_one_and_give_entropy_and_divergence(kind: str):
     """By summing over a grid. The tanh-normal's density is that of ``tanh(raw)``."""
     old, new = parameters_of(kind), parameters_of(kind, seed=1)
     raw, area = grid(old, kind)
     logs, others = log_density(kind, old, raw), log_density(kind, new, raw)
     log_stretch = np.zeros(len(raw))
-    if kind != "normal":
+    if "tanh" in kind or kind == "squashed_normal":
         # log(1 - tanh^2), written with exponentials of negative numbers only
         size = np.abs(raw)
         log_stretch = (np.log(4) - 2 * size - 2 * np.log1p(np.exp(-2 * size))).sum(-1)
@@ -159,13 +163,14 @@ def test_densities_integrate_to_one_and_give_entropy_and_divergence(kind: str):
     np.testing.assert_allclose(FAMILIES[kind].kl(old, new), divergence, rtol=1e-3)
     entropy = -(weight * logs).sum()
     # A closed form for the normal; the tanh-normal's is right on average over its draws.
-    size = 1 if kind == "normal" else 20_000
+    closed = kind in ("normal", "bounded_normal")
+    size = 1 if closed else 20_000
     found = FAMILIES[kind].entropy(jnp.tile(old, (size, 1)), jax.random.key(1))
-    error = 1e-4 if kind == "normal" else 5 * float(np.std(found)) / np.sqrt(size)
+    error = 1e-4 if closed else 5 * float(np.std(found)) / np.sqrt(size)
     assert abs(float(found.mean()) - entropy) < error
 
 
-@pytest.mark.parametrize("kind", ["normal", "tanh_normal", "squashed_normal"])
+@pytest.mark.parametrize("kind", ["normal", "bounded_normal", "tanh_normal", "squashed_normal"])
 def test_divergence_in_closed_form(kind: str):
     old, new = parameters_of(kind, (50,)), parameters_of(kind, (50,), seed=1)
     (m0, s0), (m1, s1) = normal_parts(kind, old), normal_parts(kind, new)
@@ -174,7 +179,7 @@ def test_divergence_in_closed_form(kind: str):
     assert np.abs(FAMILIES[kind].kl(old, old)).max() < 1e-6
 
 
-@pytest.mark.parametrize("kind", ["normal", "tanh_normal", "squashed_normal"])
+@pytest.mark.parametrize("kind", ["normal", "bounded_normal", "tanh_normal", "squashed_normal"])
 def test_draws_have_the_mean_and_deviation_of_the_parameters(kind: str, key: jax.Array):
     size, parameters = 40_000, parameters_of(kind)
     draws = np.asarray(FAMILIES[kind].sample(jnp.tile(parameters, (size, 1)), key))
@@ -192,6 +197,21 @@ def test_normal_actions_are_clipped_and_tanh_normal_ones_stretched():
     squashed = FAMILIES["tanh_normal"].to_action(raw)
     middle = [1 + 2 * np.tanh(0.25), 0.5 * np.tanh(0.25)]
     np.testing.assert_allclose(squashed, [middle, [3.0, 0.5], [-1.0, -0.5]], rtol=1e-6)
+
+
+def test_bounded_normal_actions_are_cut_and_stretched():
+    raw = jnp.array([[0.5, 0.5], [7.0, 7.0], [-7.0, -7.0]])
+    found = FAMILIES["bounded_normal"].to_action(raw)
+    np.testing.assert_allclose(found, [[2.0, 0.25], [3.0, 0.5], [-1.0, -0.5]])
+    unbounded = BoundedNormal(Box((2,))).to_action(raw)
+    np.testing.assert_array_equal(unbounded, raw)
+
+
+def test_mixed_choices_keep_a_chance():
+    family = Categorical(Discrete(4), uniform_mix=0.2)
+    mixed = family.parameters({}, jnp.array([50.0, 0.0, 0.0, 0.0]))
+    chances = np.exp(family.log_prob(jnp.tile(mixed, (4, 1)), jnp.arange(4)))
+    np.testing.assert_allclose(chances, [0.85, 0.05, 0.05, 0.05], rtol=1e-5)
 
 
 @pytest.mark.parametrize("bounds", [(-3.5896065, 4.1676354), (8.282644, 63.131329), (-1.0, 1.0)])
@@ -295,6 +315,9 @@ IN_NUMPY = {
     "normal": (Box((2,), -1.0, 2.0), DistributionSpec("normal", 0.7)),
     "tanh_normal": (Box((2,), -1.0, 2.0), DistributionSpec("tanh_normal")),
     "squashed_normal": (Box((2,), -1.0, 2.0), DistributionSpec("squashed_normal")),
+    "bounded_normal": (Box((2,), -1.0, 2.0), DistributionSpec("bounded_normal")),
+    "mixed": (Discrete(3), DistributionSpec("categorical", uniform_mix=0.2)),
+    "mixed_multi": (MultiDiscrete((2, 3)), DistributionSpec("multi_categorical", uniform_mix=0.2)),
 }
 
 

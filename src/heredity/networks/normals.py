@@ -215,8 +215,9 @@ class BoundedNormal(_Continuous):
         self.output_size = 2 * self.action_size
         finite = np.isfinite(self._low) & np.isfinite(self._high)
         self._bounded = finite
-        self._middle = np.where(finite, (self._low + self._high) / 2, 0).astype(np.float32)
-        self._reach = np.where(finite, (self._high - self._low) / 2, 1).astype(np.float32)
+        low, high = np.where(finite, self._low, -1), np.where(finite, self._high, 1)
+        self._middle = np.where(finite, (low + high) / 2, 0).astype(np.float32)
+        self._reach = ((high - low) / 2).astype(np.float32)
 
     def pieces(self) -> tuple[Piece, ...]:
         size, names = self.action_size, self._names
@@ -237,9 +238,11 @@ class BoundedNormal(_Continuous):
         return jnp.sum(log_std + 0.5 + _LOG_SQRT_2PI, axis=-1)
 
     def to_action(self, raw_action: jax.Array) -> jax.Array:
-        cut = jnp.where(self._bounded, jnp.clip(raw_action, -1.0, 1.0), raw_action)
-        stretched = self._middle + self._reach * cut
-        return jnp.clip(stretched, *self._bounds(raw_action))
+        shape = raw_action.shape
+        middle, reach = jnp.broadcast_to(self._middle, shape), jnp.broadcast_to(self._reach, shape)
+        is_bounded = jnp.broadcast_to(self._bounded, shape)
+        cut = jnp.where(is_bounded, jnp.clip(raw_action, -1.0, 1.0), raw_action)
+        return jnp.clip(middle + reach * cut, *self._bounds(raw_action))
 
     def mode_in_numpy(self, outputs: np.ndarray) -> np.ndarray | np.generic:
         return self.to_action_in_numpy(np.tanh(outputs[: self.action_size]))
