@@ -175,7 +175,7 @@ OF_EVALUATE = "(known: --env, --episodes, --json, --seed, --stochastic, --trust)
         ("inspect --", "PATH is needed (heredity inspect --help tells more)"),
         ("inspect --json", "PATH is needed (heredity inspect --help tells more)"),
         # Commands.
-        ("train pppo", "unknown algorithm 'pppo': did you mean 'ppo'? (known: ppo)"),
+        ("train pppo", "unknown algorithm 'pppo': did you mean 'ppo'? (known: dreamer, ppo)"),
         ("train --env x", "the algorithm comes first: heredity train ppo --env ID"),
     ],
     ids=lambda value: value if " " not in value or value.startswith(("train", "r")) else "",
