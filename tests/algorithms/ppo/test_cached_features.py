@@ -12,7 +12,7 @@ from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.collect import collect
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.common.errors import UsageError
-from heredity.training.room import bytes_of
+from heredity.environments.room import bytes_of
 from heredity.training.runners import make_runner
 
 NETWORK = {
