@@ -1,8 +1,8 @@
 """Let the official DreamerV3 compute on data that we choose, and write down what comes out.
 
 Needs the official repository at `dreamerv3_setup.COMMIT` and the libraries that README.md beside
-this file names. Run it as
-``JAX_PLATFORMS=cpu PYTHONPATH=CHECKOUT:benchmarks/conformance python benchmarks/conformance/dreamer.py [FOLDER]``.
+this file names. Run it, with ``JAX_PLATFORMS=cpu`` and
+``PYTHONPATH=CHECKOUT:benchmarks/conformance``, as ``python benchmarks/conformance/dreamer.py [FOLDER]``.
 
 The model's own `loss`, `train`, `policy` and modules run as they are, in float32, but for these
 changes, made while it runs:
@@ -13,7 +13,7 @@ changes, made while it runs:
 
 All weights are made random, for many are zero at first and hide mistakes.
 `tests/algorithms/dreamer/reference.py` reads what is written and says what it is.
-"""  # noqa: E501 - a command line
+"""
 
 from __future__ import annotations
 
