@@ -66,7 +66,7 @@ class Imagined(NamedTuple):
 
     Args:
         features: ``(H + 1, N, F)``; the first are those of the states it began from.
-        actions: Raw, ``(H + 1, N, ...)``.
+        actions: Raw, those that were done, ``(H, N, ...)``.
     """
 
     features: jax.Array
@@ -92,25 +92,15 @@ def imagine(
     if key is not None:
         for_latents, for_actions = jax.random.split(key)
         of_latents = latents.noise(for_latents, (horizon, count, *rssm.latents))
-        of_actions = family.noise(for_actions, (horizon + 1, count))
+        of_actions = family.noise(for_actions, (horizon, count))
 
-    def act(features: jax.Array, chance: jax.Array | None) -> jax.Array:
+    def act(features: jax.Array, chance: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         parameters = world.action_parameters(params, features)
-        return family.mode(parameters) if chance is None else family.draw(parameters, chance)
+        action = family.mode(parameters) if chance is None else family.draw(parameters, chance)
+        return action, family.features(action)
 
-    def step(state: State, chances: Any) -> tuple[State, tuple[jax.Array, jax.Array]]:
-        of_action, of_latent = chances
-        features = state.features
-        action = act(features, of_action)
-        following = rssm.imagine(params["trunk"], state, family.features(action), of_latent)
-        return following, (features, action)
-
-    first = None if of_actions is None else of_actions[:-1]
-    last, (features, actions) = jax.lax.scan(step, starts, (first, of_latents), length=horizon)
-    final = act(last.features, None if of_actions is None else of_actions[-1])
-    return Imagined(
-        jnp.concatenate([features, last.features[None]]), jnp.concatenate([actions, final[None]])
-    )
+    chances = (of_actions, of_latents)
+    return Imagined(*rssm.imagine(params["trunk"], starts, act, chances, horizon))
 
 
 def world_losses(
@@ -176,13 +166,13 @@ def imagined_losses(
     return_range = return_range.moved(returns, config.return_range_rate)
     advantages = (returns - values[:-1]) / return_range.scale
 
-    parameters = world.action_parameters(params, features[:-1])
-    log_probs = family.log_prob(parameters, dream.actions[:-1])
+    # Of the last moment as well, and then without it: to leave it out before would copy features.
+    parameters = world.action_parameters(params, features)[:-1]
+    log_probs = family.log_prob(parameters, dream.actions)
     entropies = family.entropy(parameters, jax.random.key(0))
     wish = log_probs * advantages + config.entropy_coefficient * entropies
-    fitted = two_hot_loss(value_logits[:-1], returns)
-    kept = two_hot_loss(value_logits[:-1], slow[:-1])
-    losses = {"actor": -weights * wish, "critic": weights * (fitted + kept)}
+    valued = two_hot_loss(value_logits, jnp.concatenate([returns, values[-1:]]), slow)[:-1]
+    losses = {"actor": -weights * wish, "critic": weights * valued}
     logged = {
         "advantage": advantages.mean(),
         "advantage_size": jnp.abs(advantages).mean(),
@@ -223,7 +213,7 @@ def replayed_loss(
     returns = lambda_returns(batch.rewards, live, 1.0 - ends, stop(starts), config.gae_lambda)
     logits = world.logits("critic", params, features)[:-1]
     slow = expectation(world.logits("critic", {"critic": slow_critic}, stop(features)))[:-1]
-    return (1.0 - ends[:-1]) * (two_hot_loss(logits, returns) + two_hot_loss(logits, slow))
+    return (1.0 - ends[:-1]) * two_hot_loss(logits, returns, slow)
 
 
 def total_loss(

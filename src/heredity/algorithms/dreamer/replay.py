@@ -21,7 +21,7 @@ class Record(NamedTuple):
         is_first: Whether an episode begins.
         is_last: Whether one ends, for whatever reason.
         is_terminal: Whether the task itself ended.
-        deter: The state of the world model here, bfloat16.
+        deter: The state of the world model here, the bits of bfloat16 as uint16.
         stoch: Its drawn part, the number of each choice, uint8.
     """
 
@@ -36,16 +36,22 @@ class Record(NamedTuple):
 
 
 def packed(state: State) -> tuple[jax.Array, jax.Array]:
-    """A state in little memory: bfloat16, and the numbers of choices."""
+    """A state in little memory: bfloat16, and the numbers of choices.
+
+    The bits are kept as uint16: a processor without bfloat16 would make float32 of the whole ring
+    to write some of it.
+    """
     chosen = jnp.argmax(state.stoch, axis=-1).astype(jnp.uint8)
     # Zeros are no choice: the state before anything was drawn.
     drawn = jnp.where(state.stoch.any(axis=-1), chosen, jnp.uint8(255))
-    return state.deter.astype(jnp.bfloat16), drawn
+    bits = jax.lax.bitcast_convert_type(state.deter.astype(jnp.bfloat16), jnp.uint16)
+    return bits, drawn
 
 
 def unpacked(deter: jax.Array, stoch: jax.Array, classes: int, dtype: Any) -> State:
     """The state that `packed` made smaller."""
-    return State(deter.astype(dtype), jax.nn.one_hot(stoch, classes, dtype=dtype))
+    halves = jax.lax.bitcast_convert_type(deter, jnp.bfloat16)
+    return State(halves.astype(dtype), jax.nn.one_hot(stoch, classes, dtype=dtype))
 
 
 class Place(NamedTuple):

@@ -18,6 +18,7 @@ from heredity.networks.world_model.layers import (
     init_linear,
     linear,
     symexp,
+    symlog,
 )
 from heredity.networks.world_model.options import DTYPES, WorldOptions, read_world_options
 from heredity.spaces import Space
@@ -48,31 +49,65 @@ def expectation(logits: jax.Array) -> jax.Array:
         >>> float(expectation(jnp.zeros(255)))
         0.0
     """
-    weighted = jax.nn.softmax(logits.astype(jnp.float32), axis=-1) * bins()
+    chances = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
     middle = BINS // 2
-    below, above = weighted[..., :middle], weighted[..., middle + 1 :]
-    return weighted[..., middle] + (below[..., ::-1] + above).sum(axis=-1)
+    below, above = chances[..., :middle], chances[..., :middle:-1]
+    return ((below - above) * bins()[:middle]).sum(axis=-1)
+
+
+def _beside(target: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The bin below each number, and how far it is from there to the next one: 0 to 1."""
+    edges = bins()
+    even = (symlog(target) + _HIGHEST) * (BINS // 2 / _HIGHEST)
+    near = jnp.clip(jnp.floor(even).astype(jnp.int32), 0, BINS - 2)
+    # Rounding may have put it into the bin before or after.
+    near = near - (target < edges[near]) + (target >= edges[near + 1])
+    near = jnp.clip(near, 0, BINS - 2)
+    share = (target - edges[near]) / (edges[near + 1] - edges[near])
+    # Else the compiler would look for the bin anew in all places that it is compared with.
+    return jax.lax.optimization_barrier((near, jnp.clip(share, 0.0, 1.0)))
+
+
+def _weights(near: jax.Array, share: jax.Array) -> jax.Array:
+    distance = (jnp.arange(BINS) - near[..., None]) - share[..., None]
+    return jnp.maximum(0.0, 1.0 - jnp.abs(distance))
 
 
 def two_hot(target: jax.Array) -> jax.Array:
     """Weights ``(..., 255)`` of the two bins beside each number, by its distance to them."""
-    edges = bins()
-    below = jnp.clip(jnp.sum(edges <= target[..., None], axis=-1) - 1, 0, BINS - 1)
-    above = jnp.clip(BINS - jnp.sum(edges > target[..., None], axis=-1), 0, BINS - 1)
-    equal = below == above
-    to_below = jnp.where(equal, 1.0, jnp.abs(edges[below] - target))
-    to_above = jnp.where(equal, 1.0, jnp.abs(edges[above] - target))
-    total = to_below + to_above
-    return (
-        jax.nn.one_hot(below, BINS) * (to_above / total)[..., None]
-        + jax.nn.one_hot(above, BINS) * (to_below / total)[..., None]
-    )
+    return _weights(*_beside(target))
 
 
-def two_hot_loss(logits: jax.Array, target: jax.Array) -> jax.Array:
-    """Cross-entropy of logits ``(..., 255)`` with numbers ``(...,)``, which have no gradient."""
-    weights = two_hot(jax.lax.stop_gradient(target))
-    return -jnp.sum(weights * jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1), axis=-1)
+@jax.custom_vjp
+def two_hot_loss(logits: jax.Array, *targets: jax.Array) -> jax.Array:
+    """Cross-entropies of logits ``(..., 255)`` with numbers ``(...,)``, summed over the targets.
+
+    Targets have no gradient.
+    """
+    return _two_hot_forward(logits, *targets)[0]
+
+
+def _two_hot_forward(logits: jax.Array, *targets: jax.Array) -> tuple[jax.Array, Any]:
+    numbers = logits.astype(jnp.float32)
+    total = jax.nn.logsumexp(numbers, axis=-1)
+    loss = len(targets) * total
+    places = [_beside(target) for target in targets]
+    for near, share in places:
+        two = jnp.take_along_axis(numbers, jnp.stack([near, near + 1], axis=-1), axis=-1)
+        loss = loss - (1.0 - share) * two[..., 0] - share * two[..., 1]
+    return loss, (logits, total, places)
+
+
+def _two_hot_backward(known: Any, gradient: jax.Array) -> tuple[jax.Array, ...]:
+    logits, total, places = known
+    found = len(places) * jnp.exp(logits.astype(jnp.float32) - total[..., None])
+    for near, share in places:
+        found = found - _weights(near, share)
+    found = (gradient[..., None] * found).astype(logits.dtype)
+    return found, *(jnp.zeros_like(share) for _, share in places)
+
+
+two_hot_loss.defvjp(_two_hot_forward, _two_hot_backward)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,10 +19,9 @@ from heredity.networks.contract import (
     register_network,
 )
 from heredity.networks.world_model import latents
+from heredity.networks.world_model.dynamics import Dynamics
 from heredity.networks.world_model.layers import (
     activated,
-    block_product,
-    hidden,
     hidden_layers,
     init_hidden_layers,
     init_linear,
@@ -47,8 +46,7 @@ class State(NamedTuple):
     @property
     def features(self) -> jax.Array:
         """Both, joined: ``(..., deter + groups * classes)``."""
-        flat = self.stoch.reshape((*self.stoch.shape[:-2], -1))
-        return jnp.concatenate([self.deter, flat.astype(self.deter.dtype)], axis=-1)
+        return jnp.concatenate([self.deter, _flat(self.stoch).astype(self.deter.dtype)], axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +112,7 @@ class Rssm(Network):
         self.latents = (options.groups, options.classes)
         self.output_size = options.deter + options.groups * options.classes
         self._dtype = DTYPES[options.dtype]
+        self._dynamics = Dynamics(options.deter, options.units, options.blocks, self._dtype)
 
     @property
     def hidden_layers(self) -> tuple[str, ...]:
@@ -121,10 +120,9 @@ class Rssm(Network):
 
     def init(self, key: jax.Array) -> Params:
         options = self.options
-        keys = iter(jax.random.split(key, 9))
+        keys = iter(jax.random.split(key, 6))
         units, drawn = options.units, options.groups * options.classes
-        deter, blocks = options.deter, options.blocks
-        mixed = deter + 3 * units * blocks
+        deter = options.deter
 
         def layers(count: int, inputs: int) -> Params:
             params = init_hidden_layers(next(keys), inputs, [units] * count)
@@ -133,22 +131,9 @@ class Rssm(Network):
 
         return {
             "encoder": self.encoder.init(next(keys)),
-            "dynamics": {
-                "from_deter": init_linear(next(keys), deter, units, normed=True),
-                "from_stoch": init_linear(next(keys), drawn, units, normed=True),
-                "from_action": init_linear(next(keys), options.actions, units, normed=True),
-                **self._recurrent(next(keys), mixed),
-            },
+            "dynamics": self._dynamics.init(next(keys), drawn, options.actions),
             "prior": layers(options.prior_layers, deter),
             "posterior": layers(options.posterior_layers, deter + self.encoder.output_size),
-        }
-
-    def _recurrent(self, key: jax.Array, mixed: int) -> Params:
-        deter, blocks = self.options.deter, self.options.blocks
-        of_mix, of_gates = jax.random.split(key)
-        return {
-            "mix": init_linear(of_mix, mixed, deter, blocks=blocks, normed=True),
-            "gates": init_linear(of_gates, deter, 3 * deter, blocks=blocks),
         }
 
     # --- one moment after the other ---------------------------------------------------------------
@@ -163,49 +148,6 @@ class Rssm(Network):
     def tokens(self, params: Params, observation: Any) -> jax.Array:
         """What the encoder makes of observations ``(...,)``: ``(..., N)``."""
         return self.encoder.apply(params["encoder"], observation)[0].astype(self._dtype)
-
-    def _kernels(self, params: Params) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The kernel of ``mix``, apart: of the blocks of deter; of what all blocks read.
-
-        All blocks read the same of what was drawn and done, so that part is one whole product.
-        """
-        kernel = params["dynamics"]["mix"]["kernel"].astype(self._dtype)
-        own = self.options.deter // self.options.blocks
-        shared = jnp.swapaxes(kernel[:, own:], 0, 1)
-        shared = shared.reshape((shared.shape[0], -1))
-        before_action = 2 * self.options.units
-        return kernel[:, :own], shared[:before_action], shared[before_action:]
-
-    def _of_actions(self, params: Params, kernel: jax.Array, actions: jax.Array) -> jax.Array:
-        """What actions add to the mix, bounded to [-1, 1] without changing their gradients."""
-        bounded = actions / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(actions)))
-        done = hidden(params["dynamics"]["from_action"], bounded.astype(self._dtype))
-        return done @ kernel
-
-    def _deter(
-        self,
-        params: Params,
-        kernels: tuple[jax.Array, jax.Array],
-        state: State,
-        of_action: jax.Array,
-    ) -> jax.Array:
-        """The deterministic part a moment later."""
-        dynamics, (own, shared) = params["dynamics"], kernels
-        flat = state.stoch.reshape((*state.stoch.shape[:-2], -1))
-        read = jnp.concatenate(
-            [hidden(dynamics["from_deter"], state.deter), hidden(dynamics["from_stoch"], flat)],
-            axis=-1,
-        )
-        mix = block_product(own, state.deter) + read @ shared + of_action
-        mix = activated(dynamics["mix"]["norm"], mix + dynamics["mix"]["bias"].astype(self._dtype))
-        gates = linear(dynamics["gates"], mix)
-        parts = gates.reshape((*gates.shape[:-1], self.options.blocks, 3, -1))
-        reset, candidate, update = (
-            parts[..., index, :].reshape(state.deter.shape) for index in range(3)
-        )
-        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
-        update = jax.nn.sigmoid(update - 1.0)
-        return update * candidate + (1.0 - update) * state.deter
 
     def _logits(self, params: Params, x: jax.Array) -> jax.Array:
         outputs = [x, *hidden_layers(params, x).values()]
@@ -242,9 +184,10 @@ class Rssm(Network):
         Returns:
             States ``(T, B, ...)`` and the logits they were drawn from.
         """
-        own, shared, of_action = self._kernels(params)
+        dynamics, of_dynamics = self._dynamics, params["dynamics"]
+        kernels = dynamics.kernels(of_dynamics)
         actions = jnp.where(is_first[..., None], 0.0, actions)
-        added = self._of_actions(params, of_action, actions)
+        added = dynamics.of_actions(of_dynamics, kernels, actions)
         posterior = dict(params["posterior"])
         first = posterior["hidden_0"]
         kernel = first["kernel"].astype(self._dtype)
@@ -257,30 +200,69 @@ class Rssm(Network):
         }
         later["logits"] = posterior["logits"]
 
-        def step(state: State, now: tuple) -> tuple[State, tuple[State, jax.Array]]:
+        def step(before: tuple, now: tuple) -> tuple[tuple, tuple[State, jax.Array]]:
+            parts, stoch = before
             seen, added, first_now, drawn = now
-            state = _without(state, first_now)
-            deter_now = self._deter(params, (own, shared), state, added)
+            parts, stoch = (jnp.where(first_now[..., None], 0, part) for part in (parts, stoch))
+            parts = dynamics.following(of_dynamics, kernels, parts, stoch, added)
+            deter_now = dynamics.joined(parts)
             x = activated(first["norm"], deter_now @ kernel[:deter] + seen)
             logits = self._logits(later, x)
-            stoch = latents.choose(self.log_probs(logits), drawn)
-            following = State(deter_now, stoch.astype(self._dtype))
-            return following, (following, logits)
+            stoch = latents.choose(self.log_probs(logits), drawn).astype(self._dtype)
+            return (parts, _flat(stoch)), (State(deter_now, stoch), logits)
 
-        state = State(*(part.astype(self._dtype) for part in state))
-        _, (states, logits) = jax.lax.scan(step, state, (seen, added, is_first, chance))
+        _, (states, logits) = jax.lax.scan(
+            step, self._inside(state), (seen, added, is_first, chance)
+        )
         return states, logits
 
     def imagine(
-        self, params: Params, state: State, action: jax.Array, chance: jax.Array | None = None
-    ) -> State:
-        """The state after an action, ``(B, actions)``, without seeing what came of it."""
-        own, shared, of_action = self._kernels(params)
-        deter = self._deter(
-            params, (own, shared), state, self._of_actions(params, of_action, action)
+        self,
+        params: Params,
+        state: State,
+        act: Callable[[jax.Array, Any], tuple[Any, jax.Array]],
+        chances: Any,
+        length: int,
+    ) -> tuple[jax.Array, Any]:
+        """What would come, moment after moment, without seeing anything.
+
+        Args:
+            params: Of this network.
+            state: To begin from, ``(N, ...)``.
+            act: From features ``(N, F)`` and its chance what is remembered of an action, and the
+                numbers that say what was done, ``(N, actions)``.
+            chances: Of `act`, and of `latents.noise` ``(length, N, groups, classes)``; either may
+                be None.
+            length: How many moments.
+
+        Returns:
+            Features ``(length + 1, N, F)``, the first are those of `state`; and what `act` wanted
+            to be remembered in the first ``length`` moments.
+        """
+        dynamics, of_dynamics = self._dynamics, params["dynamics"]
+        kernels = dynamics.kernels(of_dynamics)
+
+        def step(before: tuple, now: tuple) -> tuple[tuple, tuple[jax.Array, Any]]:
+            parts, stoch = before
+            of_act, drawn = now
+            features = jnp.concatenate([dynamics.joined(parts), stoch], axis=-1)
+            remembered, action = act(features, of_act)
+            added = dynamics.of_actions(of_dynamics, kernels, action)
+            parts = dynamics.following(of_dynamics, kernels, parts, stoch, added)
+            prior = self.log_probs(self.prior(params, dynamics.joined(parts)))
+            stoch = latents.choose(prior, drawn).astype(self._dtype)
+            return (parts, _flat(stoch)), (features, remembered)
+
+        (parts, stoch), (features, remembered) = jax.lax.scan(
+            step, self._inside(state), chances, length=length
         )
-        stoch = latents.choose(self.log_probs(self.prior(params, deter)), chance)
-        return State(deter, stoch.astype(self._dtype))
+        last = jnp.concatenate([dynamics.joined(parts), stoch], axis=-1)
+        return jnp.concatenate([features, last[None]]), remembered
+
+    def _inside(self, state: State) -> tuple[jax.Array, jax.Array]:
+        """What goes from moment to moment: the deterministic part in blocks, the drawn one flat."""
+        deter, stoch = (part.astype(self._dtype) for part in state)
+        return self._dynamics.apart(deter), _flat(stoch)
 
     # --- as a part of a policy --------------------------------------------------------------------
 
@@ -326,12 +308,8 @@ class Rssm(Network):
         )
 
 
-def _without(state: State, is_first: jax.Array) -> State:
-    """Nothing, where episodes begin."""
-    kept = ~is_first
-    return State(
-        jnp.where(kept[..., None], state.deter, 0), jnp.where(kept[..., None, None], state.stoch, 0)
-    )
+def _flat(stoch: jax.Array) -> jax.Array:
+    return stoch.reshape((*stoch.shape[:-2], -1))
 
 
 def _build(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Rssm:

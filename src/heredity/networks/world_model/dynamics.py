@@ -1,0 +1,143 @@
+"""How the deterministic part of a world model's state moves on: a GRU in blocks.
+
+Inside, the blocks are the first axis, ``(blocks, ..., deter / blocks)``: products by block are then
+products of matrices as they lie in memory, and what follows them is computed number after number.
+With blocks in the middle a processor spends most of its time reading across (docs/performance.md).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from heredity.networks.world_model.layers import EPSILON, hidden, init_linear
+from heredity.weights import Params
+
+
+class Kernels(NamedTuple):
+    """The kernel of ``mix``, apart.
+
+    Args:
+        own: Of each block's own part of the state, ``(blocks, D / blocks, D / blocks)``.
+        read: Of what all blocks read of the state, ``(2 * units, D)``.
+        done: Of what all blocks read of actions, ``(units, D)``.
+    """
+
+    own: jax.Array
+    read: jax.Array
+    done: jax.Array
+
+
+class Dynamics:
+    """``from_deter``, ``from_stoch``, ``from_action``, ``mix`` and ``gates``.
+
+    Source: Hafner et al. 2023, as the authors' code has been since 2024.
+
+    Args:
+        deter: Numbers of the deterministic part.
+        units: Width of the hidden layers.
+        blocks: Into so many the recurrent layers are divided.
+        dtype: What is computed in.
+    """
+
+    def __init__(self, deter: int, units: int, blocks: int, dtype: jnp.dtype) -> None:
+        self.deter = deter
+        self.units = units
+        self.blocks = blocks
+        self._dtype = dtype
+
+    def init(self, key: jax.Array, drawn: int, actions: int) -> Params:
+        """Weights.
+
+        Args:
+            key: Decides them.
+            drawn: Numbers of the drawn part of the state.
+            actions: Numbers that say what was done.
+        """
+        keys = iter(jax.random.split(key, 5))
+        deter, units, blocks = self.deter, self.units, self.blocks
+        mixed = deter + 3 * units * blocks
+        return {
+            "from_deter": init_linear(next(keys), deter, units, normed=True),
+            "from_stoch": init_linear(next(keys), drawn, units, normed=True),
+            "from_action": init_linear(next(keys), actions, units, normed=True),
+            "mix": init_linear(next(keys), mixed, deter, blocks=blocks, normed=True),
+            "gates": init_linear(next(keys), deter, 3 * deter, blocks=blocks),
+        }
+
+    def apart(self, numbers: jax.Array) -> jax.Array:
+        """``(..., N)`` as blocks, ``(blocks, ..., N / blocks)``."""
+        parts = numbers.reshape((*numbers.shape[:-1], self.blocks, -1))
+        return jnp.moveaxis(parts, -2, 0)
+
+    def joined(self, parts: jax.Array) -> jax.Array:
+        """The inverse of `apart`."""
+        numbers = jnp.moveaxis(parts, 0, -2)
+        return numbers.reshape((*numbers.shape[:-2], -1))
+
+    def kernels(self, params: Params) -> Kernels:
+        """The kernel of ``mix``, in the parts that are computed at different times.
+
+        All blocks read the same of what was drawn and done, so that part is one whole product.
+        """
+        kernel = params["mix"]["kernel"].astype(self._dtype)
+        own = self.deter // self.blocks
+        shared = jnp.swapaxes(kernel[:, own:], 0, 1)
+        shared = shared.reshape((shared.shape[0], -1))
+        of_state = 2 * self.units
+        return Kernels(kernel[:, :own], shared[:of_state], shared[of_state:])
+
+    def of_actions(self, params: Params, kernels: Kernels, actions: jax.Array) -> jax.Array:
+        """What actions add to the mix, bounded to [-1, 1] without changing their gradients."""
+        bounded = actions / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(actions)))
+        return hidden(params["from_action"], bounded.astype(self._dtype)) @ kernels.done
+
+    def following(
+        self,
+        params: Params,
+        kernels: Kernels,
+        parts: jax.Array,
+        stoch: jax.Array,
+        of_action: jax.Array,
+    ) -> jax.Array:
+        """The deterministic part a moment later.
+
+        Args:
+            params: Weights.
+            kernels: Of `kernels`.
+            parts: The deterministic part, in blocks.
+            stoch: The drawn part, ``(..., drawn)``.
+            of_action: Of `of_actions`, ``(..., deter)``.
+
+        Returns:
+            In blocks.
+        """
+        of_deter = hidden(params["from_deter"], self.joined(parts))
+        read = jnp.concatenate([of_deter, hidden(params["from_stoch"], stoch)], axis=-1)
+        shared = read @ kernels.read + of_action + params["mix"]["bias"].astype(self._dtype)
+        mix = _product(kernels.own, parts) + self.apart(shared)
+        mix = jax.nn.silu(self._normed(params["mix"]["norm"], mix))
+        bias = self._beside(params["gates"]["bias"], parts.ndim)
+        gates = _product(params["gates"]["kernel"].astype(self._dtype), mix) + bias
+        reset, candidate, update = jnp.split(gates, 3, axis=-1)
+        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+        update = jax.nn.sigmoid(update - 1.0)
+        return update * candidate + (1.0 - update) * parts
+
+    def _beside(self, numbers: jax.Array, ndim: int) -> jax.Array:
+        """``(N,)`` in a shape that goes with blocks of so many axes."""
+        shape = (self.blocks, *[1] * (ndim - 2), -1)
+        return numbers.astype(self._dtype).reshape(shape)
+
+    def _normed(self, scale: jax.Array, parts: jax.Array) -> jax.Array:
+        """`layers.rms_norm` of numbers in blocks."""
+        y = parts.astype(jnp.float32)
+        mean_square = jnp.square(y).mean(axis=(0, -1), keepdims=True)
+        factor = jax.lax.rsqrt(mean_square + EPSILON)
+        return (y * (factor * self._beside(scale, parts.ndim))).astype(parts.dtype)
+
+
+def _product(kernel: jax.Array, parts: jax.Array) -> jax.Array:
+    return jnp.einsum("g...i,gio->g...o", parts, kernel)
