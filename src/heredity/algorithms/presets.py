@@ -20,8 +20,9 @@ class Preset:
         environment: Id that it is for.
         source: Where the numbers come from.
         settings: Settings of the algorithm that differ from its defaults.
-        total_timesteps: How long it was meant to train.
+        total_timesteps: How long it was meant to train; 0 when nobody said.
         reached: What it was seen to reach, unless that is recorded in docs/returns.md.
+        snapshot_every: Steps between snapshots, where the way there is worth looking at; else 0.
     """
 
     environment: str
@@ -29,6 +30,13 @@ class Preset:
     settings: dict[str, Any]
     total_timesteps: int
     reached: str = ""
+    snapshot_every: int = 0
+
+    @property
+    def run(self) -> dict[str, int]:
+        """What it says of how a run is kept, by the fields of `RunSettings`."""
+        said = {"total_timesteps": self.total_timesteps, "snapshot_every": self.snapshot_every}
+        return {name: value for name, value in said.items() if value}
 
 
 @functools.cache
@@ -47,6 +55,17 @@ def presets_in(package: str) -> dict[str, Preset]:
     return found
 
 
+def preset_of(known: Mapping[str, Preset], name: str, environment_id: str) -> Preset | None:
+    """The preset of a name, or None where there is none; see `settings_of`."""
+    if name == "none" or (name == "auto" and environment_id not in known):
+        return None
+    if name == "auto":
+        name = environment_id
+    if name not in known:
+        raise UnknownNameError("preset", name, [*known, "auto", "none"])
+    return known[name]
+
+
 def settings_of(known: Mapping[str, Preset], name: str, environment_id: str) -> dict[str, Any]:
     """The settings that a preset gives.
 
@@ -59,10 +78,5 @@ def settings_of(known: Mapping[str, Preset], name: str, environment_id: str) -> 
     Raises:
         UnknownNameError: for an unknown preset.
     """
-    if name == "none" or (name == "auto" and environment_id not in known):
-        return {}
-    if name == "auto":
-        name = environment_id
-    if name not in known:
-        raise UnknownNameError("preset", name, [*known, "auto", "none"])
-    return known[name].settings
+    found = preset_of(known, name, environment_id)
+    return {} if found is None else found.settings

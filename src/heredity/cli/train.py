@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import tyro
 
 from heredity.algorithms.contract import AlgorithmConfig, OfKinds
+from heredity.algorithms.presets import preset_of
 from heredity.algorithms.registry import ALGORITHMS, Registered, algorithm_of
 from heredity.cli.distributed import Distributed
 from heredity.cli.going_on import resume_command, untrusted
@@ -220,9 +221,8 @@ def _parse(algorithm: Registered, arguments: Sequence[str]) -> Any:
     environment_id = peek(arguments, "--env")
     preset = peek(arguments, "--preset") or "auto"
     config = algorithm.preset_config(preset, environment_id or "")
-    chosen = environment_id if preset == "auto" and environment_id else preset
-    known = algorithm.presets().get(chosen)
-    notes = [f"Preset of {chosen}: {known.source}"] if known else []
+    known = preset_of(algorithm.presets(), preset, environment_id or "")
+    notes = [f"Preset of {known.environment}: {known.source}"] if known else []
     if environment_id is None:
         notes.append(
             "The options of an environment (--env.*), and its preset as defaults:\n"
@@ -243,7 +243,8 @@ def _parse(algorithm: Registered, arguments: Sequence[str]) -> Any:
             environment_id, "Such as gymnax/CartPole-v1; heredity envs lists all.", "required"
         ),
         # The names stand above the groups of --help.
-        ("run", wide[run]),
+        # A person has to say how long where no preset does.
+        ("run", wide[run], *([run(**known.run)] if known and known.total_timesteps else [])),
         ("output", wide[_Output], _Output()),
         ("distributed", Distributed, Distributed()),
         ("launched", wide[Launched], Launched()),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
 
 from heredity.algorithms.contract import AlgorithmConfig
+from heredity.algorithms.presets import preset_of
 from heredity.algorithms.registry import Registered
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.files import check_name
@@ -81,6 +82,8 @@ class Trainer(Generic[Config]):
         if config is not None and preset != "auto":
             raise UsageError(f"preset {preset!r} beside config: all settings are given already")
         base: Any = config if config is not None else self.algorithm.preset_config(preset, name)
+        known = None if config is not None else preset_of(self.algorithm.presets(), preset, name)
+        self._meant = {} if known is None else known.run
         if config is None and not isinstance(env, str) and env.num_envs is not None:
             # A host vector is as large as it is; another number is refused by the run.
             settings.setdefault("num_envs", env.num_envs)
@@ -117,7 +120,8 @@ class Trainer(Generic[Config]):
 
         Args:
             total_timesteps: Where to end, counted from the very first step; rounded up to a whole
-                iteration. None, for a model that has a directory, for where it was to end before.
+                iteration. None, for a model that has a directory, for where it was to end before;
+                for another, for as long as its preset was meant to train.
             directory: Where snapshots, checkpoints and metrics go; None to keep nothing. A model
                 that has one keeps it.
             callback: One or several callbacks, or functions ``(event) -> bool | None``.
@@ -168,9 +172,10 @@ class Trainer(Generic[Config]):
                 "was kept to go on from: make another, and give directory= to its first learn() "
                 "or run()"
             )
-        if "total_timesteps" not in given:
+        kept = {**self._meant, **given}
+        if "total_timesteps" not in kept:
             raise UsageError("total_timesteps is needed: after how many steps training ends")
-        settings = RunSettings(seed=self.seed, **given)
+        settings = RunSettings(seed=self.seed, **kept)
         events = begin_run(
             self.config, self.env, settings, directory, callback, start=self._start_from
         )
