@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from heredity import weights as weights
+    from heredity.algorithms.dreamer.config import DreamerConfig as DreamerConfig
     from heredity.algorithms.ppo.config import PPOConfig as PPOConfig
     from heredity.api import PPO as PPO
+    from heredity.api import Dreamer as Dreamer
     from heredity.api import evaluate_policy as evaluate_policy
     from heredity.api import resume as resume
     from heredity.environments import list_environments as list_environments
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _NAMES = {
+    "Dreamer": "heredity.api:Dreamer",
+    "DreamerConfig": "heredity.algorithms.dreamer.config:DreamerConfig",
     "ImportOptions": "heredity.policies.importers:ImportOptions",
     "PPO": "heredity.api:PPO",
     "PPOConfig": "heredity.algorithms.ppo.config:PPOConfig",
@@ -54,6 +58,8 @@ _NAMES = {
 
 __all__ = [
     "PPO",
+    "Dreamer",
+    "DreamerConfig",
     "ImportOptions",
     "PPOConfig",
     "Policy",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from heredity.algorithms.dreamer.config import DreamerConfig
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.registry import ALGORITHMS
 from heredity.common.errors import UsageError
@@ -48,7 +49,34 @@ class PPO(Trainer[PPOConfig]):
     algorithm = ALGORITHMS["ppo"]
 
 
-TRAINERS: Mapping[str, type[Trainer[Any]]] = {"ppo": PPO}
+class Dreamer(Trainer[DreamerConfig]):
+    """DreamerV3 on one environment: a world model, and an actor that learns in it.
+
+    Args:
+        env: As for `PPO`.
+        more: As for `PPO`.
+        seed: Decides every draw.
+        preset: ``auto`` for the tuned settings of this environment if there are any, ``none``, the
+            id of an environment whose settings are wanted, or a size such as ``size1m``.
+        config: All settings at once, instead of a preset.
+        start: As for `PPO`.
+        post_init: As for `PPO`.
+        settings: Fields of `DreamerConfig` to override.
+
+    Raises:
+        UnknownNameError: for an unknown setting, preset or environment.
+        UsageError: for what is no environment, such as an object of Gymnasium.
+
+    Example:
+        >>> model = Dreamer("gymnax/Catch-bsuite", preset="size1m", train_ratio=64)
+        >>> model.config.deter, model.config.train_ratio
+        (512, 64.0)
+    """
+
+    algorithm = ALGORITHMS["dreamer"]
+
+
+TRAINERS: Mapping[str, type[Trainer[Any]]] = {"ppo": PPO, "dreamer": Dreamer}
 """Of each algorithm, by its name in files."""
 
 

@@ -12,6 +12,7 @@ from heredity.algorithms.contract import Algorithm
 from heredity.common.errors import UsageError
 from heredity.environments import HostEnvironment, JaxEnvironment
 from heredity.training.device_runner import DeviceRunner
+from heredity.training.host_dreamer import DreamerHostRunner
 from heredity.training.host_runner import HostRunner
 from heredity.training.mesh import DeviceMesh
 from heredity.training.runner_base import Alone, Driver, Learner, Runner
@@ -30,7 +31,10 @@ __all__ = [
 ]
 
 
-HOST_RUNNERS: Mapping[str, Callable[[Any, HostEnvironment, int], Runner]] = {"ppo": HostRunner}
+HOST_RUNNERS: Mapping[str, Callable[[Any, HostEnvironment, int], Runner]] = {
+    "ppo": HostRunner,
+    "dreamer": DreamerHostRunner,
+}
 """Of each algorithm the one that acts in environments of the host; it knows its algorithm."""
 
 
@@ -43,14 +47,7 @@ def make_runner(
     """The runner that suits an algorithm and an environment."""
     if isinstance(environment, JaxEnvironment):
         return DeviceRunner(algorithm, environment, seed, mesh)
-    name = algorithm.config.algorithm
-    if name not in HOST_RUNNERS:
-        named = environment.spec.id if environment.spec else "this environment"
-        raise UsageError(
-            f"{name} in {named}: it trains in environments that are JAX programs (brax, gymnax, "
-            "Playground), and not in those of the host yet"
-        )
-    return HOST_RUNNERS[name](algorithm, environment, seed)
+    return HOST_RUNNERS[algorithm.config.algorithm](algorithm, environment, seed)
 
 
 def make_driver(

@@ -74,17 +74,21 @@ def begin(algorithm: Dreamer, environment: JaxEnvironment, seed: jax.Array | int
     moment = first_moment(algorithm, environment, keys)
     shapes = algorithm.functions.shapes()
     example = jax.eval_shape(
-        lambda params, moment: _acted(algorithm, params, moment, jax.random.key(0))[1],
+        lambda params, moment: acted(algorithm, params, moment, jax.random.key(0))[1],
         shapes,
         moment,
     )
     return Experience(moment, Replay.empty(example, config.records_per_env))
 
 
-def _acted(
+def acted(
     algorithm: Dreamer, params: Params, now: Moment, key: jax.Array
 ) -> tuple[Any, Record, jax.Array]:
-    """The memory after acting, the record of this moment, and what environments receive."""
+    """Act on a moment.
+
+    Returns:
+        The memory after acting, the record of this moment, and what environments receive.
+    """
     functions, family = algorithm.functions, algorithm.functions.family
     of_networks, of_action = jax.random.split(key)
     parameters, carry = functions.parameters(
@@ -142,7 +146,7 @@ def collect(
     def step(carry: tuple, chances: tuple) -> tuple[tuple, tuple]:
         now, sums = carry
         key, reset = chances
-        memory, record, action = _acted(algorithm, params, now, key)
+        memory, record, action = acted(algorithm, params, now, key)
         states, result = environment.step_batch(now.environment, action)
         ended = result.terminated | result.truncated
         following = Moment(

@@ -62,8 +62,8 @@ class Place(NamedTuple):
         environments: ``(B,)``.
     """
 
-    rows: jax.Array
-    environments: jax.Array
+    rows: Any
+    environments: Any
 
 
 @jax.tree_util.register_dataclass

@@ -1,0 +1,235 @@
+"""DreamerV3 in environments that live on the host: acting there, learning on the device."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from heredity.algorithms.contract import NUMBERS
+from heredity.algorithms.dreamer.algorithm import Dreamer
+from heredity.algorithms.dreamer.collect import Moment, acted
+from heredity.algorithms.dreamer.host_replay import HostReplay
+from heredity.algorithms.dreamer.replay import Place, Record, packed
+from heredity.algorithms.dreamer.state import DreamerState
+from heredity.common import counters
+from heredity.environments import Exactness
+from heredity.environments.infos import InfoMeans
+from heredity.training.host_base import Counted, HostBase
+from heredity.weights import Params, merge
+
+
+class Standing(NamedTuple):
+    """Where the environments are, beside what they show; axis 0 is E environments.
+
+    Args:
+        carry: Memory of the policy from the step before.
+        reward: On arriving here, float32.
+        is_first: Whether an episode begins.
+    """
+
+    carry: Any
+    reward: Any
+    is_first: Any
+
+
+class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
+    """Acts and remembers on the host; each gradient step is one compiled call.
+
+    While the device learns from a batch, the next one is read.
+    """
+
+    REPLAY = "replay/"
+
+    def _use(self, algorithm: Dreamer) -> None:
+        super()._use(algorithm)
+        self._act = jax.jit(self._act_step)
+        self._key = jax.jit(lambda state: state.key("collect", state.iterations))
+        self._learn = jax.jit(self._learn_step, donate_argnums=1, compiler_options=self._options)
+        self._is_finite = jax.jit(
+            lambda params: jnp.stack([jnp.isfinite(one).all() for one in jax.tree.leaves(params)])
+        )
+
+    def _begun(self, state: DreamerState) -> DreamerState:
+        algorithm = self.algorithm
+        count = algorithm.config.num_envs
+        carry = algorithm.functions.initial_carry((count,), acting=True)
+        standing = Standing(carry, np.zeros(count, np.float32), np.ones(count, bool))
+        one = algorithm.spec.observation_space.sample(np.random.default_rng(0))
+        observation = jax.tree.map(lambda leaf: np.stack([leaf] * count), one)
+        shapes = algorithm.functions.shapes()
+        example = jax.eval_shape(
+            lambda params, *now: acted(algorithm, params, _moment(*now), jax.random.key(0))[1],
+            shapes,
+            observation,
+            standing,
+        )
+        self._replay = HostReplay(example, algorithm.config.records_per_env)
+        return dataclasses.replace(state, experience=standing)
+
+    def _begun_anew(self) -> None:
+        count = self.algorithm.config.num_envs
+        standing: Standing = self.state.experience
+        anew = standing._replace(reward=np.zeros(count, np.float32), is_first=np.ones(count, bool))
+        self.state = dataclasses.replace(self.state, experience=anew)
+
+    # --- acting -----------------------------------------------------------------------------------
+
+    def _act_step(
+        self,
+        parts: tuple[Params, ...],
+        observation: Any,
+        standing: Standing,
+        key: jax.Array,
+        t: np.ndarray,
+    ) -> tuple[Any, jax.Array, Record]:
+        moment, key = _moment(observation, standing), jax.random.fold_in(key, t)
+        carry, record, action = acted(self.algorithm, merge(*parts), moment, key)
+        # What came from the host need not go back there.
+        return carry, action, record._replace(observation=None)
+
+    def _collect(self, told: InfoMeans) -> tuple[int, Counted]:
+        """Act for `num_steps`; returns how many records that made, and the episodes that ended."""
+        counted = Counted()
+        before = int(self._replay.written.sum())
+        parts = (self.constants, self.state.params)
+        standing: Standing = self.state.experience
+        key = self._key(self.state)
+        for t in range(self.algorithm.config.num_steps):
+            observation = self._observation
+            carry, action, record = self._act(parts, observation, standing, key, np.uint32(t))
+            action, record = jax.device_get((action, record))
+            # Before the step: an environment may show the next observation in the same array.
+            self._replay.add(record._replace(observation=observation))
+            result = self._episodes.step(action)
+            if result.info:
+                told.add(result.info)
+            reward = np.asarray(result.reward, np.float32)
+            observation = result.observation
+            ended = counted.add(self._episodes, result)
+            if ended.any():
+                last = record._replace(
+                    observation=observation,
+                    action=np.zeros_like(record.action),
+                    reward=reward,
+                    is_first=np.zeros_like(ended),
+                    is_last=ended,
+                    is_terminal=np.asarray(result.terminated),
+                )
+                self._replay.add(last, ended)
+                observation = self._episodes.reset_finished(ended)
+                reward = np.where(ended, np.float32(0.0), reward)
+            self._observation = observation
+            standing = Standing(carry, reward, ended)
+        self.state = dataclasses.replace(self.state, experience=standing)
+        return int(self._replay.written.sum()) - before, counted
+
+    # --- learning ---------------------------------------------------------------------------------
+
+    def _learn_step(
+        self, constants: Params, state: DreamerState, records: Record
+    ) -> tuple[DreamerState, tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
+        algorithm = self.algorithm
+        key = state.key("update", state.updates)
+        batch = algorithm.batch(records)
+        state, learnt, logged = algorithm.step_on(constants, state, batch, key)
+        return state, packed(learnt.states), logged
+
+    def _draw(self, key: list[int], update: int) -> tuple[Place, Record]:
+        """The batch of a gradient step, which follows from a key and its number."""
+        config = self.algorithm.config
+        chance = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, update]))
+        place = self._replay.draw(chance, config.batch_size, config.sequence_length)
+        return place, self._replay.read(place)
+
+    def _due(self, records: int) -> int:
+        """How many gradient steps are due now that there are so many more records."""
+        config = self.algorithm.config
+        moments = config.batch_size * config.batch_length
+        owed = np.float32(0.0)
+        if self._replay.starts(config.sequence_length) >= moments:
+            ratio = np.float32(records * config.gradient_steps_per_record)
+            owed = np.float32(self.state.owed) + ratio
+        due = int(owed)
+        self.state = dataclasses.replace(self.state, owed=jnp.float32(owed - due))
+        return due
+
+    def _iteration(self, told: InfoMeans) -> dict[str, float]:
+        algorithm = self.algorithm
+        records, counted = self._collect(told)
+        state = self.state
+        self.state = dataclasses.replace(
+            state,
+            steps=counters.add(state.steps, algorithm.steps_per_iteration),
+            iterations=counters.add(state.iterations, 1),
+        )
+        due = self._due(records)
+        first = counters.to_int(self.state.updates)
+        key = [int(self.state.seed), int(self.state.attempt)]
+        standing = self.state.experience
+        self.state = dataclasses.replace(self.state, experience=())
+        found: list[dict[str, jax.Array]] = []
+        following = self._draw(key, first) if due else None
+        for update in range(first, first + due):
+            assert following is not None
+            place, batch = following
+            self.state, states, logged = self._learn(self.constants, self.state, batch)
+            found.append(logged)
+            # Read while it is learnt from.
+            following = self._draw(key, update + 1) if update + 1 < first + due else None
+            deter, stoch = jax.device_get(states)
+            self._replay.put_states(place._replace(rows=place.rows[1:]), deter, stoch)
+        self.state = dataclasses.replace(self.state, experience=standing)
+        return {**self._logged(found), **counted.sums}
+
+    def _logged(self, found: list[dict[str, jax.Array]]) -> dict[str, float]:
+        values: dict[str, float] = {}
+        for logged in jax.device_get(found):
+            for name, value in logged.items():
+                values[f"train/{name}"] = values.get(f"train/{name}", 0.0) + float(value)
+        losses = np.isfinite(list(values.values())).all()
+        return {
+            **values,
+            **{f"{NUMBERS}{name}": float(len(found)) for name in values},
+            "train/gradient_steps": float(counters.to_int(self.state.updates)),
+            "finite": float(losses and self._is_finite(self.state.params).all()),
+        }
+
+    # --- files ------------------------------------------------------------------------------------
+
+    def save(self) -> dict[str, np.ndarray]:
+        """The state, the running episodes, and the replay."""
+        replay = {self.REPLAY + name: leaf for name, leaf in self._replay.save().items()}
+        return {**super().save(), **replay}
+
+    def load(
+        self, policy: dict[str, np.ndarray], state: dict[str, np.ndarray], attempt: int | None
+    ) -> Exactness:
+        """Go on from a saved state; the running episodes are replayed."""
+        replay = {n: leaf for n, leaf in state.items() if n.startswith(self.REPLAY)}
+        rest = {name: leaf for name, leaf in state.items() if name not in replay}
+        self._replay.load(
+            {name.removeprefix(self.REPLAY): leaf for name, leaf in replay.items()},
+            "training_state/state.safetensors",
+        )
+        return super().load(policy, rest, attempt)
+
+
+def _moment(observation: Any, standing: Standing) -> Moment:
+    """The moment that acting looks at; episodes that ended are over already."""
+    none = jnp.zeros(standing.is_first.shape, bool)
+    counts = jnp.zeros(standing.is_first.shape, jnp.float32)
+    return Moment(
+        (),
+        observation,
+        standing.reward,
+        standing.is_first,
+        none,
+        none,
+        standing.carry,
+        counts,
+        counts.astype(jnp.int32),
+    )
