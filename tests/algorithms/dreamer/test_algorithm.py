@@ -15,7 +15,7 @@ from heredity.algorithms.dreamer.losses import Batch, total_loss
 from heredity.algorithms.dreamer.state import DreamerState
 from heredity.common import counters
 from heredity.common.errors import UsageError
-from heredity.environments import HostEnvironment, JaxEnvironment, make
+from heredity.environments import JaxEnvironment, make
 from heredity.networks.world_model import latents
 from heredity.training.device_runner import DeviceRunner
 from heredity.training.session import begin_run, resume_run
@@ -164,14 +164,6 @@ def test_two_halves_are_the_whole(tmp_path: Path, environment: JaxEnvironment):
     list(begin_run(TINY, environment, half, tmp_path / "halves"))
     list(resume_run(tmp_path / "halves", {"total_timesteps": 64}))
     assert files(tmp_path / "whole") == files(tmp_path / "halves")
-
-
-def test_environments_of_the_host_are_refused(tmp_path: Path):
-    host = make("gym/CartPole-v1", num_envs=2)
-    assert isinstance(host, HostEnvironment)
-    with pytest.raises(UsageError, match="dreamer in gym/CartPole-v1: it trains in environments"):
-        begin_run(TINY, host, RunSettings(total_timesteps=64), tmp_path / "run")
-    host.close()
 
 
 @pytest.mark.parametrize(
