@@ -13,7 +13,7 @@ from heredity.algorithms.contract import NUMBERS
 from heredity.algorithms.dreamer.algorithm import Dreamer
 from heredity.algorithms.dreamer.collect import Moment, acted
 from heredity.algorithms.dreamer.host_replay import HostReplay
-from heredity.algorithms.dreamer.replay import Place, Record, packed
+from heredity.algorithms.dreamer.replay import Place, Record, halved, packed
 from heredity.algorithms.dreamer.state import DreamerState
 from heredity.common import counters
 from heredity.environments import Exactness
@@ -47,6 +47,9 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
     def _use(self, algorithm: Dreamer) -> None:
         super()._use(algorithm)
         self._act = jax.jit(self._act_step)
+        self._tokens = jax.jit(
+            lambda parts, seen: halved(algorithm.world.rssm.tokens(merge(*parts)["trunk"], seen))
+        )
         self._key = jax.jit(lambda state: state.key("collect", state.iterations))
         self._learn = jax.jit(self._learn_step, donate_argnums=1, compiler_options=self._options)
         self._is_finite = jax.jit(
@@ -118,6 +121,7 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
                     is_first=np.zeros_like(ended),
                     is_last=ended,
                     is_terminal=np.asarray(result.terminated),
+                    tokens=self._tokens_of(parts, observation),
                 )
                 self._replay.add(last, ended)
                 observation = self._episodes.reset_finished(ended)
@@ -126,6 +130,12 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
             standing = Standing(carry, reward, ended)
         self.state = dataclasses.replace(self.state, experience=standing)
         return int(self._replay.written.sum()) - before, counted
+
+    def _tokens_of(self, parts: tuple[Params, ...], observation: Any) -> Any:
+        """What the replay keeps of the encoder, for observations that no decision follows from."""
+        if not self.algorithm.keeps_tokens:
+            return ()
+        return np.asarray(self._tokens(parts, observation))
 
     # --- learning ---------------------------------------------------------------------------------
 

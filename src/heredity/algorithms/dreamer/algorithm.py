@@ -14,7 +14,7 @@ from heredity.algorithms.dreamer.config import DreamerConfig
 from heredity.algorithms.dreamer.laprop import LaProp
 from heredity.algorithms.dreamer.losses import Batch, Learnt, total_loss
 from heredity.algorithms.dreamer.networks import policy_spec
-from heredity.algorithms.dreamer.replay import Record, Replay, unpacked
+from heredity.algorithms.dreamer.replay import Record, Replay, doubled, unpacked
 from heredity.algorithms.dreamer.returns import ReturnRange
 from heredity.algorithms.dreamer.state import DreamerState
 from heredity.algorithms.dreamer.world import World
@@ -28,6 +28,8 @@ from heredity.networks.world_model.options import DTYPES
 from heredity.policies import ActorCritic
 from heredity.spaces import Space
 from heredity.weights import Params, flatten, merge
+
+_ENCODER = "trunk/encoder/"
 
 
 class Dreamer:
@@ -49,6 +51,8 @@ class Dreamer:
 
     Attributes:
         plan: Which weights are trained, since when, and how fast.
+        keeps_tokens: Whether the replay keeps what a pretrained encoder makes of observations, for
+            it is frozen, at first at least.
     """
 
     def __init__(
@@ -70,7 +74,12 @@ class Dreamer:
         self.spec = policy_spec(config, observation_space, action_space, environment)
         self.functions = ActorCritic(self.spec)
         self.world = World(config, self.functions)
-        self.plan = TrainingPlan.of(config, flatten(self.functions.shapes()), stage)
+        weights = flatten(self.functions.shapes())
+        self.plan = TrainingPlan.of(config, weights, stage)
+        wished = config.encoder.weights is not None and config.cache_features == "auto"
+        encoder = {path for path in weights if path.startswith(_ENCODER)}
+        self.keeps_tokens = wished and encoder <= TrainingPlan.of(config, weights, 0).frozen
+        self._reads_tokens = self.keeps_tokens and encoder <= self.plan.frozen
         self.optimizer = LaProp(
             learning_rate=config.learning_rate,
             warmup=config.learning_rate_warmup,
@@ -149,6 +158,8 @@ class Dreamer:
         """What is kept of what happened."""
         config = self.config
         one = bytes_of(self.spec.observation_space) + 2 * config.deter + config.groups
+        if self.keeps_tokens:
+            one += 2 * self.world.rssm.encoder.output_size
         return Room(
             one * config.records_per_env * config.num_envs,
             f"replay_capacity {config.replay_capacity:,} steps of {one:,} bytes",
@@ -294,4 +305,5 @@ class Dreamer:
             is_last=rest.is_last,
             is_terminal=rest.is_terminal,
             context=unpacked(first.deter, first.stoch, self.config.classes, dtype),
+            tokens=doubled(rest.tokens, dtype) if self._reads_tokens else None,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from heredity.algorithms.dreamer.replay import Record, Replay, packed
+from heredity.algorithms.dreamer.replay import Record, Replay, halved, packed
 from heredity.algorithms.dreamer.state import DreamerState
 from heredity.common.streams import stream
 from heredity.environments.contract import JaxEnvironment
@@ -99,6 +99,10 @@ def acted(
     raw = jnp.where(ended, jnp.zeros_like(raw), raw)
     carry = functions.acted(carry, raw)
     deter, stoch = packed(State(carry["trunk"]["deter"], carry["trunk"]["stoch"]))
+    tokens: Any = ()
+    if algorithm.keeps_tokens:
+        # The policy has computed them too: the compiler does it once.
+        tokens = halved(algorithm.world.rssm.tokens(params["trunk"], now.observation))
     record = Record(
         now.observation,
         raw,
@@ -108,6 +112,7 @@ def acted(
         now.is_terminal,
         deter,
         stoch,
+        tokens,
     )
     return carry, record, family.to_action(raw)
 

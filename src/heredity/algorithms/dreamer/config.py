@@ -8,7 +8,8 @@ import numbers
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from heredity.common.errors import UsageError
+from heredity.algorithms.dreamer.encoder_config import EncoderConfig
+from heredity.common.errors import UnknownNameError, UsageError
 from heredity.common.fields import check_fields
 
 SIZES: dict[str, dict[str, int]] = {
@@ -59,6 +60,9 @@ class DreamerConfig:
         slow_critic_rate: How far the slow critic follows the critic at each gradient step.
         return_range_rate: How far the percentiles of returns move at each gradient step.
         dtype: What networks compute in: float32 or bfloat16. Weights are float32.
+        encoder: Settings of a pretrained encoder, an `EncoderConfig` or a mapping.
+        cache_features: Whether the features of a frozen pretrained encoder are kept in the replay,
+            so that it computes them once: auto (when it is frozen) or never.
         freeze: Patterns of weights that are not trained, for example ``trunk/encoder/**``.
         unfreeze: Frozen weights that are trained from a step on, each as PATTERN@STEP.
         learning_rate_scale: What the learning rate of some weights is multiplied by, each as
@@ -97,11 +101,17 @@ class DreamerConfig:
     slow_critic_rate: float = 0.02
     return_range_rate: float = 0.01
     dtype: Literal["float32", "bfloat16"] = "float32"
+    encoder: EncoderConfig = dataclasses.field(
+        default_factory=EncoderConfig, metadata={"unset": "default: of the weights"}
+    )
+    cache_features: Literal["auto", "never"] = "auto"
     freeze: tuple[str, ...] = ()
     unfreeze: tuple[str, ...] = ()
     learning_rate_scale: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.encoder, Mapping):
+            object.__setattr__(self, "encoder", _encoder_of(self.encoder))
         check_fields(self)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -175,6 +185,14 @@ def _check_number(name: str, value: float) -> None:
         bound = ">= 0" if name in _MAY_BE_ZERO else "> 0"
         told = " and <= 1" if name in _AT_MOST_ONE else ""
         raise UsageError(f"{name} {value!r}: a finite number {bound}{told} was expected")
+
+
+def _encoder_of(given: Mapping[str, Any]) -> EncoderConfig:
+    known = [field.name for field in dataclasses.fields(EncoderConfig)]
+    for name in given:
+        if name not in known:
+            raise UnknownNameError("setting of the encoder", name, known)
+    return EncoderConfig(**given)
 
 
 def recorded_config(settings: Mapping[str, Any]) -> DreamerConfig:

@@ -32,6 +32,8 @@ class Batch(NamedTuple):
         is_last: Where one ends, for whatever reason.
         is_terminal: Where the task itself ended.
         context: The state before the first moment, ``(B, ...)``.
+        tokens: What the encoder makes of the observations, ``(T, B, N)``, where it is known
+            already; else None.
     """
 
     observations: Any
@@ -41,6 +43,7 @@ class Batch(NamedTuple):
     is_last: jax.Array
     is_terminal: jax.Array
     context: State
+    tokens: jax.Array | None = None
 
 
 class Learnt(NamedTuple):
@@ -240,7 +243,9 @@ def total_loss(
     if key is not None:
         for_batch, for_dream = jax.random.split(key)
         of_batch = latents.noise(for_batch, (moments, sequences, *rssm.latents))
-    tokens = rssm.tokens(params["trunk"], batch.observations)
+    tokens = batch.tokens
+    if tokens is None:
+        tokens = rssm.tokens(params["trunk"], batch.observations)
     states, logits = rssm.observe(
         params["trunk"], tokens, batch.context, batch.actions, batch.is_first, of_batch
     )

@@ -11,13 +11,29 @@ from heredity.networks import (
     DistributionSpec,
     EncoderOptions,
     HeadOptions,
+    NetworkSpec,
     RssmOptions,
+    VitOptions,
     build_distribution,
 )
 from heredity.policies import PolicySpec
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space
 
 _FAMILIES = {Discrete: "categorical", MultiDiscrete: "multi_categorical", Box: "bounded_normal"}
+
+
+def encoder_spec(config: DreamerConfig, observation_space: Space) -> NetworkSpec:
+    """What encodes observations: DreamerV3's own network, or the vit of the settings' weights.
+
+    Raises:
+        UsageError: when a vit is to read what has no pictures.
+    """
+    given = config.encoder
+    if given.weights is None:
+        return EncoderOptions(depth=config.depth, units=config.units, dtype=config.dtype).spec()
+    # No layers of its own behind it: the posterior reads its features as they are.
+    options = {**given.options, "dtype": given.dtype or config.dtype, "hidden": ()}
+    return VitOptions(**options).reading(observation_space).spec()
 
 
 def policy_spec(
@@ -35,7 +51,6 @@ def policy_spec(
     distribution = DistributionSpec(_FAMILIES.get(type(action_space), ""), uniform_mix=mix)
     family = build_distribution(distribution, action_space)
     sizes: dict[str, Any] = {"units": config.units, "dtype": config.dtype}
-    encoder = EncoderOptions(depth=config.depth, **sizes)
     trunk = RssmOptions(
         actions=family.action_features,
         deter=config.deter,
@@ -43,7 +58,7 @@ def policy_spec(
         classes=config.classes,
         blocks=config.blocks,
         uniform_mix=config.uniform_mix,
-        encoder=encoder.spec().to_json(),
+        encoder=encoder_spec(config, observation_space).to_json(),
         units=config.hidden,
         dtype=config.dtype,
     )

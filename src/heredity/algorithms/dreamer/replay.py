@@ -23,6 +23,7 @@ class Record(NamedTuple):
         is_terminal: Whether the task itself ended.
         deter: The state of the world model here, the bits of bfloat16 as uint16.
         stoch: Its drawn part, the number of each choice, uint8.
+        tokens: What a frozen encoder made of what was seen, kept as `deter` is; else ().
     """
 
     observation: Any
@@ -33,25 +34,34 @@ class Record(NamedTuple):
     is_terminal: jax.Array
     deter: jax.Array
     stoch: jax.Array
+    tokens: Any = ()
+
+
+def halved(numbers: jax.Array) -> jax.Array:
+    """Numbers as the bits of bfloat16.
+
+    They are kept as uint16: a processor without bfloat16 would make float32 of a whole ring to
+    write some of it.
+    """
+    return jax.lax.bitcast_convert_type(numbers.astype(jnp.bfloat16), jnp.uint16)
+
+
+def doubled(bits: jax.Array, dtype: Any) -> jax.Array:
+    """The numbers that `halved` made smaller."""
+    return jax.lax.bitcast_convert_type(bits, jnp.bfloat16).astype(dtype)
 
 
 def packed(state: State) -> tuple[jax.Array, jax.Array]:
-    """A state in little memory: bfloat16, and the numbers of choices.
-
-    The bits are kept as uint16: a processor without bfloat16 would make float32 of the whole ring
-    to write some of it.
-    """
+    """A state in little memory: the bits of bfloat16, and the numbers of choices."""
     chosen = jnp.argmax(state.stoch, axis=-1).astype(jnp.uint8)
     # Zeros are no choice: the state before anything was drawn.
     drawn = jnp.where(state.stoch.any(axis=-1), chosen, jnp.uint8(255))
-    bits = jax.lax.bitcast_convert_type(state.deter.astype(jnp.bfloat16), jnp.uint16)
-    return bits, drawn
+    return halved(state.deter), drawn
 
 
 def unpacked(deter: jax.Array, stoch: jax.Array, classes: int, dtype: Any) -> State:
     """The state that `packed` made smaller."""
-    halves = jax.lax.bitcast_convert_type(deter, jnp.bfloat16)
-    return State(halves.astype(dtype), jax.nn.one_hot(stoch, classes, dtype=dtype))
+    return State(doubled(deter, dtype), jax.nn.one_hot(stoch, classes, dtype=dtype))
 
 
 class Place(NamedTuple):
