@@ -21,14 +21,22 @@ from heredity.training.checkpoints import verify_checkpoint
 
 TOTAL = 24_576
 
-# One of each kind of environment; with normalisers, schedules and the adaptive rate.
 COMMON = [
-    *("--seed", "7", "--num-envs", "4", "--num-steps", "64"),
-    *("--num-epochs", "2", "--num-minibatches", "2", "--normalize-observations"),
-    *("--normalize-rewards", "--clip-range-schedule", "linear", "--preset", "none"),
-    *("--network.hidden", "16", "--evaluation-episodes", "2"),
-    *("--no-progress", "--no-report"),
+    *("--seed", "7", "--num-envs", "4", "--num-steps", "64", "--preset", "none"),
+    *("--evaluation-episodes", "2", "--no-progress", "--no-report"),
 ]
+# One of each kind of environment; with normalisers, schedules and the adaptive rate.
+PPO = [
+    *("--num-epochs", "2", "--num-minibatches", "2", "--normalize-observations"),
+    *("--normalize-rewards", "--clip-range-schedule", "linear", "--network.hidden", "16"),
+]
+# Few gradient steps, and a replay that is full and overwritten before the end.
+DREAMER = [
+    *("--deter", "16", "--hidden", "8", "--units", "8", "--groups", "2", "--classes", "3"),
+    *("--batch-size", "2", "--batch-length", "8", "--imagination-length", "3"),
+    *("--train-ratio", "0.25", "--replay-capacity", "8192"),
+]
+OF_ALGORITHMS = {"ppo": PPO, "dreamer": DREAMER}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Case:
         seeds: Of the policies; none for a run of one.
         devices: That the processor is divided into.
         total: Steps of the run.
+        algorithm: That trains.
     """
 
     name: str
@@ -48,6 +57,7 @@ class Case:
     seeds: tuple[int, ...] = ()
     devices: int = 1
     total: int = TOTAL
+    algorithm: str = "ppo"
 
     @property
     def variables(self) -> dict[str, str]:
@@ -75,6 +85,10 @@ CASES = {
         "seeds",
         ("--env", "gymnax/Pendulum-v1", "--target-kl", "0.05", "--seeds", "3"),
         seeds=(7, 8, 9),
+    ),
+    "dreamer": Case("dreamer", ("--env", "gymnax/Catch-bsuite"), algorithm="dreamer"),
+    "dreamer-gymnasium": Case(
+        "dreamer-gymnasium", ("--env", "gym/CartPole-v1"), algorithm="dreamer"
     ),
 }
 
@@ -126,7 +140,10 @@ def _command(*words: str | Path) -> list[str]:
 
 def _train(directory: Path, case: Case, cadence: str) -> list[str]:
     ends = ("--total-timesteps", str(case.total), "--checkpoint-every", cadence)
-    return _command("train", "ppo", *COMMON, *case.flags, *ends, "--directory", directory)
+    own = OF_ALGORITHMS[case.algorithm]
+    return _command(
+        "train", case.algorithm, *COMMON, *own, *case.flags, *ends, "--directory", directory
+    )
 
 
 def _finished(directory: Path, case: Case) -> dict[str, bytes]:
@@ -259,7 +276,9 @@ def _check(kind: str, count: int, whole, tmp_path: Path) -> None:
 
 # Each kill is two more processes; of the largest programs one has to do.
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "count"), [("jax", 1), ("gymnasium", 1), ("seeds", 1)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("jax", 1), ("gymnasium", 1), ("seeds", 1), ("dreamer-gymnasium", 1)]
+)
 def test_a_killed_run_resumes_bit_for_bit(kind: str, count: int, whole, tmp_path: Path) -> None:
     _check(kind, count, whole, tmp_path)
 
