@@ -17,6 +17,7 @@ from safetensors import safe_open
 import heredity as hd
 from heredity.environments.contract import TimeStep
 from heredity.environments.probes import Catch, CatchState
+from heredity.networks import read_vit
 from heredity.policies import Policy
 from heredity.weights import Params, flatten, subtree
 from pretrained_vit import say, write_file
@@ -86,10 +87,14 @@ def main(steps: int = 16_000, tuned: int = 2_000) -> None:
         raise SystemExit(f"{of_encoder} arrays of the optimiser are the encoder's")
     print(f"in the optimiser: {others} arrays, none of the encoder")
 
+    # From here on the first weights are those that were learnt: the encoder is only described.
+    options = {**read_vit(PLACE / "library").options, "picture_size": (12, 12)}
+    described = {"encoder": {"options": options, "dtype": "bfloat16"}}
+
     say("Fine-tuned from a step on")
     half = tuned // 2
     thawed = {**settings, "unfreeze": (f"{ENCODER}/**@{half}",)}
-    model = hd.Dreamer("probe/catch", start=learnt, **thawed)
+    model = hd.Dreamer("probe/catch", start=learnt, **{**thawed, **described})
     count = 0
     for event in model.run(tuned, directory=PLACE / "tuned", evaluate_every=half):
         count = len(moved(learnt.params, event.policy.params, ENCODER))
@@ -105,12 +110,12 @@ def main(steps: int = 16_000, tuned: int = 2_000) -> None:
         "all, but a new reward head": lambda new: {**learnt.params, "reward": new["reward"]},
     }
     for told, choose in ways.items():
-        first = first_policy("probe/catch", seed=1, post_init=choose, **settings)
+        first = first_policy("probe/catch", seed=1, post_init=choose, **{**settings, **described})
         kept = [name for name in learnt.params if not moved(learnt.params, first.params, name)]
         print(f"{told + ':':<28} {', '.join(kept)} are those that were learnt")
 
     say("On, in another environment of the same spaces")
-    model = hd.Dreamer(Windy(), start=learnt, seed=2, **settings)
+    model = hd.Dreamer(Windy(), start=learnt, seed=2, **{**settings, **described})
     for event in model.run(tuned * 2, evaluate_every=tuned):
         print(f"step {event.step:>6,}: mean return {event.evaluation.mean:+.2f}, with the wind")
     print(f"\nDone in {time.monotonic() - began:.0f} s.")

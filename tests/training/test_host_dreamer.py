@@ -4,13 +4,20 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from tests.algorithms.dreamer.test_algorithm import TINY
+from tiny_runs import Fault, Faulty
 
 from heredity.algorithms.dreamer.algorithm import Dreamer
+from heredity.algorithms.dreamer.collect import collect
 from heredity.common import counters
+from heredity.common.errors import DivergedError
+from heredity.common.run_folder import RunFolder
 from heredity.environments import HostEnvironment, make
+from heredity.environments.hosted import HostedEnvironment
+from heredity.training.checkpoints import read_checkpoint
 from heredity.training.host_dreamer import DreamerHostRunner
 from heredity.training.session import begin_run, resume_run
 from heredity.training.settings import RunSettings
@@ -79,3 +86,27 @@ def test_two_halves_are_the_whole(tmp_path: Path, environment: HostEnvironment):
     list(begin_run(CONFIG, environment, half, tmp_path / "halves"))
     list(resume_run(tmp_path / "halves", {"total_timesteps": 128}))
     assert files(tmp_path / "whole") == files(tmp_path / "halves")
+
+
+@pytest.mark.parametrize("part", ["reward", "observation"])
+def test_what_is_not_finite_never_reaches_a_checkpoint(tmp_path: Path, part: str):
+    """Although no gradient step has seen it: nothing is learnt from so few records."""
+    faulty = Faulty(Fault(time=20, part=part), length=30)
+    host = HostedEnvironment(faulty, CONFIG.num_envs)
+    host.spec = faulty.spec
+    settings = RunSettings(total_timesteps=256, checkpoint_every=32, evaluation_episodes=0)
+    waiting = dataclasses.replace(CONFIG, batch_size=128)
+    with pytest.raises(DivergedError, match="reward or observation is not finite at step 64"):
+        list(begin_run(waiting, host, settings, tmp_path))
+    assert RunFolder(tmp_path).checkpoint_steps() == [32]
+    state = read_checkpoint(RunFolder(tmp_path).checkpoint(32)).state
+    assert np.isfinite(state["replay/records/reward"]).all()
+
+
+def test_on_the_device_it_is_told_as_well():
+    environment = Faulty(Fault(time=5), length=30)
+    algorithm = Dreamer(CONFIG, environment.observation_space, environment.action_space)
+    constants, state = jax.jit(algorithm.init)(0)
+    state = dataclasses.replace(state, experience=algorithm.begin(environment, 0))
+    act = jax.jit(lambda state: collect(algorithm, environment, state.params, state)[1]["finite"])
+    assert not constants and not act(state)

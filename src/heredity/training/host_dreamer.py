@@ -19,7 +19,7 @@ from heredity.common import counters
 from heredity.environments import Exactness
 from heredity.environments.infos import InfoMeans
 from heredity.training.host_base import Counted, HostBase
-from heredity.weights import Params, merge
+from heredity.weights import Params, all_finite, merge
 
 
 class Standing(NamedTuple):
@@ -52,9 +52,7 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
         )
         self._key = jax.jit(lambda state: state.key("collect", state.iterations))
         self._learn = jax.jit(self._learn_step, donate_argnums=1, compiler_options=self._options)
-        self._is_finite = jax.jit(
-            lambda params: jnp.stack([jnp.isfinite(one).all() for one in jax.tree.leaves(params)])
-        )
+        self._all_finite = jax.jit(all_finite)
 
     def _begun(self, state: DreamerState) -> DreamerState:
         algorithm = self.algorithm
@@ -94,9 +92,13 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
         # What came from the host need not go back there.
         return carry, action, record._replace(observation=None)
 
-    def _collect(self, told: InfoMeans) -> tuple[int, Counted]:
-        """Act for `num_steps`; returns how many records that made, and the episodes that ended."""
-        counted = Counted()
+    def _collect(self, told: InfoMeans) -> tuple[int, bool, Counted]:
+        """Act for `num_steps`.
+
+        Returns:
+            How many records that made, whether all of them are finite, and the episodes that ended.
+        """
+        counted, finite = Counted(), True
         before = int(self._replay.written.sum())
         parts = (self.constants, self.state.params)
         standing: Standing = self.state.experience
@@ -112,6 +114,7 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
                 told.add(result.info)
             reward = np.asarray(result.reward, np.float32)
             observation = result.observation
+            finite = finite and _finite(reward) and _finite(observation)
             ended = counted.add(self._episodes, result)
             if ended.any():
                 last = record._replace(
@@ -129,7 +132,7 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
             self._observation = observation
             standing = Standing(carry, reward, ended)
         self.state = dataclasses.replace(self.state, experience=standing)
-        return int(self._replay.written.sum()) - before, counted
+        return int(self._replay.written.sum()) - before, finite, counted
 
     def _tokens_of(self, parts: tuple[Params, ...], observation: Any) -> Any:
         """What the replay keeps of the encoder, for observations that no decision follows from."""
@@ -169,7 +172,7 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
 
     def _iteration(self, told: InfoMeans) -> dict[str, float]:
         algorithm = self.algorithm
-        records, counted = self._collect(told)
+        records, finite, counted = self._collect(told)
         state = self.state
         self.state = dataclasses.replace(
             state,
@@ -193,19 +196,20 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
             deter, stoch = jax.device_get(states)
             self._replay.put_states(place._replace(rows=place.rows[1:]), deter, stoch)
         self.state = dataclasses.replace(self.state, experience=standing)
-        return {**self._logged(found), **counted.sums}
+        return {**self._logged(found, finite), **counted.sums}
 
-    def _logged(self, found: list[dict[str, jax.Array]]) -> dict[str, float]:
+    def _logged(self, found: list[dict[str, jax.Array]], finite: bool) -> dict[str, float]:
         values: dict[str, float] = {}
         for logged in jax.device_get(found):
             for name, value in logged.items():
                 values[f"train/{name}"] = values.get(f"train/{name}", 0.0) + float(value)
-        losses = np.isfinite(list(values.values())).all()
+        # What is not finite would wait in the replay until it is drawn, in checkpoints as well.
+        finite = finite and bool(np.isfinite(list(values.values())).all())
         return {
             **values,
             **{f"{NUMBERS}{name}": float(len(found)) for name in values},
             "train/gradient_steps": float(counters.to_int(self.state.updates)),
-            "finite": float(losses and self._is_finite(self.state.params).all()),
+            "finite": float(finite and self._all_finite(self.state.params)),
         }
 
     # --- files ------------------------------------------------------------------------------------
@@ -226,6 +230,13 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
             "training_state/state.safetensors",
         )
         return super().load(policy, rest, attempt)
+
+
+def _finite(seen: Any) -> bool:
+    """Whether numbers, or all of a dict of them, are finite."""
+    if isinstance(seen, dict):
+        return all(_finite(part) for part in seen.values())
+    return seen.dtype.kind != "f" or bool(np.isfinite(seen).all())
 
 
 def _moment(observation: Any, standing: Standing) -> Moment:

@@ -28,7 +28,7 @@ from heredity.weights import content_hash, unflatten
 
 log = logging.getLogger("heredity")
 
-_REMEDY = "Lower learning_rate or max_grad_norm, or look for NaN in observations and rewards"
+_REMEDY = "Lower learning_rate, or look for NaN in observations and rewards"
 
 
 def last_good(
@@ -62,7 +62,7 @@ def last_good(
     where = "there is no checkpoint yet"
     if good is not None and folder is not None:
         where = f"the last good checkpoint is {folder.checkpoint(good.step)}"
-    problem = f"a loss or weight is not finite at step {step:,}{seen}; {where}"
+    problem = f"a loss, weight, reward or observation is not finite at step {step:,}{seen}; {where}"
     if settings.on_divergence == "stop":
         raise DivergedError(
             f"{problem}. {_REMEDY}, or go back by itself with --on-divergence rollback"
@@ -152,7 +152,8 @@ def diverged_together(
     if common:
         where = f"the last checkpoint of all seeds is that of step {max(common):,}"
     return DivergedError(
-        f"{named}: a loss or weight is not finite at step {step:,}; {where}. {_REMEDY}; the other "
+        f"{named}: a loss, weight, reward or observation is not finite at step {step:,}; {where}. "
+        f"{_REMEDY}; the other "
         "seeds can be gone on with alone: heredity resume on their folders"
     )
 

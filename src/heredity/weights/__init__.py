@@ -4,7 +4,7 @@ from heredity.weights import rules
 from heredity.weights.difference import Difference, diff
 from heredity.weights.exporting import export, write_safetensors
 from heredity.weights.injection import inject
-from heredity.weights.pytree import tree_from_host, tree_to_host
+from heredity.weights.pytree import all_finite, tree_from_host, tree_to_host
 from heredity.weights.report import Guarantee, Measurement, WeightReport, WeightRow
 from heredity.weights.rules import Rule
 from heredity.weights.tree import (
@@ -32,6 +32,7 @@ __all__ = [
     "Rule",
     "WeightReport",
     "WeightRow",
+    "all_finite",
     "content_hash",
     "count",
     "diff",

@@ -72,3 +72,18 @@ def tree_from_host(template: Tree, leaves: Mapping[str, np.ndarray], what: str) 
             "It belongs to another configuration or environment",
         )
     return jax.tree_util.tree_unflatten(structure, restored)
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every floating number of a tree is finite, one bool.
+
+    Example:
+        >>> bool(all_finite({"a": jnp.ones(2), "b": jnp.array([1, 2])}))
+        True
+    """
+    checks = [
+        jnp.isfinite(leaf).all()
+        for leaf in jax.tree.leaves(tree)
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    ]
+    return jnp.stack(checks).all()

@@ -27,7 +27,7 @@ from heredity.environments.room import bytes_of
 from heredity.networks.world_model.options import DTYPES
 from heredity.policies import ActorCritic
 from heredity.spaces import Space
-from heredity.weights import Params, flatten, merge
+from heredity.weights import Params, all_finite, flatten, merge
 
 _ENCODER = "trunk/encoder/"
 
@@ -76,7 +76,7 @@ class Dreamer:
         self.world = World(config, self.functions)
         weights = flatten(self.functions.shapes())
         self.plan = TrainingPlan.of(config, weights, stage)
-        wished = config.encoder.weights is not None and config.cache_features == "auto"
+        wished = config.encoder.is_vit and config.cache_features == "auto"
         encoder = {path for path in weights if path.startswith(_ENCODER)}
         self.keeps_tokens = wished and encoder <= TrainingPlan.of(config, weights, 0).frozen
         self._reads_tokens = self.keeps_tokens and encoder <= self.plan.frozen
@@ -194,7 +194,7 @@ class Dreamer:
             iterations=counters.add(state.iterations, 1),
         )
         state, logged = self.learn(constants, state)
-        return state, {**logged, **sums}
+        return state, {**logged, **sums, "finite": logged["finite"] & sums["finite"]}
 
     def learn(
         self, constants: Params, state: DreamerState
@@ -222,12 +222,11 @@ class Dreamer:
         state, sums = jax.lax.fori_loop(0, count, one, (state, zeros))
         logged = {f"train/{name}": value for name, value in sums.items()}
         numbers = {f"{NUMBERS}{name}": due for name in logged}
-        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)])
         return state, {
             **logged,
             **numbers,
             "train/gradient_steps": counters.to_float(state.updates),
-            "finite": finite.all() & jnp.isfinite(sums["loss"]),
+            "finite": all_finite((state.params, sums["loss"])),
         }
 
     def gradient_step(

@@ -12,7 +12,7 @@ from heredity.algorithms.dreamer.state import DreamerState
 from heredity.common.streams import stream
 from heredity.environments.contract import JaxEnvironment
 from heredity.networks.world_model import State
-from heredity.weights import Params
+from heredity.weights import Params, all_finite
 
 if TYPE_CHECKING:
     from heredity.algorithms.dreamer.algorithm import Dreamer
@@ -133,8 +133,8 @@ def collect(
     episode, and counts as a step too, as it does in the original.
 
     Returns:
-        The experience to go on from, and what is logged: sums over the episodes that ended, and
-        means of what the environment tells.
+        The experience to go on from, and what is logged: sums over the episodes that ended, means
+        of what the environment tells, and ``finite``, whether all that was recorded is.
     """
     config = algorithm.config
     experience: Experience = state.experience
@@ -187,4 +187,6 @@ def collect(
     keys = jax.random.split(of_actions, config.num_steps)
     (moment, sums), (records, told) = jax.lax.scan(step, (experience.moment, sums), (keys, resets))
     replay = experience.replay.with_records(records)
-    return Experience(moment, replay), {**sums, **jax.tree.map(jnp.mean, told)}
+    # What is not finite would wait in the replay until it is drawn, in checkpoints as well.
+    finite = all_finite((records.reward, records.observation))
+    return Experience(moment, replay), {**sums, **jax.tree.map(jnp.mean, told), "finite": finite}

@@ -25,7 +25,9 @@ class EncoderConfig:
         picture_size: Height and width that it resizes pictures to, multiples of its patch; default:
             that of the weights.
         dtype: What it computes in; default: what everything else does.
-        options: All that the file says of it: filled in when the run begins.
+        options: All that is to be known of it: of `weights` filled in when the run begins. Given
+            without weights, as ``read_vit(file).options`` has them, for a run whose first weights
+            come from elsewhere.
     """
 
     weights: str | None = None
@@ -42,12 +44,17 @@ class EncoderConfig:
         if self.weights == "":
             raise UsageError("encoder weights '': the path of a file was expected, or none")
         idle = {**self.given(), **({"dtype": self.dtype} if self.dtype else {})}
-        if self.weights is None and idle:
+        if self.weights is None and not self.options and idle:
             name, value = next(iter(idle.items()))
             raise UsageError(
                 f"encoder {name} {value!r} is for pretrained weights, and there are none: give "
                 "encoder weights, or leave it out"
             )
+
+    @property
+    def is_vit(self) -> bool:
+        """Whether it is a Vision Transformer, and not DreamerV3's own encoder."""
+        return self.weights is not None or bool(self.options)
 
     def given(self) -> dict[str, Any]:
         """What is said of the network beside its file."""

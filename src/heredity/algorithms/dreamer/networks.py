@@ -29,10 +29,10 @@ def encoder_spec(config: DreamerConfig, observation_space: Space) -> NetworkSpec
         UsageError: when a vit is to read what has no pictures.
     """
     given = config.encoder
-    if given.weights is None:
+    if not given.is_vit:
         return EncoderOptions(depth=config.depth, units=config.units, dtype=config.dtype).spec()
     # No layers of its own behind it: the posterior reads its features as they are.
-    options = {**given.options, "dtype": given.dtype or config.dtype, "hidden": ()}
+    options = {**given.options, **given.given(), "dtype": given.dtype or config.dtype, "hidden": ()}
     return VitOptions(**options).reading(observation_space).spec()
 
 

@@ -38,7 +38,7 @@ from heredity.networks.observations import example_batch
 from heredity.networks.own import check_dtypes
 from heredity.policies import ActorCritic
 from heredity.spaces import Space
-from heredity.weights import Params, flatten, merge, unflatten
+from heredity.weights import Params, all_finite, flatten, merge, unflatten
 
 
 class PPO:
@@ -362,7 +362,7 @@ class PPO:
         logged["train/clip_range"] = clip_range
         if "log_std" in updated.params.get("actor", {}):
             logged["train/std"] = jnp.exp(updated.params["actor"]["log_std"]).mean()
-        logged["finite"] = _all_finite((updated.params, statistics, logged["train/loss"]))
+        logged["finite"] = all_finite((updated.params, statistics, logged["train/loss"]))
         return new_state, logged
 
     def described(self, params: Params, rollout: Rollout) -> Rollout:
@@ -409,12 +409,3 @@ class PPO:
         if config.clip_range_schedule == "linear":
             clip_range = clip_range * (1.0 - progress)
         return learning_rate, clip_range
-
-
-def _all_finite(tree: Any) -> jax.Array:
-    checks = [
-        jnp.isfinite(leaf).all()
-        for leaf in jax.tree.leaves(tree)
-        if jnp.issubdtype(leaf.dtype, jnp.floating)
-    ]
-    return jnp.stack(checks).all()
