@@ -159,6 +159,7 @@ TRAINING_STATE = Format(  # state.safetensors
 )
 EVALUATION = Format("an evaluation")  # evaluation.json of a snapshot
 RECORDING = Format("a recording")  # recording.json, which speaks for recording.safetensors too
+OPEN_LOOP = Format("what a world model imagined")  # open_loop.json, for its safetensors file too
 POLICY = Format(  # config.json of a policy folder
     "a policy", 2, migrations={1: lambda policy: {**policy, "trunk": None}}
 )

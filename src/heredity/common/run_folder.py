@@ -64,7 +64,7 @@ class RunFolder:
         return self.root / "checkpoints"
 
     def snapshot(self, step: int) -> Path:
-        """The folder of one snapshot: ``policy/``, ``evaluation.json``, ``rollout/``."""
+        """One snapshot: ``policy/``, ``evaluation.json``, ``rollout/``, ``imagined/``."""
         return self.snapshots / step_name(step)
 
     def checkpoint(self, step: int) -> Path:

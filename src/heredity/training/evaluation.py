@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from heredity.common.errors import UsageError
+from heredity.common.open_loop import OpenLoop
 from heredity.common.recording import Recording, how_it_ended
 from heredity.common.streams import stream
 from heredity.environments import (
@@ -25,8 +26,14 @@ from heredity.environments import (
 )
 from heredity.policies import ActorCritic, Policy, PolicySpec
 from heredity.policies.axes import UnreadColumns
+from heredity.policies.open_loop import Imagination, lacking_world_model
 from heredity.training import dead_units
-from heredity.training.host_evaluation import EVALUATION_ENVIRONMENTS, HostPlayer
+from heredity.training.beginnings import KEPT, Tape, played_again
+from heredity.training.host_evaluation import (
+    EVALUATION_ENVIRONMENTS,
+    EVALUATION_PURPOSE,
+    HostPlayer,
+)
 from heredity.training.legible import legible_features, legible_names
 from heredity.training.record import make_named
 from heredity.weights import Params
@@ -47,6 +54,8 @@ class Evaluation:
         recording: The first episode, if it was recorded.
         units: Dead units, and all units, of each hidden layer of the actor, over all moments; {} if
             nothing was recorded.
+        imagined: The beginning of that episode as the policy's world model imagines it, if it has
+            one.
     """
 
     returns: np.ndarray
@@ -55,6 +64,7 @@ class Evaluation:
     cut: int = 0
     recording: Recording | None = None
     units: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    imagined: OpenLoop | None = None
 
     @property
     def mean(self) -> float:
@@ -94,6 +104,7 @@ class Evaluator:
         record: Whether the first episode can be recorded.
         max_steps: Decisions after which an episode is no longer watched; default: the
             environment's own limit, or 10,000.
+        keep: Decisions of the recorded episode that a world model is shown, if there is one.
     """
 
     def __init__(
@@ -105,6 +116,7 @@ class Evaluator:
         deterministic: bool = True,
         record: bool = False,
         max_steps: int | None = None,
+        keep: int = KEPT,
     ) -> None:
         if episodes < 1:
             raise UsageError(f"episodes {episodes}: a whole number >= 1 was expected")
@@ -115,14 +127,18 @@ class Evaluator:
         self._deterministic = deterministic
         self._record = record
         self._max_steps = max_steps or environment.max_episode_steps or UNLIMITED_EPISODE
+        can_imagine = record and not lacking_world_model(self._functions)
+        self._imagination = Imagination(self._functions) if can_imagine else None
+        self._tape = Tape(spec.acting_space, min(keep, self._max_steps))
         if isinstance(environment, JaxEnvironment):
             self._scene = environment.scene() if record else None
             self._play = jax.jit(self._play_batch, static_argnames="record")
         else:
+            self._act = jax.jit(self._actions_at)
             self._host_player = HostPlayer(
                 environment,
                 self._functions,
-                jax.jit(self._actions_at),
+                self._act,
                 deterministic=deterministic,
                 episodes=episodes,
                 max_steps=self._max_steps,
@@ -160,7 +176,20 @@ class Evaluator:
             cut=played.cut,
             recording=played.recording,
             units=played.units,
+            imagined=self._imagined_of_host(params, seed) if record else None,
         )
+
+    def _imagined_of_host(self, params: Params, seed: int) -> OpenLoop | None:
+        host = self._environment
+        if self._imagination is None or not isinstance(host, HostEnvironment):
+            return None
+        most = self._tape.most
+        episode = played_again(
+            host, self._functions, self._act, params, seed, EVALUATION_PURPOSE, most
+        )
+        if episode is None:
+            return None
+        return self._imagination.predict(params, episode, padded=most + 1)
 
     def _actions(
         self, params: Params, observation: Any, key: jax.Array, carry: Any, is_first: Any
@@ -183,7 +212,7 @@ class Evaluator:
 
     def _evaluate_jax(self, params: Params, seed: int, record: bool) -> Evaluation:
         size = min(self._episodes, BATCH)
-        returns, lengths, alive, recording, units = [], [], [], None, {}
+        returns, lengths, alive, recording, imagined, units = [], [], [], None, None, {}
         for batch in range(-(-self._episodes // size)):
             first = record and batch == 0
             played = self._play(params, np.uint32(seed), np.uint32(batch), record=first)
@@ -193,6 +222,7 @@ class Evaluator:
             alive.append(out["alive"])
             if first:
                 recording, units = self._recording(out), dead_units.counted(out["ranges"])
+                imagined = self._imagined(params, out)
         chosen = slice(self._episodes)
         return Evaluation(
             returns=np.concatenate(returns)[chosen].astype(np.float64),
@@ -201,6 +231,7 @@ class Evaluator:
             cut=int(np.concatenate(alive)[chosen].sum()),
             recording=recording,
             units=units,
+            imagined=imagined,
         )
 
     def _shown(self, state: Any, observation: Any) -> dict[str, jax.Array]:
@@ -239,6 +270,8 @@ class Evaluator:
 
         functions = self._functions
         memory = functions.initial_carry((size,), acting=True)
+        imagines = record and self._imagination is not None
+        tape = self._tape.start(observation, memory) if imagines else {}
         ranges = dead_units.no_ranges(functions, params, observation, memory) if record else {}
         unread = self._unread.of(params)
 
@@ -247,7 +280,7 @@ class Evaluator:
             return (t < self._max_steps) & alive.any()
 
         def step(carry: tuple) -> tuple:
-            t, states, observation, alive, returns, lengths, records, ranges, memory = carry
+            t, states, observation, alive, returns, lengths, records, ranges, memory, tape = carry
             seen = self._unread.filled(unread, observation)
             if record:
                 outputs = functions.hidden_outputs(params, seen, memory)
@@ -269,10 +302,12 @@ class Evaluator:
                         "terminated": records["terminated"] | (alive & result.terminated)[0],
                     }
                 )
+            if imagines:
+                tape = self._tape.after(tape, t, memory, result)
             returns, lengths = returns + reward, lengths + alive
             alive = alive & ~(result.terminated | result.truncated)
             moved = t + 1, states, result.observation, alive
-            return *moved, returns, lengths, records, ranges, memory
+            return *moved, returns, lengths, records, ranges, memory, tape
 
         start = (
             jnp.int32(0),
@@ -284,10 +319,20 @@ class Evaluator:
             records,
             ranges,
             memory,
+            tape,
         )
-        *_, alive, returns, lengths, records, ranges, _ = jax.lax.while_loop(go_on, step, start)
+        *_, alive, returns, lengths, records, ranges, _, tape = jax.lax.while_loop(
+            go_on, step, start
+        )
         found = {"returns": returns, "lengths": lengths, "alive": alive}
-        return {**found, "records": records, "ranges": ranges}
+        return {**found, "records": records, "ranges": ranges, "tape": tape}
+
+    def _imagined(self, params: Params, out: dict[str, Any]) -> OpenLoop | None:
+        if self._imagination is None:
+            return None
+        terminated = bool(out["records"]["terminated"])
+        episode = self._tape.episode(out["tape"], int(out["lengths"][0]), terminated)
+        return self._imagination.predict(params, episode, padded=self._tape.most + 1)
 
     def _recording(self, out: dict[str, Any]) -> Recording:
         length = int(out["lengths"][0])

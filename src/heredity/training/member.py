@@ -159,7 +159,7 @@ class Member:
         folder = self.folder
         if folder is not None:
             if evaluation is not None:
-                scored = dataclasses.replace(evaluation, recording=None)
+                scored = dataclasses.replace(evaluation, recording=None, imagined=None)
                 writer.submit(lambda: append_evaluation(folder, step, scored))
             if snapshot:
                 path = folder.snapshot(step)

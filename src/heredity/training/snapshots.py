@@ -61,6 +61,9 @@ def write_snapshot(
         if evaluation is not None and evaluation.recording is not None:
             (temporary / "rollout").mkdir()
             evaluation.recording.save(temporary / "rollout")
+        if evaluation is not None and evaluation.imagined is not None:
+            (temporary / "imagined").mkdir()
+            evaluation.imagined.save(temporary / "imagined")
     if keep is not None:
         for old in [one for one in folder.snapshot_steps() if one <= step][:-keep]:
             remove_folder(folder.snapshot(old))
