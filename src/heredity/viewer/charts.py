@@ -38,6 +38,8 @@ TITLES = {
     "train/explained_variance": ("Explained variance", "of returns by the value function"),
     "train/learning_rate": ("Learning rate", ""),
     "train/loss": ("Loss", ""),
+    "train/reconstruction_loss": ("Reconstruction loss", "of what is seen"),
+    "train/dynamics_loss": ("KL of what is expected", "from what is then seen, in nats"),
     "train/kl": ("Exact KL", "between old and new policy"),
     "train/grad_norm": ("Gradient norm", "before it is scaled down"),
     "train/std": ("Action noise", "standard deviation, mean over dimensions"),

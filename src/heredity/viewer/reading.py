@@ -12,6 +12,7 @@ import numpy as np
 
 from heredity.common.errors import HeredityError, RefusedError
 from heredity.common.formats import LINEAGE
+from heredity.common.open_loop import OpenLoop
 from heredity.common.recording import Recording
 from heredity.common.run_folder import RunFolder
 
@@ -100,6 +101,19 @@ class Snapshot:
             RefusedError: when it is missing or torn.
         """
         return Recording.load(self.folder / "rollout")
+
+    @property
+    def has_imagined(self) -> bool:
+        """Whether a world model imagined the beginning of the rollout."""
+        return (self.folder / "imagined").is_dir()
+
+    def imagined(self) -> OpenLoop:
+        """What it imagined.
+
+        Raises:
+            RefusedError: when it is missing or torn.
+        """
+        return OpenLoop.load(self.folder / "imagined")
 
 
 @dataclasses.dataclass

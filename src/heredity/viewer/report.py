@@ -37,6 +37,7 @@ from heredity.viewer.group import (
     seeds_html,
 )
 from heredity.viewer.markup import escape
+from heredity.viewer.open_loop import open_loop_payload
 from heredity.viewer.reading import Run, Snapshot, evenly, read_run, short_hash
 from heredity.viewer.rollouts import MOST_PICTURE_BYTES, SceneExporter, rollout_payload
 from heredity.viewer.templates import fill, page_file
@@ -140,8 +141,12 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
     scripts = [_json_script(f"rollout-{i}", payload) for i, payload in enumerate(payloads)]
     if page is not None:
         scripts.append(_json_script("viser-page", page))
+    dreams = _imagined(shown, notes)
+    scripts += [_json_script(f"imagined-{i}", payload) for i, payload in dreams.items()]
     positions = {snapshot.step: index for index, snapshot in enumerate(shown)}
+    imagined = page_file("dream.html") if dreams else ""
     parts = [
+        sections.part("Imagined against real", "dotted: from there on nothing is seen", imagined),
         sections.part("Learning", "", sections.charts_html(learning, 0)),
         sections.part("Weights", "", sections.charts_html(weights, len(learning))),
         sections.part(
@@ -243,6 +248,19 @@ def _rollouts(
             shown.append(snapshot)
             payloads.append(payload)
         return shown, payloads, exporter.page
+
+
+def _imagined(shown: Sequence[Snapshot], notes: list[str]) -> dict[int, dict[str, Any]]:
+    """What the world models of the shown snapshots imagined, by position on the timeline."""
+    found = {}
+    for index, snapshot in enumerate(shown):
+        if snapshot.has_imagined:
+            try:
+                found[index] = open_loop_payload(snapshot.imagined())
+            except HeredityError as error:
+                reason = getattr(error, "problem", str(error))
+                notes.append(f"What was imagined at step {snapshot.step:,} is left out: {reason}")
+    return found
 
 
 def _first_shown(shown: Sequence[Snapshot]) -> int:

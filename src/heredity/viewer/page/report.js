@@ -172,6 +172,68 @@ function project(index, finished) {
   (showers[payload.kind] || showers.none)(payload, done);
 }
 
+// ---- what the world model of one snapshot imagined ------------------------------------------
+const TALLEST = 150, WIDEST = 110;
+function made(tag, name, text, parent) {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  if (text !== null) element.textContent = text;
+  parent?.append(element);
+  return element;
+}
+function strip(one, found, parent) {
+  const [width, height] = one.shape, moments = found.moments, seen = moments.filter(m => m < found.context).length;
+  const most = Math.min(WIDEST, Math.max(16, Math.round(TALLEST * width / height)));
+  const frame = made("div", "scroll", null, parent), grid = made("div", "strip" + (one.crisp ? " crisp" : ""), null, frame);
+  grid.style.gridTemplateColumns = `auto repeat(${moments.length},minmax(30px,${Math.max(30, most)}px))`;
+  const head = (text, from, to, name) => {
+    made("span", name, text, grid).style.cssText = `grid-row:1;grid-column:${from + 2}/${to + 2}`;
+  };
+  if (found.strips.length > 1) made("b", "", one.name, grid).style.cssText = "grid-row:1;grid-column:1";
+  head("seen", 0, seen, "eyes open");
+  head("imagined", seen, moments.length, "eyes");
+  made("span", "row", "moment", grid).style.gridRow = 2;
+  moments.forEach((m, i) => { made("span", "moment", String(m), grid).style.cssText = `grid-row:2;grid-column:${i + 2}`; });
+  one.rows.forEach((row, r) => {
+    made("span", "row", row.name, grid).style.cssText = `grid-row:${r + 3};grid-column:1`;
+    row.pictures.forEach((address, i) => {
+      const image = made("img", i === seen ? "first" : "", null, grid);
+      image.src = address; image.alt = `${row.name}, moment ${moments[i]}`; image.title = image.alt;
+      image.style.cssText = `grid-row:${r + 3};grid-column:${i + 2};aspect-ratio:${width}/${height}`;
+    });
+  });
+  made("p", "legend", one.told, parent);
+}
+async function dream(index) {
+  if (!$("#dream")) return;
+  const found = parsed("imagined-" + index) || { told: "nothing was imagined in this snapshot", strips: [], figures: [] };
+  $("#dream-step").textContent = shots[index].step_text;
+  $("#dream-told").textContent = found.told;
+  $("#dream-before").disabled = index === 0;
+  $("#dream-after").disabled = index === shots.length - 1;
+  const strips = $("#dream-strips"), charts = $("#dream-charts");
+  strips.replaceChildren();
+  for (const one of found.strips) strip(one, found, strips);
+  while (charts.children.length > found.figures.length) charts.lastChild.remove();
+  while (charts.children.length < found.figures.length) {
+    const card = made("article", "", null, charts);
+    made("h3", "", "", card); made("p", "", "", card); made("div", "plot", null, card);
+  }
+  // All of them before the first is drawn: a figure is as wide as its card is then.
+  for (const [i, one] of found.figures.entries()) {
+    const card = charts.children[i];
+    card.className = "card chart" + (one.wide ? " wide" : "");
+    $("h3", card).textContent = one.title;
+    $("p", card).textContent = one.detail;
+    $(".plot", card).style.height = one.height ? one.height + "px" : "";
+  }
+  for (const [i, one] of found.figures.entries()) {
+    await draw($(".plot", charts.children[i]), one.figure);
+    if (index !== now) return;
+  }
+  document.body.dataset.dream = String(index);
+}
+
 // ---- the timeline ---------------------------------------------------------------------------
 const icons = {
   play: "M4 2.5v11l9-5.5z", pause: "M3.5 2.5h3v11h-3zM9.5 2.5h3v11h-3z",
@@ -211,7 +273,7 @@ function go(index, wait = 0) {
   clearTimeout(timer);
   told(index);
   clearTimeout(draft);
-  draft = setTimeout(() => project(index, () => { if (playing) arm(); }), wait);
+  draft = setTimeout(() => { project(index, () => { if (playing) arm(); }); dream(index); }, wait);
 }
 function arm() {
   clearTimeout(timer);
@@ -278,6 +340,10 @@ if (shots.length) {
   $("#before").onclick = () => { play(false); go(now - 1); };
   $("#after").onclick = () => { play(false); go(now + 1); };
   $("#play").onclick = () => play(!playing);
+  if ($("#dream")) {
+    $("#dream-before").onclick = $("#before").onclick;
+    $("#dream-after").onclick = $("#after").onclick;
+  }
   let dragged = false;
   $("#curve").addEventListener("pointerdown", e => { dragged = true; play(false); go(nearest(e), 160); });
   addEventListener("pointermove", e => { if (dragged) go(nearest(e), 160); });
@@ -304,5 +370,5 @@ if (shots.length) {
   story.onclick = () => play(true);
   $("#timeline").classList.toggle("single", shots.length < 2);
 }
-dark.addEventListener("change", () => { if (now >= 0) project(now); drawCharts(); });
+dark.addEventListener("change", () => { if (now >= 0) { project(now); dream(now); } drawCharts(); });
 drawCharts();
