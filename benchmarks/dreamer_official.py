@@ -14,10 +14,7 @@ import contextlib
 import importlib.metadata
 import json
 import os
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import dreamerv3.agent
@@ -26,6 +23,8 @@ import jax
 import numpy as np
 from dreamerv3_setup import COMMIT, FLAGS, PRESETS, PROBLEMS, agent_settings, settings
 from embodied.jax import internal
+
+from timing import quartiles
 
 ENVS = 16
 
@@ -65,23 +64,6 @@ def random_batch(spaces: dict[str, Any], shape: tuple[int, ...]) -> dict[str, np
     return found
 
 
-def timed(step: Callable[[], None], seconds: float) -> dict[str, float]:
-    """Milliseconds of a step, of at least five and for so many seconds; the first one apart."""
-    began = time.perf_counter()
-    step()
-    first = time.perf_counter() - began
-    step()
-    taken: list[float] = []
-    while len(taken) < 5 or sum(taken) < seconds:
-        began = time.perf_counter()
-        step()
-        taken.append(time.perf_counter() - began)
-    low, middle, high = statistics.quantiles(taken, n=4)
-    found = {"median_ms": middle * 1e3, "quarter_ms": low * 1e3, "three_quarters_ms": high * 1e3}
-    rounded = {key: round(value, 3) for key, value in found.items()}
-    return {**rounded, "steps": len(taken), "first_seconds": round(first, 2)}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("problem", choices=PROBLEMS)
@@ -109,8 +91,8 @@ def main() -> None:
         def act() -> None:
             carries["act"], *_ = agent.policy(carries["act"], seen)
 
-        updates = timed(update, given.seconds)
-        acting = timed(act, given.seconds / 4)
+        updates = quartiles(update, given.seconds)
+        acting = quartiles(act, given.seconds / 4)
     libraries = ("jax", "ninjax", "optax", "elements", "numpy")
     result = {
         "what": "DreamerV3, official",

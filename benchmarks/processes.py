@@ -30,6 +30,9 @@ def peers_python() -> str:
 
 
 PEERS = peers_python()
+# The official DreamerV3 is no package: where it was checked out, and a Python with its libraries.
+DREAMERV3 = os.environ.get("HEREDITY_DREAMERV3", "")
+DREAMERV3_PYTHON = os.environ.get("HEREDITY_DREAMERV3_PYTHON", "")
 # Scripts that run in the peers' environment.
 _OF_PEERS = ("ppo_brax", "ppo_rejax", "ppo_purejax", "ppo_sb3", "predict_sb3", "vit_load_torch")
 _LAST_LINES = 15  # of what a script complained of

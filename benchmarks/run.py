@@ -7,10 +7,11 @@ everything runs, and keeps nothing; ``--rounds`` says how often ours and the pee
 ``--tables`` measures nothing and renders again.
 
 Peers are those that ``make peers`` installed into ``.peers``, or those of the Python that
-``HEREDITY_PEERS`` names. Without them only our own side is measured. A record that has peers is
-never replaced by one that has none: that one goes into ``results/alone``, and the tables stay.
-Numbers are written after every row. A row that fails leaves the numbers it had before, the others
-go on, and the exit code is 1.
+``HEREDITY_PEERS`` names; the official DreamerV3 is where ``HEREDITY_DREAMERV3`` says, and runs with
+``HEREDITY_DREAMERV3_PYTHON`` (conformance/README.md). Without them only our own side is measured. A
+record that has peers is never replaced by one that has none: that one goes into ``results/alone``,
+and the tables stay. Numbers are written after every row. A row that fails leaves the numbers it had
+before, the others go on, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from source import source
 
 RESULTS = HERE / "results"
 ORDER = (
-    *("predict", "imported", "vit-load", "features", "start", "seeds"),
+    *("predict", "imported", "vit-load", "features", "dreamer", "start", "seeds"),
     *("gymnax", "brax", "gym", "snapshots", "profile", "changes"),
 )
 GUESS = 150.0  # seconds of a row that was never measured

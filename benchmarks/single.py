@@ -12,7 +12,7 @@ from typing import Any
 
 import vit_load as vit_load_file
 from imported import BATCH, CASES
-from processes import PEERS, called, output, script
+from processes import DREAMERV3, DREAMERV3_PYTHON, HERE, PEERS, called, output, script
 from profile_checks import contradiction
 
 STARTS = {
@@ -29,6 +29,12 @@ STARTS = {
     "import jax": (False, "import jax"),
 }
 PROFILED = ("brax-ant", "gymnax-cartpole", "gym-cartpole", "gym-halfcheetah")
+DREAMS = (
+    ("walker", "size1m"),
+    ("crafter", "size1m"),
+    ("walker", "size12m"),
+    ("crafter", "size12m"),
+)
 LIMIT = 240.0  # seconds of one script on a machine with nothing else to do
 Say = Callable[[str], None]
 
@@ -175,6 +181,39 @@ def features(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, A
     return found
 
 
+def dreamer(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
+    """DreamerV3's update at batch 16 x 64, and acting, beside the official code, in turn.
+
+    Both in float32 and in bfloat16; of each side the faster one, case by case.
+    """
+    cases: dict[str, Any] = {}
+    place = {"PYTHONPATH": f"{DREAMERV3}:{HERE / 'conformance'}"}
+    for problem, preset in DREAMS[:1] if quick else DREAMS:
+        made: dict[str, list[dict[str, Any]]] = {"ours": [], "peer": []}
+        for _ in range(rounds):
+            for dtype in ("float32", "bfloat16"):
+                words = (problem, preset, "--dtype", dtype, "--seconds", "1" if quick else "20")
+                limit = 2 * LIMIT * patience
+                made["ours"].append(called(script("dreamer_ours.py", *words), limit))
+                if DREAMERV3 and DREAMERV3_PYTHON:
+                    command = [DREAMERV3_PYTHON, *script("dreamer_official.py", *words)[1:]]
+                    made["peer"].append(called(command, limit, place))
+        case: dict[str, Any] = {}
+        for what in ("update", "acting"):
+            best: dict[str, dict[str, Any]] = {
+                who: min(runs, key=lambda run: float(run[what]["median_ms"]))
+                for who, runs in made.items()
+                if runs
+            }
+            case[what] = {who: {**run[what], "dtype": run["dtype"]} for who, run in best.items()}
+            if "peer" in best:
+                ours, peer = (best[who][what]["median_ms"] for who in ("ours", "peer"))
+                case[what]["ratio"] = ours / peer
+        say(f"{problem} {preset}: {case}")
+        cases[f"{problem}-{preset}"] = {**case, "runs": made}
+    return {"cases": cases}
+
+
 SINGLE = {
     "predict": predict,
     "imported": imported,
@@ -185,4 +224,5 @@ SINGLE = {
     "changes": changes,
     "vit-load": vit_load,
     "features": features,
+    "dreamer": dreamer,
 }

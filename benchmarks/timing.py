@@ -50,3 +50,20 @@ def seconds_in_turns(
             ways[name](times[name])
             found[name].append((time.perf_counter() - began) / times[name])
     return found
+
+
+def quartiles(step: Callable[[], object], seconds: float) -> dict[str, float]:
+    """Milliseconds of a step, of at least five and for so many seconds; the first one apart."""
+    began = time.perf_counter()
+    step()
+    first = time.perf_counter() - began
+    step()
+    taken: list[float] = []
+    while len(taken) < 5 or sum(taken) < seconds:
+        began = time.perf_counter()
+        step()
+        taken.append(time.perf_counter() - began)
+    low, middle, high = statistics.quantiles(taken, n=4)
+    found = {"median_ms": middle * 1e3, "quarter_ms": low * 1e3, "three_quarters_ms": high * 1e3}
+    rounded = {key: round(value, 3) for key, value in found.items()}
+    return {**rounded, "steps": len(taken), "first_seconds": round(first, 2)}

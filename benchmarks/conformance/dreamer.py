@@ -1,8 +1,8 @@
 """Let the official DreamerV3 compute on data that we choose, and write down what comes out.
 
 Needs the official repository at `dreamerv3_setup.COMMIT` and the libraries that README.md beside
-this file names. Run it, with ``JAX_PLATFORMS=cpu`` and
-``PYTHONPATH=CHECKOUT:benchmarks/conformance``, as ``python benchmarks/conformance/dreamer.py [FOLDER]``.
+this file names. With ``JAX_PLATFORMS=cpu`` and ``PYTHONPATH=CHECKOUT:benchmarks/conformance`` it is
+run as ``python benchmarks/conformance/dreamer.py [FOLDER]``.
 
 The model's own `loss`, `train`, `policy` and modules run as they are, in float32, but for these
 changes, made while it runs:

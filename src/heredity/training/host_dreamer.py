@@ -92,8 +92,11 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
         # What came from the host need not go back there.
         return carry, action, record._replace(observation=None)
 
-    def _collect(self, told: InfoMeans) -> tuple[int, bool, Counted]:
-        """Act for `num_steps`.
+    def act(self, told: InfoMeans) -> tuple[int, bool, Counted]:
+        """Act for `num_steps`, and remember it.
+
+        Args:
+            told: Takes what the environments tell.
 
         Returns:
             How many records that made, whether all of them are finite, and the episodes that ended.
@@ -172,31 +175,35 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
 
     def _iteration(self, told: InfoMeans) -> dict[str, float]:
         algorithm = self.algorithm
-        records, finite, counted = self._collect(told)
+        records, finite, counted = self.act(told)
         state = self.state
         self.state = dataclasses.replace(
             state,
             steps=counters.add(state.steps, algorithm.steps_per_iteration),
             iterations=counters.add(state.iterations, 1),
         )
-        due = self._due(records)
+        found = self.learn(self._due(records))
+        return {**self._logged(found, finite), **counted.sums}
+
+    def learn(self, count: int) -> list[dict[str, jax.Array]]:
+        """So many gradient steps; gives what each of them logged."""
         first = counters.to_int(self.state.updates)
         key = [int(self.state.seed), int(self.state.attempt)]
         standing = self.state.experience
         self.state = dataclasses.replace(self.state, experience=())
         found: list[dict[str, jax.Array]] = []
-        following = self._draw(key, first) if due else None
-        for update in range(first, first + due):
+        following = self._draw(key, first) if count else None
+        for update in range(first, first + count):
             assert following is not None
             place, batch = following
             self.state, states, logged = self._learn(self.constants, self.state, batch)
             found.append(logged)
             # Read while it is learnt from.
-            following = self._draw(key, update + 1) if update + 1 < first + due else None
+            following = self._draw(key, update + 1) if update + 1 < first + count else None
             deter, stoch = jax.device_get(states)
             self._replay.put_states(place._replace(rows=place.rows[1:]), deter, stoch)
         self.state = dataclasses.replace(self.state, experience=standing)
-        return {**self._logged(found, finite), **counted.sums}
+        return found
 
     def _logged(self, found: list[dict[str, jax.Array]], finite: bool) -> dict[str, float]:
         values: dict[str, float] = {}

@@ -1,0 +1,99 @@
+"""How long our DreamerV3 takes for an update, and to act; prints JSON.
+
+``python benchmarks/dreamer_ours.py walker size1m``
+
+Of the runner for environments of the host, whose environments stand still: an update reads its
+batch from the replay and writes the refreshed states back, and acting keeps its records.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from heredity.algorithms.dreamer.algorithm import Dreamer
+from heredity.algorithms.dreamer.config import SIZES, DreamerConfig
+from heredity.common.provenance import versions
+from heredity.environments import HostEnvironment
+from heredity.environments.contract import TimeStep
+from heredity.environments.infos import InfoMeans
+from heredity.spaces import Box, Dict, Discrete, Space
+from heredity.training.host_dreamer import DreamerHostRunner
+from timing import quartiles
+
+ENVS = 16
+PROBLEMS: dict[str, tuple[Space, Space]] = {
+    "walker": (
+        Dict({"orientations": Box((14,)), "height": Box((1,)), "velocity": Box((9,))}),
+        Box((6,), -1.0, 1.0),
+    ),
+    "crafter": (Box((64, 64, 3), 0, 255, "uint8"), Discrete(17)),
+}
+
+
+class Still(HostEnvironment):
+    """Shows always the same, which is random."""
+
+    num_envs = ENVS
+
+    def __init__(self, problem: str) -> None:
+        self.observation_space, self.action_space = PROBLEMS[problem]
+        draw = np.random.default_rng(0)
+        seen = [self.observation_space.sample(draw) for _ in range(ENVS)]
+        self._seen = jax.tree.map(lambda *leaves: np.stack(leaves), *seen)
+
+    def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Any:
+        return self._seen
+
+    def step(self, actions: np.ndarray) -> TimeStep:
+        none = np.zeros(ENVS, bool)
+        return TimeStep(self._seen, np.zeros(ENVS, np.float32), none, none, {})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("problem", choices=PROBLEMS)
+    parser.add_argument("preset", choices=SIZES)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    given = parser.parse_args()
+    load = os.getloadavg()[0]
+    kept: dict[str, Any] = {"num_envs": ENVS, "num_steps": 64, "replay_capacity": ENVS * 1000}
+    sizes: dict[str, Any] = dict(SIZES[given.preset])
+    config = DreamerConfig(**sizes, **kept, dtype=given.dtype, train_ratio=0.0)
+    environment = Still(given.problem)
+    spaces = environment.observation_space, environment.action_space
+    runner = DreamerHostRunner(Dreamer(config, *spaces), environment, 0)
+    told = InfoMeans()
+    runner.iterate(5)  # as many records as a batch begins in
+
+    def update() -> None:
+        runner.learn(1)
+        jax.block_until_ready(runner.state.params)
+
+    updates = quartiles(update, given.seconds)
+    acting = quartiles(lambda: runner.act(told), given.seconds / 4)
+    for name in ("median_ms", "quarter_ms", "three_quarters_ms"):
+        acting[name] = round(acting[name] / config.num_steps, 3)
+    result = {
+        "what": "DreamerV3, ours",
+        "problem": given.problem,
+        "preset": given.preset,
+        "dtype": given.dtype,
+        "device": str(jax.devices()[0].device_kind),
+        "load_before": round(load, 2),
+        "batch": [config.batch_size, config.batch_length],
+        "update": updates,
+        "acting": {"environments": ENVS, **acting},
+        "versions": versions(),
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
