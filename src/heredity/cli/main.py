@@ -30,11 +30,12 @@ COMMANDS = {
     "import": ("heredity.cli.importing", "a policy from a file of another library; runs nothing"),
     "transfer": ("heredity.cli.transfer", "move a policy to other sensors, actions or widths"),
     "view": ("heredity.cli.view", "watch how a policy grew: live, or as one HTML file"),
+    "imagine": ("heredity.cli.imagine", "what a world model expects to see, beside what happened"),
     "envs": ("heredity.cli.envs", "which environments are available, and what others need"),
 }
 
 # Commands that compile programs, and keep them for the next time.
-COMPILING = ("train", "resume", "evaluate", "diff", "transfer")
+COMPILING = ("train", "resume", "evaluate", "diff", "transfer", "imagine")
 
 NARROWEST = 40  # columns that help and tables are laid out for, at least
 

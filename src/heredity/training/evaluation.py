@@ -146,6 +146,11 @@ class Evaluator:
             )
 
     @property
+    def imagination(self) -> Imagination | None:
+        """What imagines the recorded episode; None where nothing does."""
+        return self._imagination
+
+    @property
     def restarts(self) -> int:
         """How often a process of the environment was started again; see `HostEnvironment`."""
         environment = self._environment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,11 @@ NOT_DRAWN = frozenset(
         "time/compilations_from_cache",
         "time/compile_seconds",
         "train/n_updates",
+        # The number of the dynamics loss once more; only their gradients differ.
+        "train/representation_loss",
     }
 )
+# A name that ends with a stroke stands for all that begin with it, such as one for each entry.
 TITLES = {
     "time/fps": ("Throughput", "steps per second"),
     "train/value_loss": ("Value loss", ""),
@@ -38,8 +42,27 @@ TITLES = {
     "train/explained_variance": ("Explained variance", "of returns by the value function"),
     "train/learning_rate": ("Learning rate", ""),
     "train/loss": ("Loss", ""),
-    "train/reconstruction_loss": ("Reconstruction loss", "of what is seen"),
-    "train/dynamics_loss": ("KL of what is expected", "from what is then seen, in nats"),
+    "train/reconstruction/": ("Reconstruction loss", ""),
+    "train/dynamics_loss": (
+        "KL (dynamics loss)",
+        "what is seen beside what was expected; nats, not below the free ones",
+    ),
+    "train/posterior_entropy": ("Posterior entropy", "of the latents once it is seen, nats"),
+    "train/prior_entropy": ("Prior entropy", "of the latents that are expected, nats"),
+    "train/reward_loss": ("Reward loss", "of the world model"),
+    "train/continue_loss": ("Continue loss", "of whether the task goes on"),
+    "train/actor_loss": ("Actor loss", ""),
+    "train/critic_loss": ("Critic loss", "in imagination"),
+    "train/replayed_critic_loss": ("Critic loss, replayed", "on what really happened"),
+    "train/entropy": ("Action entropy", "nats"),
+    "train/imagined_return": ("Imagined return", "discounted, mean over imagined moments"),
+    "train/imagined_value": ("Imagined value", "by the critic, mean over imagined moments"),
+    "train/imagined_reward": ("Imagined reward", "mean over imagined moments"),
+    "train/imagined_continue": ("Imagined chance to go on", "times the discount"),
+    "train/advantage": ("Advantage", "scaled, mean over imagined moments"),
+    "train/advantage_size": ("Size of advantages", "without their sign"),
+    "train/return_scale": ("Return scale", "5 % to 95 % of the returns, at least 1"),
+    "train/gradient_norm": ("Gradient norm", ""),
     "train/kl": ("Exact KL", "between old and new policy"),
     "train/grad_norm": ("Gradient norm", "before it is scaled down"),
     "train/std": ("Action noise", "standard deviation, mean over dimensions"),
@@ -216,6 +239,7 @@ def learning_charts(run: Run, most: float) -> list[Chart]:
         _progress(run, "Return", "rollout/ep_rew_mean", "results", wide=True),
         _progress(run, "Episode length", "rollout/ep_len_mean", "ep_lengths", wide=False),
     ]
+    titles = metric_titles(run.metrics)
     drawn = {"rollout/ep_rew_mean", "rollout/ep_len_mean"} | NOT_DRAWN
     if run.evaluations:
         # The same numbers as in the first two figures, without their spread.
@@ -223,14 +247,14 @@ def learning_charts(run: Run, most: float) -> list[Chart]:
     others = [
         name
         for name, values in run.metrics.items()
-        if name not in drawn and name not in TITLES and varies(values)
+        if name not in drawn and name not in titles and varies(values)
     ]
-    for name in [*TITLES, *others]:
+    for name in [*titles, *others]:
         if (metric := _metric(run, name)) is None:
             continue
         if name in CONSTANT and not varies(run.metrics[name]):
             continue
-        title, detail = TITLES.get(name, (name, ""))
+        title, detail = titles.get(name, (name, ""))
         layout = base_layout()
         values = [value for value in metric[1] if value is not None]
         if values and max(map(abs, values)) < SMALL:
@@ -251,6 +275,26 @@ def learning_charts(run: Run, most: float) -> list[Chart]:
     alone = {1: 4, 2: 2}.get(len(narrow) % ABREAST, 0)
     for index in narrow[-alone:] if alone else []:
         found[index] = dataclasses.replace(found[index], half=True)
+    return found
+
+
+def metric_titles(logged: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """`TITLES`, those of whole groups of columns spelt out for what was logged.
+
+    Example:
+        >>> metric_titles(["train/reconstruction/camera_loss"])["train/reconstruction/camera_loss"]
+        ('Reconstruction loss', 'of camera')
+    """
+    columns = list(logged)
+    found: dict[str, tuple[str, str]] = {}
+    for name, (title, detail) in TITLES.items():
+        if not name.endswith("/"):
+            found[name] = title, detail
+            continue
+        for column in columns:
+            if column.startswith(name):
+                entry = column.removeprefix(name).removesuffix("_loss")
+                found[column] = title, "" if entry == "observation" else f"of {entry}"
     return found
 
 

@@ -17,12 +17,12 @@ from heredity.viewer.charts import (
     CONSTANT,
     MOST_POINTS,
     STEPS,
-    TITLES,
     Chart,
     band,
     base_layout,
     evaluated_spread,
     line,
+    metric_titles,
     plain_numbers_exact,
     steps_axis,
     varies,
@@ -175,7 +175,8 @@ def group_charts(group: Group) -> list[Chart]:
         ("Return", "rollout/ep_rew_mean", _of("rollout/ep_rew_mean"), False),
         ("Episode length", "rollout/ep_len_mean", _of("rollout/ep_len_mean"), False),
     ]
-    for name, (title, detail) in TITLES.items():
+    logged = {name: None for run in group.runs.values() for name in run.metrics}
+    for name, (title, detail) in metric_titles(logged).items():
         whose = " of each seed" if name == "time/fps" else ""
         said = " · ".join(part for part in (name, detail + whose) if part)
         wanted.append((title, said, _of(name), False))

@@ -54,8 +54,8 @@ def shown_moments(moments: int, context: int) -> list[int]:
     return [*seen, *(context + index for index in later)]
 
 
-def moving_curves(found: OpenLoop, most: int = MOST_CURVES) -> list[Curve]:
-    """The numbers and choices that are not drawn as pictures: those that vary most."""
+def curves_of(found: OpenLoop) -> list[Curve]:
+    """The numbers and choices that are not drawn as pictures."""
     curves = []
     for name, entry in found.entries.items():
         real = np.asarray(found.episode.observations[name], np.float64)
@@ -70,6 +70,11 @@ def moving_curves(found: OpenLoop, most: int = MOST_CURVES) -> list[Curve]:
             if named:
                 title = named[index]
             curves.append(Curve(title, real[:, index], imagined[:, index]))
+    return curves
+
+
+def moving(curves: list[Curve], most: int = MOST_CURVES) -> list[Curve]:
+    """Those that vary most."""
     variance = [-np.nan_to_num(np.var(curve.real)) for curve in curves]
     chosen = sorted(np.argsort(variance, kind="stable")[:most].tolist())
     return [curves[index] for index in chosen]
@@ -82,12 +87,12 @@ def open_loop_payload(found: OpenLoop) -> dict[str, Any]:
     seen = counted(found.context, "moment")
     imagined = counted(found.moments - found.context, "moment")
     figures = []
-    if curves := moving_curves(found):
-        several = " that move most" if len(curves) == MOST_CURVES else ""
+    if curves := moving(known := curves_of(found)):
+        few = f"the {len(curves)} of {len(known):,} that move most"
         figures.append(
             {
                 "title": "Observations",
-                "detail": f"those{several}" if several else "",
+                "detail": few if len(curves) < len(known) else "",
                 "figure": _curves_figure(found, curves),
                 "height": CURVE_HEIGHT * len(curves) + 50,
                 "wide": True,
