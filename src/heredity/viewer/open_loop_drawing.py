@@ -109,7 +109,10 @@ def animation(found: OpenLoop, kind: str) -> bytes:
         found: What is shown.
         kind: ``webp`` or ``gif``.
     """
-    frames = [_frame(found, moment) for moment in range(found.moments)]
+    pictures, curves = drawn(found)[:MOST_DRAWN], _curves(found)
+    frames = [_frame(found, pictures, curves, moment) for moment in range(found.moments)]
+    if kind == "gif":
+        frames = _with_one_palette(frames)
     each = SLOW if found.moments <= FEW else FAST
     durations = [each] * (len(frames) - 1) + [HELD]
     more: dict[str, Any] = {"lossless": True} if kind == "webp" else {}
@@ -126,8 +129,20 @@ def animation(found: OpenLoop, kind: str) -> bytes:
     return buffer.getvalue()
 
 
-def _frame(found: OpenLoop, moment: int) -> Image.Image:
-    pictures, curves = drawn(found)[:MOST_DRAWN], _curves(found)
+def _with_one_palette(frames: list[Image.Image]) -> list[Image.Image]:
+    """With 256 colours of the first, the middle and the last: palettes of their own would flicker.
+
+    Finding one for each takes several times as long, too.
+    """
+    width, height = frames[0].size
+    some = Image.new("RGB", (width, 3 * height))
+    for index, frame in enumerate((frames[0], frames[len(frames) // 2], frames[-1])):
+        some.paste(frame, (0, index * height))
+    palette = some.quantize(256)
+    return [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+
+
+def _frame(found: OpenLoop, pictures: list[Drawn], curves: list[Curve], moment: int) -> Image.Image:
     sizes = [_sizes(one, PANEL) for one in pictures]
     widths = [len(ROWS) * (wide + 3 * GAP) for wide, _ in sizes]
     width = 2 * EDGE + max([LEFT + CHART_WIDTH, *widths])
