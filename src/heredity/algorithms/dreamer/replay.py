@@ -46,7 +46,7 @@ def halved(numbers: jax.Array) -> jax.Array:
     return jax.lax.bitcast_convert_type(numbers.astype(jnp.bfloat16), jnp.uint16)
 
 
-def doubled(bits: jax.Array, dtype: Any) -> jax.Array:
+def doubled(bits: Any, dtype: Any) -> jax.Array:
     """The numbers that `halved` made smaller."""
     return jax.lax.bitcast_convert_type(bits, jnp.bfloat16).astype(dtype)
 
