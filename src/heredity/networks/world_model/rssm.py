@@ -147,7 +147,12 @@ class Rssm(Network):
 
     def tokens(self, params: Params, observation: Any) -> jax.Array:
         """What the encoder makes of observations ``(...,)``: ``(..., N)``."""
-        return self.encoder.apply(params["encoder"], observation)[0].astype(self._dtype)
+        return self.encoder.apply(self._of_encoder(params), observation)[0].astype(self._dtype)
+
+    @staticmethod
+    def _of_encoder(params: Params) -> Params:
+        # Of a picture that is too small for a convolution it has none, and files hold no empty dict.
+        return params.get("encoder", {})
 
     def _logits(self, params: Params, x: jax.Array) -> jax.Array:
         outputs = [x, *hidden_layers(params, x).values()]
@@ -289,7 +294,7 @@ class Rssm(Network):
         taps: Sequence[str] = (),
     ) -> tuple[jax.Array, Carry, Taps]:
         wanted = [name.removeprefix("encoder/") for name in taps]
-        tokens, _, tapped = self.encoder.apply(params["encoder"], observation, taps=wanted)
+        tokens, _, tapped = self.encoder.apply(self._of_encoder(params), observation, taps=wanted)
         tokens = tokens.astype(self._dtype)
         batch = tokens.shape[:-1]
         if is_first is None:
