@@ -196,7 +196,17 @@ def test_every_command_is_understood(
     monkeypatch.setattr(train, "_start", lambda *_: None)  # of a policy that is not there
     monkeypatch.setattr(processes, "join", lambda *_: None)  # nobody else is there
     monkeypatch.setattr(launching, "launch", begin)
-    for verb in ("resume", "evaluate", "inspect", "lineage", "diff", "transfer", "view", "import"):
+    for verb in (
+        "resume",
+        "evaluate",
+        "inspect",
+        "lineage",
+        "diff",
+        "transfer",
+        "view",
+        "import",
+        "imagine",
+    ):
         parse_only(importlib.import_module(COMMANDS[verb][0]))
     for line, words in commands(text):
         try:
