@@ -11,10 +11,9 @@ import numpy as np
 
 from heredity.common.errors import UsageError
 from heredity.common.open_loop import Entry, Episode, OpenLoop, Prediction
-from heredity.common.streams import stream
 from heredity.networks.observations import leaf_observations, leaf_spaces, map_entries
 from heredity.networks.pictures import largest_value, picture_spaces
-from heredity.networks.world_model import Decoder, Head, Rssm, State, latents
+from heredity.networks.world_model import Decoder, Head, Rssm, State
 from heredity.networks.world_model.heads import expectation
 from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.policy import Policy
@@ -112,8 +111,12 @@ class Imagination:
             lambda path, leaf, _: _lengthened(episode.observations[entry_name(path)], size),
         )
         actions = _lengthened(np.asarray(episode.actions, np.float32), size - 1)
-        key, drawn = stream(seed or 0, "open_loop"), seed is not None
-        found = jax.device_get(self._compiled(params, observation, actions, context, key, drawn))
+        # Without chance the most likely is chosen: one program for both. Drawn with numpy, because
+        # it takes longer to compile a draw than to make it.
+        chance = np.zeros((2, size, 1, *self._rssm.latents), np.float32)
+        if seed is not None:
+            chance += np.random.default_rng(seed).gumbel(size=chance.shape)
+        found = jax.device_get(self._compiled(params, observation, actions, context, chance))
         seen, imagined = (self._told(found, index, moments) for index in range(2))
         return OpenLoop(episode, self.entries, context, seen, imagined, seed)
 
@@ -137,14 +140,11 @@ class Imagination:
         observation: Any,
         actions: jax.Array,
         context: jax.Array,
-        key: jax.Array,
-        drawn: jax.Array,
+        chance: jax.Array,
     ) -> dict[str, Any]:
         """Predictions of N moments with open eyes, and with eyes that close: ``(2, N, ...)``."""
         rssm, trunk = self._rssm, params["trunk"]
         moments = len(actions) + 1
-        # Without chance the most likely is chosen: one program for both.
-        chance = latents.noise(key, (2, moments, 1, *rssm.latents)) * drawn
         seen = self._functions.preprocess(params, observation, self._space)
         tokens = rssm.tokens(trunk, jax.tree.map(lambda leaf: leaf[:, None], seen))
         before = jnp.concatenate([jnp.zeros_like(actions[:1]), actions])[:, None]

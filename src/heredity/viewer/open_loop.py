@@ -194,7 +194,9 @@ def _reward_figure(found: OpenLoop) -> dict[str, Any]:
         _trace(found.episode.rewards, "real", REAL, first=1),
         _trace(found.imagined.rewards[1:], "predicted", IMAGINED, first=1),
     ]
-    figure = {"data": traces, "layout": _layout(found)}
+    layout = _layout(found)
+    layout["yaxis"] = layout["yaxis"] | {"exponentformat": "e"}
+    figure = {"data": traces, "layout": layout}
     return {"title": "Reward", "detail": "on arriving at each moment", "figure": figure}
 
 

@@ -151,7 +151,7 @@ class Rssm(Network):
 
     @staticmethod
     def _of_encoder(params: Params) -> Params:
-        # Of a picture that is too small for a convolution it has none, and files hold no empty dict.
+        # For pictures too small for a convolution it has none, and files hold no empty dict.
         return params.get("encoder", {})
 
     def _logits(self, params: Params, x: jax.Array) -> jax.Array:
