@@ -316,7 +316,7 @@ def test_the_plan_tells_every_weight(monkeypatch: pytest.MonkeyPatch):
     policy = trained(spec_of("mlp", SENSORS, CHOICES, normalize=True))
     plan = policy.plan_transfer(changed_space(SENSORS, add=["radar"], drop=["wind"]))
     notes = {row.path: row.note for row in plan.rows}
-    told = "+ radar, zero; - wind; its mean is 0 after normalising"
+    told = "+ radar, zero; - wind; its mean is 0 as the network sees it"
     assert notes["actor/hidden_0/kernel"].startswith(told) and "+ radar, zero" in str(plan)
     assert set(flatten(ActorCritic(plan.spec).shapes())) == {row.path for row in plan.rows}
     assert plan.to_json()["plan"]["guarantee"]["kind"] == "bounded"

@@ -16,7 +16,16 @@ from heredity.networks.observations import leaf_spaces
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space
 
 Kind: TypeAlias = Literal[
-    "columns", "channels", "units", "outputs", "logits", "means", "deviations", "fixed", "opaque"
+    "columns",
+    "channels",
+    "units",
+    "outputs",
+    "actions",
+    "logits",
+    "means",
+    "deviations",
+    "fixed",
+    "opaque",
 ]
 Role: TypeAlias = Literal["reads", "makes", ""]
 
@@ -31,16 +40,19 @@ class Piece:
             the same in all weights of a network.
         size: How many there are.
         kind: ``columns`` of an entry, flattened, as `features` gives them; ``channels``, the last
-            axis of an entry; ``units`` of a layer; ``outputs`` of the network, of which the policy
-            knows what they are: ``logits`` by choice, ``means`` and ``deviations`` by dimension
-            of the action; ``fixed`` for what cannot be another number; ``opaque`` for what
-            nobody knows.
+            axis of an entry; ``units`` of a layer; ``outputs`` of the network, and ``actions`` that
+            it is told of, of which the policy knows what they are: ``logits`` by choice, ``means``
+            and ``deviations`` by dimension of the action; ``fixed`` for what cannot be another
+            number; ``opaque`` for what nobody knows.
         names: One for each element; () where nobody named them.
         repeats: How often all elements follow one after the other: once for every place of a
             picture, or for every gate of a memory.
-        activation: Of units: what they went through last; empty for none.
+        activation: Of units: what they went through last; empty for none. Of columns: ``symlog``
+            where they are read on a logarithmic scale.
         grows: Of units: whether more of them leave the others as they are. Not behind a layer that
             looks at all of them at once, such as LayerNorm.
+        predicted: Of columns and channels: whether the network says what they will be, in place
+            of reading them.
     """
 
     of: str
@@ -50,6 +62,7 @@ class Piece:
     repeats: int = 1
     activation: str = ""
     grows: bool = True
+    predicted: bool = False
 
     @property
     def total(self) -> int:

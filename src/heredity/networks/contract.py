@@ -58,11 +58,13 @@ class Network(abc.ABC):
         spec: What it was built from.
         output_size: How many numbers it puts out.
         takes_actions: Whether its memory has to be told what was done; see `acted`.
+        no_wider: Why its layers cannot be made wider; empty where they can.
     """
 
     spec: NetworkSpec
     output_size: int
     takes_actions: bool = False
+    no_wider: str = ""
 
     @property
     def has_memory(self) -> bool:
@@ -171,8 +173,19 @@ class Network(abc.ABC):
           the ``channels`` of a picture.
         - Units of a layer have one name wherever they are read or made. With `grows` there may be
           more of them; with `activation` another layer may follow that leaves them as they are.
-        - The last axis is `output_pieces`: what outputs mean is known to the policy.
+        - The last axis is `output_pieces`: what outputs mean is known to the policy, and so is
+          what ``actions`` are, of which a memory is told.
         """
+        return {}
+
+    def options_for(self, observation_space: Space, actions: int) -> Mapping[str, Any]:
+        """Those of its options that follow from the spaces of a policy, for other spaces.
+
+        Args:
+            observation_space: Of the policy.
+            actions: How many numbers say what was done; see `Distribution.action_features`.
+        """
+        del observation_space, actions
         return {}
 
     def output_pieces(self) -> tuple[Piece, ...]:

@@ -40,6 +40,10 @@ class Distribution(abc.ABC):
     def pieces(self) -> tuple[Piece, ...]:
         """What the outputs of the network are, by choice or by dimension of the action."""
 
+    def feature_pieces(self) -> tuple[Piece, ...]:
+        """What `features` are, by choice or by dimension of the action."""
+        return self.pieces()
+
     def free_pieces(self) -> dict[str, tuple[Piece, ...]]:
         """What each free parameter is made of, by name."""
         return {}

@@ -51,6 +51,9 @@ class _Continuous(Distribution):
     def features(self, raw_action: jax.Array) -> jax.Array:
         return raw_action
 
+    def feature_pieces(self) -> tuple[Piece, ...]:
+        return (Piece("action", self.action_size, "means", self._names),)
+
     def noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         return jax.random.normal(key, (*shape, self.action_size))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -80,17 +81,23 @@ class ActorCritic:
 
     def init(self, seed: jax.Array | int) -> Params:
         """Fresh weights, statistics among them."""
-        params: Params = {
-            name: network.init(stream(seed, f"init/{name}"))
-            for name, network in self.networks.items()
-        }
-        params["actor"] = {**params["actor"], **self.family.init()}
+        drawn = self.init_networks(seed, self.networks)
+        beside = self.init_beside()
+        return {**drawn, **beside, "actor": {**drawn["actor"], **beside["actor"]}}
+
+    def init_networks(self, seed: jax.Array | int, names: Iterable[str]) -> Params:
+        """Those of the fresh weights that are drawn for some of the networks."""
+        return {name: self.networks[name].init(stream(seed, f"init/{name}")) for name in names}
+
+    def init_beside(self) -> Params:
+        """Those of the fresh weights that nothing is drawn for: free parameters, statistics."""
         statistics: Params = {}
         if self.spec.normalize_observations:
             statistics |= init_observation_statistics(self.spec.observation_space)
         if self.spec.normalize_rewards:
             statistics["reward"] = init_statistics(())
-        return {**params, "normalizer": statistics} if statistics else params
+        free = {"actor": self.family.init()}
+        return {**free, "normalizer": statistics} if statistics else free
 
     def shapes(self) -> Params:
         """Shapes and dtypes of all weights, as `jax.ShapeDtypeStruct`."""

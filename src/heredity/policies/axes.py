@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -54,28 +54,41 @@ def policy_axes(functions: ActorCritic) -> dict[str, tuple[Axis, ...]]:
     axes: dict[str, tuple[Axis, ...]] = {}
     made = {"actor": functions.family.pieces(), "critic": (Piece("value", 1, "fixed"),)}
     for name, network in functions.networks.items():
-        seen = None if name == "trunk" else read
-        axes |= _network_axes(name, network, seen, made.get(name), shapes)
+        told = _Told(
+            read=None if name == "trunk" else read,
+            made=made.get(name),
+            done=functions.family.feature_pieces(),
+        )
+        axes |= _network_axes(name, network, told, shapes)
     for name, pieces in functions.family.free_pieces().items():
         axes[f"actor/{name}"] = (Axis("action", pieces, "makes"),)
     axes |= _statistics_axes(functions, shapes)
     return {path: axes.get(path) or opaque(path, shape) for path, shape in shapes.items()}
 
 
+class _Told(NamedTuple):
+    """What a policy knows of one of its networks.
+
+    Args:
+        read: What it reads instead of an observation.
+        made: What its outputs are; None for units that others read.
+        done: What the actions are that it is told of.
+    """
+
+    read: tuple[Piece, ...] | None
+    made: tuple[Piece, ...] | None
+    done: tuple[Piece, ...]
+
+
 def _network_axes(
-    name: str,
-    network: Network,
-    read: tuple[Piece, ...] | None,
-    made: tuple[Piece, ...] | None,
-    shapes: Mapping[str, tuple[int, ...]],
+    name: str, network: Network, told: _Told, shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, tuple[Axis, ...]]:
     """The axes of one network under its name.
 
     Args:
         name: Of the network.
         network: It.
-        read: What it reads instead of an observation.
-        made: What its outputs are; None for units that others read.
+        told: What of it the policy knows.
         shapes: Of all weights.
     """
     given: Axes = network.axes()
@@ -89,7 +102,7 @@ def _network_axes(
                 "Correct axes() of that network, or leave the weight out of it: nobody knows then "
                 "what it is made of",
             )
-        found[f"{name}/{path}"] = tuple(_placed(name, axis, read, made) for axis in axes)
+        found[f"{name}/{path}"] = tuple(_placed(name, axis, told) for axis in axes)
     return found
 
 
@@ -105,15 +118,16 @@ def _in_words(axes: Any) -> str:
     return f"axes of {[axis.size for axis in axes]} elements"
 
 
-def _placed(
-    name: str, axis: Axis, read: tuple[Piece, ...] | None, made: tuple[Piece, ...] | None
-) -> Axis:
+def _placed(name: str, axis: Axis, told: _Told) -> Axis:
     pieces: list[Piece] = []
     for piece in axis.pieces:
-        if piece.kind == "outputs" and made is not None:
-            pieces += made
-        elif piece.kind in ("columns", "channels") and read is not None:
-            pieces += read
+        is_read = piece.kind in ("columns", "channels") and not piece.predicted
+        if piece.kind == "outputs" and told.made is not None:
+            pieces += told.made
+        elif piece.kind == "actions":
+            pieces += told.done
+        elif is_read and told.read is not None:
+            pieces += told.read
         else:
             pieces.append(piece.inside(name))
     return dataclasses.replace(axis, pieces=tuple(pieces))

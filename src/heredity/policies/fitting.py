@@ -1,10 +1,42 @@
-"""Weights beside the specification that they are for."""
+"""Specifications for other spaces, and weights beside the specification that they are for."""
 
 from __future__ import annotations
 
+import dataclasses
+
 from heredity.common.errors import MismatchError, first_few
+from heredity.networks import build_distribution
 from heredity.policies.actor_critic import ActorCritic
+from heredity.policies.specification import PolicySpec
+from heredity.spaces import Space
 from heredity.weights import Params, flatten
+
+
+def spec_for(
+    functions: ActorCritic,
+    observation_space: Space,
+    action_space: Space,
+    *,
+    concrete: bool = False,
+) -> PolicySpec:
+    """The specification of a policy for other spaces, with what of its networks follows from them.
+
+    Args:
+        functions: Of the policy.
+        observation_space: That is to be seen.
+        action_space: Of what is to be done; of the same kind as before.
+        concrete: Whether what followed from the size of a picture stays as it was.
+    """
+    spec = functions.spec
+    actions = build_distribution(spec.distribution, action_space).action_features
+    networks = {}
+    for name, given in spec.networks.items():
+        network = functions.networks[name]
+        options = network.spec.options if concrete else given.options
+        following = network.options_for(observation_space, actions)
+        networks[name] = dataclasses.replace(given, options={**options, **following})
+    spaces = {"observation_space": observation_space, "action_space": action_space}
+    return dataclasses.replace(spec, **spaces).with_networks(networks)
 
 
 def check_weights(functions: ActorCritic, params: Params) -> None:

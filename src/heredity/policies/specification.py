@@ -61,12 +61,26 @@ class PolicySpec:
         return chosen_entries(self.observation_space, reading.reads)
 
     @property
+    def networks(self) -> dict[str, NetworkSpec]:
+        """The networks that there are: trunk, actor, critic, and the heads by their names."""
+        parts = {"trunk": self.trunk, "actor": self.actor, "critic": self.critic, **self.heads}
+        return {name: network for name, network in parts.items() if network is not None}
+
+    def with_networks(self, networks: Mapping[str, NetworkSpec]) -> PolicySpec:
+        """The same with other specifications of its networks.
+
+        Args:
+            networks: By the names that `networks` has.
+        """
+        given: dict[str, Any] = {name: networks[name] for name in self.networks}
+        heads = {name: given.pop(name) for name in self.heads}
+        return dataclasses.replace(self, heads=heads, **given)
+
+    @property
     def network_kinds(self) -> frozenset[str]:
         """Kinds of all networks, encoders within others among them."""
         kinds: set[str] = set()
-        waiting: list[Any] = [
-            n.to_json() for n in (self.actor, self.critic, self.trunk, *self.heads.values()) if n
-        ]
+        waiting: list[Any] = [network.to_json() for network in self.networks.values()]
         while waiting:
             part = waiting.pop()
             if isinstance(part, Mapping):

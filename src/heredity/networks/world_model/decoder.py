@@ -11,12 +11,23 @@ import jax
 import jax.numpy as jnp
 
 from heredity.common.errors import UsageError
+from heredity.networks.axes import (
+    Axes,
+    Axis,
+    Piece,
+    column_count,
+    column_names,
+    column_pieces,
+    layer_axes,
+)
 from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
 from heredity.networks.observations import feature_size, features, leaf_observations
 from heredity.networks.pictures import largest_value
 from heredity.networks.world_model.encoder import (
     MULTIPLES,
     SIDE,
+    channel_pieces,
+    check_sizes,
     convolution_count,
     picture_group,
     vector,
@@ -24,15 +35,20 @@ from heredity.networks.world_model.encoder import (
     vector_spaces,
 )
 from heredity.networks.world_model.layers import (
+    NO_WIDER,
     activated,
+    block_axes,
     convolution,
     hidden,
+    hidden_axes,
     hidden_layers,
     init_convolution,
     init_hidden_layers,
     init_linear,
     linear,
+    normed_axes,
     symexp,
+    units,
 )
 from heredity.networks.world_model.options import DTYPES, WorldOptions, read_world_options
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space, space_from_json, space_to_json
@@ -74,6 +90,8 @@ class Decoder(Network):
         options: Sizes, and what it predicts.
         observation_space: What it reads: the features of a world model.
     """
+
+    no_wider = NO_WIDER
 
     def __init__(self, options: DecoderOptions, observation_space: Space) -> None:
         self.spec = options.spec()
@@ -233,6 +251,49 @@ class Decoder(Network):
         batch = jax.tree.leaves(observation)[0].ndim - 1
         flat = [part.reshape((*part.shape[:batch], -1)) for part in found.values()]
         return jnp.concatenate(flat, axis=-1), carry, {}
+
+    def axes(self) -> Axes:
+        options = self._options
+        axes: dict[str, Any] = {}
+        if self._vectors:
+            widths = [options.units] * options.layers
+            reads = column_pieces(self._read)
+            axes, name, last = hidden_axes("vectors/", "observation", reads, widths)
+            for path, leaf in self._vectors.items():
+                names = column_names(leaf)
+                seen = Piece(path, column_count(leaf), "columns", names, predicted=True)
+                axes |= layer_axes(f"vectors/outputs/{_name(path)}", name, last, (seen,))
+        return axes | self._picture_axes() if self._pictures else axes
+
+    def _picture_axes(self) -> dict[str, tuple[Axis, ...]]:
+        options, (height, width, channels) = self._options, self._shape
+        places, blocks = height * width, math.gcd(options.blocks, channels)
+        deter = Piece("deter", options.deter // blocks, "fixed")
+        drawn = Piece("stoch", self._inputs - options.deter, "fixed")
+        # Each block makes some of the channels of every place.
+        of_block = units("pictures/blocks", channels // blocks, repeats=places)
+        of_places = units("pictures/places", channels, repeats=places)
+        from_stoch = units("pictures/from_stoch", 2 * options.units)
+        axes = block_axes("pictures/from_deter", "deter", (deter,), of_block, blocks)
+        axes |= normed_axes(from_stoch.of, "stoch", (drawn,), from_stoch)
+        axes |= layer_axes("pictures/to_places", from_stoch.of, (from_stoch,), (of_places,))
+        name, made = "pictures/norm", dataclasses.replace(of_places, repeats=1)
+        axes[name] = (Axis(name, (made,), "makes"),)
+        for index in reversed(range(self._count - 1)):
+            path = f"pictures/convolution_{index}"
+            reads, made = (made,), units(path, options.depth * MULTIPLES[index])
+            axes |= normed_axes(path, name, reads, made, SIDE)
+            name = path
+        shown = channel_pieces(self._pictures, predicted=True)
+        return axes | layer_axes("pictures/output", name, (made,), shown, SIDE)
+
+    def entry_folders(self) -> Mapping[str, str]:
+        return {path: f"vectors/outputs/{_name(path)}" for path in self._vectors}
+
+    def options_for(self, observation_space: Space, actions: int) -> Mapping[str, Any]:
+        del actions
+        check_sizes(self._pictures, observation_space)
+        return {"predicts": space_to_json(observation_space)}
 
 
 def _name(path: str) -> str:

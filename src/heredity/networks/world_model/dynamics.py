@@ -7,12 +7,21 @@ With blocks in the middle a processor spends most of its time reading across (do
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from heredity.networks.world_model.layers import EPSILON, hidden, init_linear
+from heredity.networks.axes import Axis, Piece
+from heredity.networks.world_model.layers import (
+    EPSILON,
+    block_axes,
+    hidden,
+    init_linear,
+    normed_axes,
+    units,
+)
 from heredity.weights import Params
 
 
@@ -66,6 +75,33 @@ class Dynamics:
             "mix": init_linear(next(keys), mixed, deter, blocks=blocks, normed=True),
             "gates": init_linear(next(keys), deter, 3 * deter, blocks=blocks),
         }
+
+    def axes(
+        self, folder: str, deter: Piece, drawn: Piece, actions: int
+    ) -> dict[str, tuple[Axis, ...]]:
+        """What the axes of its weights are made of.
+
+        Args:
+            folder: Of the weights, such as ``dynamics/``.
+            deter: The deterministic part of the state; all blocks.
+            drawn: The drawn part.
+            actions: Numbers that say what was done.
+        """
+        read = {
+            "from_deter": deter,
+            "from_stoch": drawn,
+            "from_action": Piece("action", actions, "actions"),
+        }
+        axes: dict[str, tuple[Axis, ...]] = {}
+        mixed = [dataclasses.replace(deter, repeats=1)]  # each block's own part
+        for name, piece in read.items():
+            mixed.append(units(f"{folder}{name}", self.units))
+            axes |= normed_axes(f"{folder}{name}", piece.of, (piece,), mixed[-1])
+        mix = units(f"{folder}mix", deter.size)
+        axes |= block_axes(mix.of, "state", tuple(mixed), mix, self.blocks)
+        axes[f"{mix.of}/norm"] = axes[f"{mix.of}/bias"]
+        gates = units(f"{folder}gates", deter.size, repeats=3)  # reset, candidate, update
+        return axes | block_axes(gates.of, mix.of, (mix,), gates, self.blocks)
 
     def apart(self, numbers: jax.Array) -> jax.Array:
         """``(..., N)`` as blocks, ``(blocks, ..., N / blocks)``."""

@@ -10,18 +10,23 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from heredity.common.errors import UsageError
+from heredity.common.errors import MismatchError, UsageError
+from heredity.networks.axes import Axes, Piece, column_pieces
 from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
 from heredity.networks.mlp import chosen_taps
 from heredity.networks.observations import leaf_observations, leaf_spaces
 from heredity.networks.pictures import largest_value, picture_spaces
 from heredity.networks.world_model.layers import (
+    NO_WIDER,
     activated,
     convolution,
+    hidden_axes,
     hidden_layers,
     init_convolution,
     init_hidden_layers,
+    normed_axes,
     symlog,
+    units,
 )
 from heredity.networks.world_model.options import DTYPES, WorldOptions, read_world_options
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space
@@ -128,6 +133,8 @@ class Encoder(Network):
         observation_space: What is seen.
     """
 
+    no_wider = NO_WIDER
+
     def __init__(self, options: EncoderOptions, observation_space: Space) -> None:
         self.spec = options.spec()
         self._options = options
@@ -136,6 +143,7 @@ class Encoder(Network):
         self._pictures = picture_group(observation_space)
         self._largest = {path: largest_value(box) for path, box in self._pictures.items()}
         self._depths: tuple[int, ...] = ()
+        self._places = 0  # of what the convolutions leave of a picture
         size = options.units if self._vectors and options.layers else 0
         if self._vectors and not options.layers:
             size = sum(vector_size(leaf) for leaf in self._vectors.values())
@@ -144,8 +152,8 @@ class Encoder(Network):
             count = convolution_count(box)
             self._depths = tuple(options.depth * multiple for multiple in MULTIPLES[:count])
             height, width, _ = (side >> count for side in box.concrete_shape)
-            channels = self._depths[-1] if count else self._channels
-            size += height * width * channels
+            self._places = height * width
+            size += self._places * (self._depths[-1] if count else self._channels)
         self.output_size = size
 
     @property
@@ -216,6 +224,76 @@ class Encoder(Network):
             x = x.reshape((count, height // 2, 2, width // 2, 2, channels)).max(axis=(2, 4))
             x = activated(layer["norm"], x)
         return x.reshape((*batch, math.prod(x.shape[1:])))
+
+    def axes(self) -> Axes:
+        axes = self._vector_axes()[0]
+        name, reads = "channels", channel_pieces(self._pictures)
+        for index, depth in enumerate(self._depths):
+            path = f"pictures/convolution_{index}"
+            made = units(path, depth)
+            axes |= normed_axes(path, name, reads, made, SIDE)
+            name, reads = path, (made,)
+        return axes
+
+    def output_pieces(self) -> tuple[Piece, ...]:
+        vectors = self._vector_axes()[1]
+        if not self._pictures:
+            return vectors
+        if self._depths:
+            return (*vectors, units("pictures", self._depths[-1], self._places))
+        first, *others = channel_pieces(self._pictures)
+        if others:  # place by place, so that no picture's channels are together
+            return (*vectors, Piece("pictures", self._places * self._channels, "fixed"))
+        return (*vectors, dataclasses.replace(first, repeats=self._places))
+
+    def options_for(self, observation_space: Space, actions: int) -> Mapping[str, Any]:
+        del actions
+        check_sizes(self._pictures, observation_space)
+        return {}
+
+    def _vector_axes(self) -> tuple[dict[str, Any], tuple[Piece, ...]]:
+        """Axes of the layers that read what is no picture, and what they put out."""
+        reads = tuple(
+            dataclasses.replace(piece, activation=_scale(self._vectors[piece.of]))
+            for piece in column_pieces(self._space)
+            if piece.of in self._vectors
+        )
+        widths = [self._options.units] * (self._options.layers if self._vectors else 0)
+        axes, _, made = hidden_axes("vectors/", "observation", reads, widths)
+        return axes, made
+
+
+def check_sizes(pictures: Mapping[str, Box], space: Space) -> None:
+    """See that pictures have the sizes that there are weights for.
+
+    Args:
+        pictures: By path, as they were.
+        space: Of what is to be seen.
+
+    Raises:
+        MismatchError: naming the first that has another one.
+    """
+    for path, box in picture_spaces(space).items():
+        was = pictures.get(path, box)
+        if was.concrete_shape[:2] != box.concrete_shape[:2]:
+            raise MismatchError(
+                f"{path} of {box.shape} for a world model that saw {was.shape}: every place of a "
+                "picture has weights of its own",
+                "Show pictures of the size that they had (the option resize of an environment)",
+            )
+
+
+def channel_pieces(pictures: Mapping[str, Box], *, predicted: bool = False) -> tuple[Piece, ...]:
+    """The channels of pictures, one picture after the other."""
+    return tuple(
+        Piece(path, box.concrete_shape[2], "channels", box.names, predicted=predicted)
+        for path, box in pictures.items()
+    )
+
+
+def _scale(leaf: Space) -> str:
+    """What `vector` does to the numbers of an entry."""
+    return "symlog" if isinstance(leaf, Box) else ""
 
 
 def _build(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Encoder:

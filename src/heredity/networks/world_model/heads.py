@@ -9,10 +9,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from heredity.networks.axes import Axes, Piece, column_pieces, layer_axes, output_pieces
 from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
 from heredity.networks.mlp import chosen_taps
 from heredity.networks.observations import feature_size, features
 from heredity.networks.world_model.layers import (
+    NO_WIDER,
+    hidden_axes,
     hidden_layers,
     init_hidden_layers,
     init_linear,
@@ -144,6 +147,8 @@ class Head(Network):
         output_size: How many numbers it puts out.
     """
 
+    no_wider = NO_WIDER
+
     def __init__(self, options: HeadOptions, observation_space: Space, output_size: int) -> None:
         self.spec = options.spec()
         self.options = options
@@ -183,6 +188,15 @@ class Head(Network):
         output, tapped = self.outputs(params, features(self._space, observation))
         return output, carry, chosen_taps(tapped, taps)
 
+    def axes(self) -> Axes:
+        widths = [self.options.units] * self.options.layers
+        axes, name, made = hidden_axes("", "observation", column_pieces(self._space), widths)
+        return axes | layer_axes("output", name, made, self._made())
+
+    def _made(self) -> tuple[Piece, ...]:
+        """What the output layer makes."""
+        return output_pieces(self.output_size)
+
 
 class Bins(Head):
     """A `Head` that puts out one number, as the `expectation` over `bins`."""
@@ -203,6 +217,9 @@ class Bins(Head):
     ) -> tuple[jax.Array, Carry, Taps]:
         logits, carry, tapped = super().apply(params, observation, carry, taps=taps)
         return expectation(logits)[..., None], carry, tapped
+
+    def _made(self) -> tuple[Piece, ...]:
+        return (Piece("bins", BINS, "fixed"),)
 
 
 def _build_head(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Head:

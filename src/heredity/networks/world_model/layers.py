@@ -6,15 +6,21 @@ float32. A layer's weights are ``kernel`` and ``bias``, and ``norm`` where a nor
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
+from heredity.networks.axes import Axis, Piece, fixed, layer_axes
 from heredity.weights import Params
 
 EPSILON = 1e-4  # of the norms
+NO_WIDER = (
+    "layers of a world model cannot be made wider: a norm over all units follows each, and its "
+    "recurrent layers are divided into blocks, so that every other number would change as well"
+)
 # A normal distribution cut at two deviations has this much less than the deviation of a whole one.
 _CUT = 1.1368
 
@@ -142,3 +148,59 @@ def symlog(x: jax.Array) -> jax.Array:
 def symexp(x: jax.Array) -> jax.Array:
     """The inverse of `symlog`."""
     return jnp.sign(x) * jnp.expm1(jnp.abs(x))
+
+
+# --- what their weights are made of ---------------------------------------------------------------
+
+
+def units(name: str, size: int, repeats: int = 1) -> Piece:
+    """Units of a layer: as many as there are, for norms look at all of them."""
+    return Piece(name, size, repeats=repeats, grows=False)
+
+
+def normed_axes(
+    path: str, name: str, reads: tuple[Piece, ...], made: Piece, window: int = 0
+) -> dict[str, tuple[Axis, ...]]:
+    """Axes of a layer with a norm behind it; see `networks.axes.layer_axes`."""
+    norm = {f"{path}/norm": (Axis(path, (made,), "makes"),)}
+    return layer_axes(path, name, reads, (made,), window) | norm
+
+
+def hidden_axes(
+    folder: str, name: str, reads: tuple[Piece, ...], widths: Sequence[int]
+) -> tuple[dict[str, tuple[Axis, ...]], str, tuple[Piece, ...]]:
+    """Axes of hidden layers of these widths, and the name and pieces of what they put out.
+
+    Args:
+        folder: Of the layers, such as ``vectors/``.
+        name: Of what they read, for people.
+        reads: What they read.
+        widths: Of the layers.
+    """
+    axes: dict[str, tuple[Axis, ...]] = {}
+    for index, width in enumerate(widths):
+        path = f"{folder}hidden_{index}"
+        made = units(path, width)
+        axes |= normed_axes(path, name, reads, made)
+        name, reads = path, (made,)
+    return axes, name, reads
+
+
+def block_axes(
+    path: str, name: str, reads: tuple[Piece, ...], made: Piece, blocks: int
+) -> dict[str, tuple[Axis, ...]]:
+    """Axes of a layer in blocks.
+
+    Args:
+        path: Of the layer.
+        name: Of what it reads, for people.
+        reads: What each block reads.
+        made: What each block makes.
+        blocks: How many there are.
+    """
+    whole = dataclasses.replace(made, repeats=blocks * made.repeats)
+    axes = layer_axes(path, name, reads, (whole,))
+    if blocks > 1:
+        kernel = fixed("blocks", blocks), Axis(name, reads, "reads"), Axis(path, (made,), "makes")
+        axes[f"{path}/kernel"] = kernel
+    return axes

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from heredity.common.errors import RefusedError, UsageError
+from heredity.networks.axes import Axes, Piece, layer_axes
 from heredity.networks.contract import (
     Carry,
     Network,
@@ -21,11 +22,14 @@ from heredity.networks.contract import (
 from heredity.networks.world_model import latents
 from heredity.networks.world_model.dynamics import Dynamics
 from heredity.networks.world_model.layers import (
+    NO_WIDER,
     activated,
+    hidden_axes,
     hidden_layers,
     init_hidden_layers,
     init_linear,
     linear,
+    units,
 )
 from heredity.networks.world_model.options import DTYPES, WorldOptions, read_world_options
 from heredity.spaces import Space
@@ -101,6 +105,7 @@ class Rssm(Network):
     """
 
     takes_actions = True
+    no_wider = NO_WIDER
 
     def __init__(self, options: RssmOptions, observation_space: Space) -> None:
         encoder = NetworkSpec.from_json(options.encoder, "network/encoder")
@@ -135,6 +140,37 @@ class Rssm(Network):
             "prior": layers(options.prior_layers, deter),
             "posterior": layers(options.posterior_layers, deter + self.encoder.output_size),
         }
+
+    def axes(self) -> Axes:
+        options = self.options
+        axes: dict[str, Any] = {}
+        for path, parts in self.encoder.axes().items():
+            axes[f"encoder/{path}"] = tuple(axis.inside("encoder") for axis in parts)
+        tokens = tuple(piece.inside("encoder") for piece in self.encoder.output_pieces())
+        deter, drawn = self.output_pieces()
+        axes |= self._dynamics.axes("dynamics/", deter, drawn, options.actions)
+        for part, reads, count in (
+            ("prior", (deter,), options.prior_layers),
+            ("posterior", (deter, *tokens), options.posterior_layers),
+        ):
+            layers, name, made = hidden_axes(f"{part}/", "state", reads, [options.units] * count)
+            axes |= layers | layer_axes(f"{part}/logits", name, made, (drawn,))
+        return axes
+
+    def output_pieces(self) -> tuple[Piece, ...]:
+        options = self.options
+        groups, classes = self.latents
+        deter = units("deter", options.deter // options.blocks, repeats=options.blocks)
+        return deter, units("stoch", groups * classes)
+
+    def entry_folders(self) -> Mapping[str, str]:
+        encoder = self.encoder.entry_folders()
+        return {path: f"encoder/{folder}" for path, folder in encoder.items()}
+
+    def options_for(self, observation_space: Space, actions: int) -> Mapping[str, Any]:
+        following = self.encoder.options_for(observation_space, actions)
+        encoder = {**self.options.encoder, **following}
+        return {"actions": actions, **({"encoder": encoder} if following else {})}
 
     # --- one moment after the other ---------------------------------------------------------------
 

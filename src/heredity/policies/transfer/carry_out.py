@@ -10,7 +10,6 @@ import numpy as np
 
 from heredity.common.errors import MismatchError
 from heredity.networks.axes import Piece
-from heredity.networks.normalizer import init_observation_statistics
 from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.policy import Policy
 from heredity.policies.transfer.elements import ADDED
@@ -85,24 +84,22 @@ def transferred(plan: TransferPlan, params: Mapping[str, Any]) -> Params:
 def first_weights(plan: TransferPlan) -> dict[str, np.ndarray]:
     """What new weights begin with, by path; of weights that have nothing new, zeros."""
     functions = ActorCritic(plan.spec)
-    if any(_draws(recipe) for recipe in plan.recipes):
-        drawn = flatten(jax.jit(functions.init)(plan.seed))
-        return {path: np.asarray(leaf) for path, leaf in drawn.items()}
-    # Drawing compiles a decomposition, which takes longer than everything else here.
+    # Drawing compiles a program, which takes longer than everything else here.
+    drawing = {recipe.path.partition("/")[0] for recipe in plan.recipes if _draws(recipe)}
+    drawn = jax.jit(lambda seed: functions.init_networks(seed, drawing))(plan.seed)
     shapes = flatten(functions.shapes())
     zeros = {path: np.zeros(leaf.shape, leaf.dtype) for path, leaf in shapes.items()}
-    begun: Params = {"actor": functions.family.init()}
-    if plan.spec.normalize_observations:
-        begun["normalizer"] = init_observation_statistics(plan.spec.observation_space)
-    return zeros | {path: np.asarray(leaf) for path, leaf in flatten(begun).items()}
+    begun: Params = functions.init_beside()
+    found = {**flatten(drawn), **flatten(begun)}
+    return zeros | {path: np.asarray(leaf) for path, leaf in found.items()}
 
 
 def _draws(recipe: Recipe) -> bool:
-    """Whether a weight has new elements that are drawn: of units, and of what nobody says."""
+    """Whether a weight has new elements that are drawn: units, predictions, what nobody says."""
     if recipe.path.startswith("normalizer/"):
         return False
     return any(
-        piece.kind in ("units", "opaque") and is_new.any()
+        (piece.kind in ("units", "opaque") or piece.predicted) and is_new.any()
         for piece, _, is_new in new_outputs(recipe)
     )
 
@@ -157,11 +154,11 @@ _LESS = 0.01
 def _middle(plan: TransferPlan, piece: Piece) -> np.ndarray:
     """The mean that a new dimension of the action begins with, ``(A,)``.
 
-    0, or what of the bounds is nearest to it; squashed draws are in the middle at 0 anyway.
+    0, or what of the bounds is nearest to it; squashed means are in the middle at 0 anyway.
     """
     space = plan.spec.action_space
     assert isinstance(space, Box)  # means are of continuous actions
-    if plan.spec.distribution.kind == "tanh_normal":
+    if plan.spec.distribution.kind != "normal":
         return np.zeros(piece.size)
     shape = space.concrete_shape
     return np.clip(np.zeros(shape), np.asarray(space.low), np.asarray(space.high))

@@ -65,7 +65,8 @@ def measured_report(
     if ends is not None:
         seen = jax.tree.map(lambda a, b: np.concatenate([a, b]), seen, ends)
     shown = embedded(plan, seen, chance)
-    said = _said(before, seen), _said(moved, shown)
+    done = _done(plan, before, moved, chance)
+    said = _said(before, seen, done[0]), _said(moved, shown, done[1])
     old, new = (one.part(slice(count)) for one in said)
     report, guarantee = plan.report, plan.guarantee
     actions = _actions(plan, before, moved, seen, shown)
@@ -108,10 +109,10 @@ def _actor(
     if of_choices:
         # The promise is about probabilities; what is kept of the logits is not to move more.
         of_rest = [row.guarantee for row in plan.rows if row.guarantee is not None]
-        if all(each.kind in ("exact", "rounding") for each in of_rest):
-            allowed = _tolerance(old, plan)
-        else:
-            allowed = None
+        is_kept = all(each.kind in ("exact", "rounding") for each in of_rest)
+        # With equal chances mixed in, what is kept of them has less than before.
+        is_mixed = plan.spec.distribution.uniform_mix > 0
+        allowed = _tolerance(old, plan) if is_kept and not is_mixed else None
     found = [Measurement("largest difference of each output", largest, on, allowed)]
     if any(piece.kind == "logits" for piece in before.functions.family.pieces()):
         variation = _total_variation(plan, before, moved, old, new)
@@ -271,8 +272,35 @@ class _Said:
         return _Said(self.parameters[which], values)
 
 
-def _said(policy: Policy, seen: Any) -> _Said:
-    """What a policy says of observations ``(B, ...)``, or with memory of sequences of them."""
+def _done(
+    plan: TransferPlan, before: Policy, moved: Policy, chance: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """One action for memories to be told of, as numbers: as the old and the new policy have it."""
+    families = before.functions.family, moved.functions.family
+    old, new = (np.zeros(family.action_features, np.float32) for family in families)
+    starts = {}
+    for piece, place in placed(families[0].feature_pieces()):
+        starts[piece.of] = place.start
+        drawn = chance.uniform(-1, 1, piece.size)
+        # Of choices one, which is another one for every seed.
+        chosen = np.arange(piece.size) == chance.integers(piece.size)
+        old[place] = chosen if piece.kind == "logits" else drawn
+    for piece, place in placed(families[1].feature_pieces()):
+        match = plan.choices[piece.of]
+        kept = np.flatnonzero(match.last != ADDED)
+        if match.source is not None:
+            new[place.start + kept] = old[starts[match.source] + match.last[kept]]
+    return old, new
+
+
+def _said(policy: Policy, seen: Any, done: np.ndarray) -> _Said:
+    """What a policy says of observations ``(B, ...)``, or with memory of sequences of them.
+
+    Args:
+        policy: It.
+        seen: The observations.
+        done: What it did before each moment of a sequence, for memories that are told of it.
+    """
     functions = policy.functions
     has_critic = functions.critic is not None
     carry: Any = functions.initial_carry(())
@@ -285,6 +313,11 @@ def _said(policy: Policy, seen: Any) -> _Said:
             lambda a: a[: moments * count].reshape((moments, count, *a.shape[1:])), seen
         )
         carry = functions.initial_carry((count,))
+        for name in carry:
+            network = functions.networks[name]
+            if network.takes_actions:
+                actions = jnp.broadcast_to(done, (count, *done.shape))
+                carry = {**carry, name: network.acted(carry[name], actions)}
         is_first = jnp.zeros((moments, count), bool).at[0].set(True)
 
     def run(params: Params, seen: Any, carry: Any) -> Any:

@@ -13,6 +13,7 @@ from heredity.networks.contract import Network, NetworkSpec
 from heredity.networks.observations import chosen_entries, leaf_spaces
 from heredity.policies.actor_critic import ActorCritic
 from heredity.policies.axes import policy_axes
+from heredity.policies.fitting import spec_for
 from heredity.policies.policy import Policy
 from heredity.policies.specification import PolicySpec
 from heredity.policies.transfer.bounds import action_slope
@@ -121,6 +122,7 @@ def plan_transfer(
         leaves={path: np.asarray(leaf) for path, leaf in flatten(policy.params).items()},
         stand_ins=StandIns(Policy(old, policy.params), means, observations),
         new_share=new_share,
+        uniform_mix=old.distribution.uniform_mix,
     )
     rows = told.with_means([told.row(recipe) for recipe in recipes])
     rows += [told.dropped(path) for path in matching.dropped(recipes)]
@@ -207,26 +209,33 @@ def _new_spec(
 ) -> PolicySpec:
     specs: dict[str, NetworkSpec] = {}
     concrete = any(match.resized for match in entries.values())
-    for name, network in before.networks.items():
-        given: NetworkSpec = getattr(before.spec, name)
-        # What follows from the size of a picture has to stay as it was.
-        options = network.spec.options if concrete else given.options
+    spaces = wanted.observation_space, wanted.action_space
+    fitted = spec_for(before, *spaces, concrete=concrete)
+    for name, given in fitted.networks.items():
         reads = _reads(given.reads, entries, wanted.observation_space)
-        specs[name] = NetworkSpec(given.kind, options, reads)
+        specs[name] = dataclasses.replace(given, reads=reads)
     reading = "trunk" if "trunk" in specs else "actor"
     if hidden is not None:
+        _check_wider(reading, before)
         specs[reading] = with_hidden(specs[reading], hidden)
     widths = critic_hidden if critic_hidden is not None else hidden
     if widths is not None and "critic" in specs and reading == "actor":
         specs["critic"] = with_hidden(specs["critic"], widths)
     elif critic_hidden is not None:
+        _check_wider("critic", before)
         raise UsageError("critic_hidden: the critic has no layers of its own here, leave it out")
     changed = (wanted.observation_space, wanted.action_space) != (
         before.spec.observation_space,
         before.spec.action_space,
     )
     kept = None if changed else before.spec.environment
-    return dataclasses.replace(wanted, environment=environment or kept, **specs)
+    return dataclasses.replace(fitted.with_networks(specs), environment=environment or kept)
+
+
+def _check_wider(name: str, functions: ActorCritic) -> None:
+    """Refuse other widths where they would change what a network does."""
+    if name in functions.networks and (told := functions.networks[name].no_wider):
+        raise MismatchError(f"hidden: {told}", "Train a larger policy from fresh weights")
 
 
 def with_hidden(spec: NetworkSpec, hidden: Sequence[int]) -> NetworkSpec:
@@ -295,7 +304,7 @@ def _touched(
     """Networks that get something else to read, or have something else to put out."""
 
     def sees(functions: ActorCritic, name: str) -> list[str]:
-        reads = getattr(functions.spec, name).reads
+        reads = functions.spec.networks[name].reads
         return list(leaf_spaces(chosen_entries(functions.spec.observation_space, reads)))
 
     touched = set()

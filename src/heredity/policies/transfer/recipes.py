@@ -278,14 +278,15 @@ class Matching:
         return self._origins.get(piece.of, self._old_name(piece.of))
 
     def _placed(self, path: str, now: Piece, start: int, before: Piece) -> np.ndarray:
-        source = self._source(path, now, before)
         if now.repeats != before.repeats:
             raise MismatchError(
                 f"{path}: {now.of} has {now.repeats} places, {before.repeats} before: every place "
                 "of a picture has weights of its own",
-                "Networks that average over places fit pictures of any size: pooling = mean of a "
-                "cnn (--network.pooling mean)",
+                "Show pictures of the size that they had (the option resize of an environment); "
+                "networks that average over places fit any: pooling = mean of a cnn "
+                "(--network.pooling mean)",
             )
+        source = self._source(path, now, before)
         repeated = np.arange(now.repeats)[:, None] * before.size + source
         return np.where(source == ADDED, ADDED, start + repeated).reshape(-1)
 
@@ -310,7 +311,7 @@ class Matching:
                 if now.size > before.size and not now.grows:
                     raise MismatchError(
                         f"{now.of} cannot be made wider: what looks at all of its units at once "
-                        "(LayerNorm, attention) would see others",
+                        "(a norm, attention) would see others",
                     )
                 count = np.arange(now.size)
                 return np.where(count < before.size, count, ADDED)

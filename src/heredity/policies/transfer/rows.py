@@ -34,6 +34,7 @@ class Rows:
         leaves: Its weights by path.
         stand_ins: What stands for columns that are no more.
         new_share: Of all new choices together.
+        uniform_mix: Share of equal chances that choices are mixed with.
 
     Attributes:
         folded: For kernels that read what is no more, what stands for it, ``(old,)``.
@@ -45,14 +46,16 @@ class Rows:
         leaves: Mapping[str, np.ndarray],
         stand_ins: StandIns,
         new_share: float,
+        uniform_mix: float = 0.0,
     ) -> None:
         self._axes = axes
         self._leaves = leaves
         self._stand_ins = stand_ins
         self._new_share = new_share
+        self._uniform_mix = uniform_mix
         self.folded: dict[str, np.ndarray] = {}
         self._guarantees: dict[str, list[Guarantee]] = {}
-        self._new_choices: dict[str, int] = {}
+        self._new_choices: dict[str, float] = {}  # their part of equal chances, by path
 
     def row(self, recipe: Recipe) -> WeightRow:
         """The row of a weight."""
@@ -114,7 +117,8 @@ class Rows:
             return found
         # Of choices the guarantee is about their probabilities.
         moved = 0.0 if found.bound is None else math.tanh(found.bound)
-        return bounded(min(1.0, moved + self._new_share), "total variation")
+        even = self._uniform_mix * max(self._new_choices.values())
+        return bounded(min(1.0, moved + self._new_share + even), "total variation")
 
     # --- one weight -------------------------------------------------------------------------------
 
@@ -158,6 +162,8 @@ class Rows:
             gone = _within(place, read)
             if len(gone) and piece.kind == "columns":
                 values[place], spread[place] = self._stand_ins.of(piece.of, gone)
+                if piece.activation == "symlog":  # which brings nothing further apart
+                    values[place] = np.sign(values[place]) * np.log1p(np.abs(values[place]))
             elif len(gone):
                 known = False
         if not known:
@@ -167,7 +173,7 @@ class Rows:
             self.folded[recipe.path] = values
             notes.append("its mean is in the bias")
         else:
-            notes.append("its mean is 0 after normalising")
+            notes.append("its mean is 0 as the network sees it")
         moved = float(np.linalg.norm(kernel, axis=1) @ spread)
         if not math.isfinite(moved):
             notes.append(f"per unit of it the layer's sums move by {_largest(kernel, removed):.3g}")
@@ -192,8 +198,8 @@ class Rows:
             if "logits" in kinds:
                 share = f"at most {self._new_share:g} of the probability together"
                 notes.append(f"mean of the others, less so much that they have {share}")
-                self._new_choices[recipe.path] = len(new)
-        if len(removed) and kinds & {"channels", "logits", "means", "deviations"}:
+                self._new_choices[recipe.path] = max(_new_parts(axis, new), default=0.0)
+        if len(removed) and kinds & {"columns", "channels", "logits", "means", "deviations"}:
             notes.append(f"- {_named(before, removed)}")
             if _loses_choices(before, removed):
                 notes.append("its probability goes to the others")
@@ -202,6 +208,12 @@ class Rows:
             whole = [piece for piece in axis.pieces if piece.of not in _origins(before)]
             if whole:
                 notes.append("a new choice begins even")
+
+
+def _new_parts(axis: Axis, new: np.ndarray) -> list[float]:
+    """Which part of each choice that there was before is new, as a fraction of its options."""
+    parts = [len(_within(place, new)) / piece.total for piece, place in axis.parts()]
+    return [part for part in parts if part < 1]
 
 
 def _loses_choices(before: Axis, removed: np.ndarray) -> bool:
