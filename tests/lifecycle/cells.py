@@ -1,4 +1,7 @@
-"""The policies of the lifecycle table: every kind of network, with both kinds of actions."""
+"""The policies of the lifecycle table: every kind of network, with both kinds of actions.
+
+Those of PPO, and one with a world model.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import heredity as hd
+from heredity.algorithms.dreamer.config import DreamerConfig
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.environments.contract import JaxEnvironment, TimeStep
 from heredity.spaces import Box, Dict, Discrete, Space
@@ -24,6 +29,24 @@ NETWORKS: dict[str, dict[str, Any]] = {
     "gru": {"kind": "gru", "memory_size": 5, "hidden": (6,)},
     "dict": {"hidden": (6,)},
 }  # fmt: skip
+DREAMER = DreamerConfig(
+    num_envs=4,
+    num_steps=16,
+    train_ratio=0.25,  # two gradient steps in each iteration
+    batch_size=2,
+    batch_length=4,
+    replay_capacity=256,
+    deter=8,
+    blocks=2,
+    hidden=6,
+    units=6,
+    groups=2,
+    classes=2,
+    imagination_length=2,
+    learning_rate=1e-2,
+    learning_rate_warmup=0,
+)
+KINDS = (*NETWORKS, "dreamer")
 # One folder of each that can be frozen, and whose weights can be given to another policy.
 FOLDERS = {
     "mlp": "actor/hidden_0",
@@ -31,6 +54,7 @@ FOLDERS = {
     "vit": "trunk/encoder/block_0",
     "gru": "actor/gate",
     "dict": "actor/hidden_0",
+    "dreamer": "trunk/encoder/vectors/hidden_0",
 }
 ACTIONS: dict[str, Space] = {
     "discrete": Discrete(3, names=("left", "stay", "right")),
@@ -43,6 +67,7 @@ SPACES: dict[str, Space] = {
     "cnn": _PICTURE,
     "vit": _PICTURE,
     "gru": _STATE,
+    "dreamer": _STATE,
     "dict": Dict({"body": _STATE, "goal": Box((2,), names=("x", "y"))}),
 }
 
@@ -85,8 +110,17 @@ class Toy(JaxEnvironment):
         return drawn(self.observation_space)
 
 
-def config(network: str, **more: Any) -> PPOConfig:
-    """Settings of a run that is over in two iterations."""
+def model_of(network: str, actions: str, **more: Any) -> hd.PPO | hd.Dreamer:
+    """What trains a policy of a kind, in iterations of `STEPS` steps.
+
+    Args:
+        network: One of `KINDS`.
+        actions: One of `ACTIONS`.
+        more: Settings.
+    """
+    environment = Toy(network, actions)
+    if network == "dreamer":
+        return hd.Dreamer(environment, config=dataclasses.replace(DREAMER, **more))
     pixels = network in ("cnn", "vit")
     settings = {
         "num_envs": 4,
@@ -96,7 +130,7 @@ def config(network: str, **more: Any) -> PPOConfig:
         "normalize_observations": not pixels,
         "network": NETWORKS[network],
     }
-    return dataclasses.replace(PPOConfig(), **{**settings, **more})
+    return hd.PPO(environment, config=dataclasses.replace(PPOConfig(), **{**settings, **more}))
 
 
 def observations(network: str, count: int = 32, seed: int = 0) -> Any:

@@ -14,8 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-import heredity as hd
-from cells import ACTIONS, FOLDERS, NETWORKS, SPACES, STEPS, Toy, config, observations
+from cells import ACTIONS, FOLDERS, KINDS, SPACES, STEPS, Toy, model_of, observations
 from heredity.common.errors import UsageError
 from heredity.common.run_folder import RunFolder
 from heredity.policies import ActorCritic, Policy
@@ -39,7 +38,7 @@ from heredity.weights import (
 )
 
 TOTAL = 3 * STEPS
-CELLS = [(network, actions) for network in NETWORKS for actions in ACTIONS]
+CELLS = [(network, actions) for network in KINDS for actions in ACTIONS]
 
 
 class Cell(NamedTuple):
@@ -68,8 +67,8 @@ def cell(
     network, actions = request.param
     directory = tmp_path_factory.mktemp(f"{network}-{actions}")
     folder = FOLDERS[network]
-    frozen = config(network, freeze=(f"{folder}/**",), unfreeze=(f"{folder}/**@{2 * STEPS}",))
-    model = hd.PPO(Toy(network, actions), config=frozen)
+    frozen = {"freeze": (f"{folder}/**",), "unfreeze": (f"{folder}/**@{2 * STEPS}",)}
+    model = model_of(network, actions, **frozen)
     model.learn(
         TOTAL, directory=directory, evaluation_episodes=0, checkpoint_every=STEPS, keep_last=9
     )

@@ -31,6 +31,8 @@ class Registered:
         package: Where it is.
         config_class: Name of its settings, in ``config``.
         algorithm_class: Name of the algorithm, in ``algorithm``.
+        short_moments: Moments that begin at zero where the ages of the optimiser do: folders of its
+            state. Others are kept there, and shorten the first steps; see `training.transfer`.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Registered:
     package: str
     config_class: str
     algorithm_class: str
+    short_moments: tuple[str, ...] = ()
 
     def _module(self, name: str) -> Any:
         return importlib.import_module(f"{self.package}.{name}")
@@ -155,11 +158,23 @@ _ALL = (
         package="heredity.algorithms.dreamer",
         config_class="DreamerConfig",
         algorithm_class="Dreamer",
+        # Of gradients that were divided already: nothing shortens what their young age makes of it.
+        short_moments=("optimizer/momentum/",),
     ),
 )
 
 ALGORITHMS: Mapping[str, Registered] = {one.name: one for one in _ALL}
 """By the name that files and commands have for them."""
+
+
+def short_moments(name: str) -> tuple[str, ...]:
+    """`Registered.short_moments` of an algorithm; () of one that nobody knows.
+
+    Args:
+        name: As a policy says what trained it.
+    """
+    known = ALGORITHMS.get(name)
+    return () if known is None else known.short_moments
 
 
 def algorithm_of(config: AlgorithmConfig) -> Registered:

@@ -10,9 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from heredity.algorithms.pretrained import PretrainedEncoder
+from heredity.algorithms.registry import short_moments
 from heredity.common.errors import MismatchError, UsageError, first_few
 from heredity.networks.observations import leaf_spaces
 from heredity.policies import Lineage, LineageEntry, Policy, PolicySpec
+from heredity.policies.fitting import spec_for
 from heredity.spaces import Box, space_difference
 from heredity.training.checkpoints import STATE, Checkpoint, read_checkpoint
 from heredity.weights import (
@@ -31,6 +33,9 @@ report of what it did."""
 
 _MADE_NEW = ("critic/", "normalizer/reward/")
 """What a policy that only acts may lack; training then starts from fresh ones."""
+
+AGES = "/count"
+"""Of the optimiser: of the weights that began at the start, and at each unfreezing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,16 +119,20 @@ class Start:
 
         Args:
             fresh: Of a run from fresh weights.
-            also: Paths that go on with the optimiser; see `Algorithm.goes_on`.
+            also: Paths and folders that go on with the optimiser; see `Algorithm.goes_on`.
 
         Raises:
             MismatchError: when the checkpoint's optimiser is not of the weights that are trained.
         """
         if self.state is None:
             return fresh
-        goes_on = [path for path in fresh if path.startswith("optimizer/")]
-        # After an unfreezing weights have ages of their own; here they begin again together.
-        goes_on = [p for p in goes_on if not (p.endswith("/count") and len(self.state[p]) > 1)]
+        folders = tuple(f"{name}/" for name in ("optimizer", *also))
+        goes_on = [path for path in fresh if path.startswith(folders) or path in also]
+        ages = [path for path in goes_on if path.startswith("optimizer/") and path.endswith(AGES)]
+        if any(len(self.state.get(path, ())) > 1 for path in ages):
+            # After an unfreezing weights have ages of their own; here they begin again together.
+            short = short_moments("" if self.policy is None else self.policy.spec.algorithm)
+            goes_on = [p for p in goes_on if p not in ages and not p.startswith(short)]
         problems = [
             path
             for path in goes_on
@@ -131,11 +140,11 @@ class Start:
         ]
         if problems:
             raise MismatchError(
-                f"the optimiser of the checkpoint has no {problems[0]} of shape "
+                f"the checkpoint has no {problems[0]} of shape "
                 f"{fresh[problems[0]].shape}: it trained other weights than this run does",
                 "Start from its policy alone: the folder policy in it",
             )
-        return {**fresh, **{path: np.array(self.state[path]) for path in (*goes_on, *also)}}
+        return {**fresh, **{path: np.array(self.state[path]) for path in goes_on}}
 
     def first_weights(
         self, spec: PolicySpec, fresh: Mapping[str, np.ndarray], born: LineageEntry
@@ -196,14 +205,13 @@ def _taken(
     """The weights of a policy where it has them, and what of the fresh ones it lacks."""
     given = policy.spec
     # What only training needs, a policy that acts may lack; and it may have learnt anywhere.
+    if _is_seen_alike(given, spec):
+        given = spec_for(policy.functions, spec.observation_space, given.action_space)
     comparable = dataclasses.replace(
         given,
         critic=given.critic or spec.critic,
         normalize_rewards=spec.normalize_rewards,
         algorithm=spec.algorithm,
-        observation_space=spec.observation_space
-        if _is_seen_alike(given, spec)
-        else given.observation_space,
     )
     _check_same(comparable, spec)
     found = flatten(policy.params)

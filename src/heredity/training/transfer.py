@@ -1,10 +1,14 @@
 """Whole checkpoints moved to other spaces and widths: the optimiser follows the weights.
 
 Moments follow by the same recipe as the weights they are of; moments of new elements begin at zero,
-as in a new run. The age of Adam begins at 0 again with them. Were it kept, nothing would correct
-their bias, and their first steps would be `(1 - b1) / sqrt(1 - b2)` = 3.16 times the learning rate
-long. With age 0 theirs are as in a new run, and those of elements with moments begin at about a
-third of what they were and grow back within some thousand steps: a learning rate that warms up.
+as in a new run. The age of the optimiser begins at 0 again with them. Were that of Adam kept,
+nothing would correct their bias, and their first steps would be `(1 - b1) / sqrt(1 - b2)` = 3.16
+times the learning rate long. With age 0 theirs are as in a new run, and those of elements with
+moments begin at about a third of what they were and grow back within some thousand steps: a
+learning rate that warms up.
+
+LaProp divides gradients before it takes their mean, so that nothing shortens a mean that is kept:
+with age 0 it would count `1 / (1 - b1)` = 10 times. It begins at zero (`Registered.short_moments`).
 """
 
 from __future__ import annotations
@@ -16,12 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from heredity.algorithms.registry import short_moments
 from heredity.common.errors import MismatchError, UsageError
 from heredity.policies import ActorCritic, Policy
 from heredity.policies.transfer import TransferPlan
 from heredity.policies.transfer import transfer as transfer_policy
 from heredity.policies.transfer.recipes import Recipe
 from heredity.training.checkpoints import Checkpoint, read_checkpoint, write_checkpoint_folder
+from heredity.training.start import AGES
 from heredity.weights import WeightReport, content_hash, flatten
 
 OPTIMIZER = "optimizer/"
@@ -133,13 +139,13 @@ def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[
     for recipe in plan.recipes:
         if recipe.source is not None:
             by_source.setdefault(recipe.source, []).append(recipe)
-    folders = set()
+    folders, short = set(), short_moments(plan.old.algorithm)
     for path, leaf in state.items():
         if path.startswith(_LEFT_BEHIND):
             continue
         if not path.startswith(OPTIMIZER):
             moved[path] = leaf
-        elif path.endswith(_AGES):
+        elif path.endswith(AGES):
             # One age for all: a new run has no weights that began later.
             moved[path] = np.zeros(1, leaf.dtype)
         else:
@@ -148,7 +154,8 @@ def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[
             for recipe in by_source.get(weight, ()):
                 shape = tuple(axis.size for axis in recipe.axes)
                 zeros = np.zeros(shape, leaf.dtype)
-                moved[f"{folder}/{recipe.path}"] = recipe.moved(leaf, zeros)
+                found = zeros if path.startswith(short) else recipe.moved(leaf, zeros)
+                moved[f"{folder}/{recipe.path}"] = found
     trained = {_of_weight(path, weights)[1] for path in state if _is_moment(path)}
     for recipe in plan.recipes:
         # New weights of a network that is trained are trained as well.
@@ -160,11 +167,8 @@ def transferred_state(plan: TransferPlan, state: dict[str, np.ndarray]) -> dict[
     return moved
 
 
-_AGES = "/count"  # of the weights that began at the start, and at each unfreezing
-
-
 def _is_moment(path: str) -> bool:
-    return path.startswith(OPTIMIZER) and not path.endswith(_AGES)
+    return path.startswith(OPTIMIZER) and not path.endswith(AGES)
 
 
 def _of_weight(path: str, weights: Collection[str]) -> tuple[str, str]:
