@@ -115,6 +115,20 @@ def test_which_losses_reach_which_weights(algorithm: Dreamer, state: DreamerStat
     assert not any(np.any(slopes[path][names.index("representation")]) for path in of_prior)
 
 
+def test_without_a_decoder_the_state_agrees_with_the_encoder(
+    environment: JaxEnvironment, batch: Batch
+):
+    config = dataclasses.replace(TINY, objective="barlow_twins")
+    algorithm = Dreamer(config, environment.observation_space, environment.action_space)
+    state = jax.jit(algorithm.init)(0)[1]
+    assert "projection" in state.params and "decoder" not in state.params
+    _, learnt, slopes = jax.jit(algorithm.gradients)({}, state, batch, jax.random.key(0))
+    assert learnt.losses["barlow_twins"].shape == ()
+    assert not any(name.startswith("reconstruction") for name in learnt.losses)
+    for path in ("projection/output/kernel", "trunk/encoder/vectors/hidden_0/kernel"):
+        assert np.asarray(flatten(slopes)[path]).any()
+
+
 def test_an_episode_begins_as_if_nothing_was_before(
     algorithm: Dreamer, state: DreamerState, batch: Batch
 ):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from heredity.algorithms.dreamer.laprop import LaProp
+from heredity.algorithms.dreamer.losses import disagreement
 from heredity.algorithms.dreamer.replay import Place, Record, Replay, packed, unpacked
 from heredity.algorithms.dreamer.returns import ReturnRange, lambda_returns
 from heredity.networks.world_model import State, latents
@@ -229,3 +230,16 @@ def test_a_state_survives_packing():
     np.testing.assert_array_equal(back.stoch, state.stoch)
     nothing = State(jnp.zeros((1, 2)), jnp.zeros((1, 2, 3)))
     np.testing.assert_array_equal(unpacked(*packed(nothing), 3, jnp.float32).stoch, 0)
+
+
+def test_features_disagree_where_they_say_other_things_or_the_same_twice():
+    draw = np.random.default_rng(0)
+    tokens = jnp.asarray(draw.normal(size=(64, 32, 4)), jnp.float32)
+    same = disagreement(3.0 * tokens + 1.0, tokens, 0.5)
+    assert float(same) < 0.02
+    assert float(disagreement(-tokens, tokens, 0.5)) == pytest.approx(4 * 2**2, rel=0.01)
+    # All features are the first one: three are wrong, and of each column three say the same.
+    first = jnp.broadcast_to(tokens[..., :1], tokens.shape)
+    assert float(disagreement(first, tokens, 0.5)) == pytest.approx(3 + 0.5 * 3, rel=0.05)
+    slope = jax.grad(lambda tokens: disagreement(first, tokens, 0.5))(tokens)
+    assert not np.asarray(slope).any(), "the encoder does not move towards what is predicted"

@@ -53,7 +53,12 @@ class DreamerConfig:
         free_nats: Below so many nats a moment the posterior may differ from the prior for nothing.
         uniform_mix: Share of equal chances in the choices of the state.
         actor_uniform_mix: The same in discrete actions: the paper has 0.01, the authors' code 0.
+        objective: What the state is to say of what is seen: ``reconstruction`` predicts it
+            (DreamerV3); ``barlow_twins`` agrees with what the encoder made of it, and has no
+            decoder (R2-Dreamer, 2026).
         reconstruction_scale: Weight of what the decoder loses.
+        barlow_twins_scale: Weight of the disagreement, where there is no decoder.
+        redundancy_scale: Within it, weight of what the features have in common.
         dynamics_scale: Weight of what the prior learns of the posterior.
         representation_scale: Weight of what the posterior learns of the prior.
         replayed_critic_scale: Weight of what the critic learns of replayed rewards.
@@ -94,7 +99,10 @@ class DreamerConfig:
     free_nats: float = 1.0
     uniform_mix: float = 0.01
     actor_uniform_mix: float = 0.0
+    objective: Literal["reconstruction", "barlow_twins"] = "reconstruction"
     reconstruction_scale: float = 1.0
+    barlow_twins_scale: float = 0.05
+    redundancy_scale: float = 5e-4
     dynamics_scale: float = 1.0
     representation_scale: float = 0.1
     replayed_critic_scale: float = 0.3
@@ -157,6 +165,7 @@ class DreamerConfig:
         """The weights of all losses, by name."""
         return {
             "reconstruction": self.reconstruction_scale,
+            "barlow_twins": self.barlow_twins_scale,
             "reward": 1.0,
             "continue": 1.0,
             "dynamics": self.dynamics_scale,
@@ -170,7 +179,8 @@ class DreamerConfig:
 _MAY_BE_ZERO = {
     *("learning_rate", "learning_rate_warmup", "entropy_coefficient", "free_nats", "uniform_mix"),
     *("actor_uniform_mix", "reconstruction_scale", "dynamics_scale", "representation_scale"),
-    *("replayed_critic_scale", "gae_lambda", "train_ratio"),
+    *("replayed_critic_scale", "barlow_twins_scale", "redundancy_scale", "gae_lambda"),
+    "train_ratio",
 }
 _AT_MOST_ONE = {
     *("discount", "gae_lambda", "uniform_mix", "actor_uniform_mix", "slow_critic_rate"),

@@ -106,8 +106,31 @@ def imagine(
     return Imagined(*rssm.imagine(params["trunk"], starts, act, chances, horizon))
 
 
+def disagreement(predicted: jax.Array, tokens: jax.Array, redundancy: float) -> jax.Array:
+    """How far features are from saying the same, each something else (Barlow Twins 2021).
+
+    Args:
+        predicted: ``(..., N)``.
+        tokens: ``(..., N)``, without a gradient.
+        redundancy: Weight of what different features have in common.
+
+    Returns:
+        One number; 0 where both are the same, and their features uncorrelated.
+    """
+
+    def standardised(x: jax.Array) -> jax.Array:
+        x = x.reshape((-1, x.shape[-1])).astype(jnp.float32)
+        return (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-5)
+
+    left, right = standardised(predicted), standardised(stop(tokens))
+    correlation = left.T @ right / len(left)
+    own = jnp.eye(len(correlation))
+    squares = jnp.square(correlation - own)
+    return jnp.sum(squares * (own + redundancy * (1.0 - own)))
+
+
 def world_losses(
-    world: World, params: Params, batch: Batch, states: State, logits: jax.Array
+    world: World, params: Params, batch: Batch, tokens: jax.Array, states: State, logits: jax.Array
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """How well what is seen, earned, and drawn is predicted: losses ``(T, B)``, and numbers to log.
 
@@ -115,7 +138,8 @@ def world_losses(
         world: The functions.
         params: All weights.
         batch: What there was.
-        states: What `Rssm.observe` made of it.
+        tokens: What the encoder made of it.
+        states: What `Rssm.observe` made of that.
         logits: What the states were drawn from.
     """
     rssm, config = world.rssm, world.config
@@ -133,8 +157,12 @@ def world_losses(
     losses["continue"] = -(
         goes_on * jax.nn.log_sigmoid(logit) + (1.0 - goes_on) * jax.nn.log_sigmoid(-logit)
     )
-    for path, loss in world.reconstruction(params, features, batch.observations).items():
-        losses[f"reconstruction/{path}"] = loss
+    if config.objective == "reconstruction":
+        for path, loss in world.reconstruction(params, features, batch.observations).items():
+            losses[f"reconstruction/{path}"] = loss
+    else:
+        predicted = world.logits("projection", params, features)
+        losses["barlow_twins"] = disagreement(predicted, tokens, config.redundancy_scale)
     logged = {
         "prior_entropy": latents.entropy(prior).mean(),
         "posterior_entropy": latents.entropy(posterior).mean(),
@@ -249,7 +277,7 @@ def total_loss(
     states, logits = rssm.observe(
         params["trunk"], tokens, batch.context, batch.actions, batch.is_first, of_batch
     )
-    losses, logged = world_losses(world, params, batch, states, logits)
+    losses, logged = world_losses(world, params, batch, tokens, states, logits)
     starts = State(*(part.reshape((-1, *part.shape[2:])) for part in states))
     dream = imagine(world, params, starts, config.imagination_length, for_dream)
     imagined, returns, return_range, more = imagined_losses(

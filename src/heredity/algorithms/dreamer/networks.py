@@ -15,6 +15,7 @@ from heredity.networks import (
     RssmOptions,
     VitOptions,
     build_distribution,
+    build_network,
 )
 from heredity.policies import PolicySpec
 from heredity.spaces import Box, Discrete, MultiDiscrete, Space
@@ -46,11 +47,13 @@ def policy_spec(
 
     ``trunk`` is the world model's encoder and dynamics, and ``actor`` and ``critic`` read its
     state; the heads ``decoder``, ``reward`` and ``continue`` predict what will be seen and earned.
+    Without a decoder the head ``projection`` predicts what the encoder makes of what is seen.
     """
     mix = config.actor_uniform_mix if not isinstance(action_space, Box) else 0.0
     distribution = DistributionSpec(_FAMILIES.get(type(action_space), ""), uniform_mix=mix)
     family = build_distribution(distribution, action_space)
     sizes: dict[str, Any] = {"units": config.units, "dtype": config.dtype}
+    encoder = encoder_spec(config, observation_space)
     trunk = RssmOptions(
         actions=family.action_features,
         deter=config.deter,
@@ -58,13 +61,18 @@ def policy_spec(
         classes=config.classes,
         blocks=config.blocks,
         uniform_mix=config.uniform_mix,
-        encoder=encoder_spec(config, observation_space).to_json(),
+        encoder=encoder.to_json(),
         units=config.hidden,
         dtype=config.dtype,
     )
-    decoder = DecoderOptions.of(
-        observation_space, depth=config.depth, blocks=config.blocks, deter=config.deter, **sizes
-    )
+    if config.objective == "reconstruction":
+        decoder = DecoderOptions.of(
+            observation_space, depth=config.depth, blocks=config.blocks, deter=config.deter, **sizes
+        )
+        of_seen = {"decoder": decoder.spec()}
+    else:
+        tokens = build_network(encoder, observation_space, None).output_size
+        of_seen = {"projection": HeadOptions(**{**sizes, "units": tokens}, layers=0).spec()}
     return PolicySpec(
         observation_space=observation_space,
         action_space=action_space,
@@ -72,7 +80,7 @@ def policy_spec(
         critic=BinsOptions(layers=3, **sizes).spec(),
         trunk=trunk.spec(),
         heads={
-            "decoder": decoder.spec(),
+            **of_seen,
             "reward": BinsOptions(layers=1, **sizes).spec(),
             "continue": HeadOptions(layers=1, **sizes).spec(),
         },
