@@ -21,6 +21,7 @@ FLAGS = {
     "diff": ("--observations", "--json"),
     "transfer": ("--add-sensor", "--drop", "--rename", "--hidden", "--env", "--out", "--dry-run"),
     "view": ("--report", "--port", "--host"),
+    "imagine": ("--out", "--context", "--steps", "--seed", "--env", "--json"),
     "envs": ("--json",),
 }  # fmt: skip
 

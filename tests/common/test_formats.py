@@ -22,7 +22,7 @@ def test_every_past_version_has_a_way_up(known: Format):
 
 
 def test_no_two_formats_are_called_the_same():
-    assert len({known.kind for known in KNOWN}) == len(KNOWN) == 8
+    assert len({known.kind for known in KNOWN}) == len(KNOWN) == 9
     names = [known.name for known in KNOWN if known.name]
     assert len(set(names)) == len(names) == 2
 
