@@ -99,3 +99,18 @@ def test_small_numbers_have_exponents_and_no_prefix(scene_run: Path):
     axes = {title: chart.figure["layout"]["yaxis"] for title, chart in by_title.items()}
     assert axes["Learning rate"]["exponentformat"] == "e"
     assert "exponentformat" not in axes["Throughput"]
+
+
+def test_what_a_world_model_logs_is_called_by_its_name(scene_run: Path):
+    run = read_run(scene_run)
+    steps, values = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    names = ("reconstruction/camera_loss", "reconstruction/observation_loss", "dynamics_loss")
+    names += ("representation_loss", "posterior_entropy", "prior_entropy")
+    run.metrics = {"time/total_timesteps": steps} | {f"train/{name}": values for name in names}
+    found = [(chart.title, chart.detail) for chart in learning_charts(run, 2)]
+    assert ("Reconstruction loss", "train/reconstruction/camera_loss · of camera") in found
+    assert ("Reconstruction loss", "train/reconstruction/observation_loss") in found
+    # That of the representation has the same number.
+    titles = [title for title, _ in found[-4:]]
+    assert titles[1:] == ["KL (dynamics loss)", "Posterior entropy", "Prior entropy"]
+    assert sum("loss" in title for title, _ in found) == 3

@@ -45,7 +45,7 @@ def shown_moments(moments: int, context: int) -> list[int]:
         >>> shown_moments(10, 5)
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
         >>> shown_moments(65, 5)
-        [0, 1, 2, 3, 4, 5, 11, 17, 23, 29, 34, 40, 46, 52, 58, 64]
+        [0, 1, 2, 3, 4, 5, 11, 17, 23, 29, 35, 40, 46, 52, 58, 64]
     """
     if moments <= MOST_MOMENTS:
         return list(range(moments))

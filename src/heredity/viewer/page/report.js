@@ -209,8 +209,8 @@ async function dream(index) {
   const found = parsed("imagined-" + index) || { told: "nothing was imagined in this snapshot", strips: [], figures: [] };
   $("#dream-step").textContent = shots[index].step_text;
   $("#dream-told").textContent = found.told;
-  $("#dream-before").disabled = index === 0;
-  $("#dream-after").disabled = index === shots.length - 1;
+  for (const button of document.querySelectorAll("#dream button"))
+    button.disabled = index === (button.id === "dream-before" ? 0 : shots.length - 1);
   const strips = $("#dream-strips"), charts = $("#dream-charts");
   strips.replaceChildren();
   for (const one of found.strips) strip(one, found, strips);
@@ -343,6 +343,7 @@ if (shots.length) {
   if ($("#dream")) {
     $("#dream-before").onclick = $("#before").onclick;
     $("#dream-after").onclick = $("#after").onclick;
+    if (shots.length < 2) $("#dream .buttons").remove();
   }
   let dragged = false;
   $("#curve").addEventListener("pointerdown", e => { dragged = true; play(false); go(nearest(e), 160); });
