@@ -137,6 +137,8 @@ def _trace(values: np.ndarray, name: str, color: str, first: int = 0, **more: An
     mode = "lines+markers" if len(values) <= FEW else "lines"
     x = list(range(first, first + len(values)))
     found = line(x, plain_numbers(values), name, color, mode=mode, **more)
+    if color == REAL:  # broad and pale: seen where the other one lies upon it, too
+        return found | {"line": {"color": color, "width": 6}, "opacity": 0.4, "mode": "lines"}
     return found | {"marker": {"size": 5}}
 
 

@@ -203,21 +203,25 @@ def _draw_curves(sheet: Sheet, found: OpenLoop, curves: list[Curve], y: float, u
                 sheet.text(left - 10, where, told, MUTED, size=11, anchor="rm")
         x = place(found.context - 0.5, low)[0]
         sheet.line([(x, top - 4), (x, bottom + 4)], MUTED, 1, dotted=True)
-        for series, color, last in (
-            (curve.real, FACT, found.moments - 1),
-            (curve.imagined, SHUT, until),
+        # What happened is broad, so that it is seen where the other line lies upon it.
+        for series, color, stroke, last in (
+            (curve.real, FACT, 4.5, found.moments - 1),
+            (curve.imagined, SHUT, 1.8, until),
         ):
             points = [
                 place(moment, value)
                 for moment, value in enumerate(series[: last + 1].tolist())
                 if np.isfinite(value)
             ]
-            sheet.line(points, color, 2)
-            if points:
+            sheet.line(points, color, stroke)
+            if points and color == SHUT:
                 sheet.dot(points[-1], color)
         y += CHART_HEIGHT + GAP
-    for x, words, color in ((left, "real", FACT), (left + 60, "predicted", SHUT)):
-        sheet.line([(x, y + 9), (x + 16, y + 9)], color, 2)
+    for x, words, color, stroke in (
+        (left, "real", FACT, 4.5),
+        (left + 60, "predicted", SHUT, 1.8),
+    ):
+        sheet.line([(x, y + 9), (x + 16, y + 9)], color, stroke)
         sheet.text(x + 22, y + 9, words, MUTED, size=12, anchor="lm")
     told = f"dotted: from moment {found.context} of {found.moments} on nothing is seen"
     sheet.text(left + 160, y + 9, told, MUTED, size=12, anchor="lm")

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-PAPER, INK, MUTED = "#ffffff", "#1b1d22", "#646a75"
-# What happened; what is predicted with open eyes, and with closed ones.
-FACT, OPEN, SHUT = "#4f63d2", "#0f766e", "#d97706"
+PAPER, INK, MUTED, EDGE = "#ffffff", "#1b1d22", "#646a75", "#d5d7d2"
+# What happened (pale); what is predicted with open eyes, and with closed ones.
+FACT, OPEN, SHUT = "#b3bcef", "#0f766e", "#d97706"
 FINE = 2
 DASH = 4
 
@@ -55,7 +55,10 @@ class Sheet:
         """A picture ``(H, W, 3)``, uint8, in a size; crisp where its pixels stay squares."""
         how = Image.Resampling.NEAREST if crisp else Image.Resampling.BICUBIC
         scaled = Image.fromarray(picture).resize((width * FINE, height * FINE), how)
-        self._image.paste(scaled, (round(x * FINE), round(y * FINE)))
+        left, top = round(x * FINE), round(y * FINE)
+        self._image.paste(scaled, (left, top))
+        right, bottom = left + scaled.width, top + scaled.height
+        self._draw.rectangle((left - FINE, top - FINE, right, bottom), outline=EDGE, width=FINE)
 
     def line(
         self, points: Sequence[Point], color: str, width: float, *, dotted: bool = False
