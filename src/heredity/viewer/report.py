@@ -146,7 +146,9 @@ def render(run: Run, max_snapshots: int = MAX_SNAPSHOTS) -> str:
     positions = {snapshot.step: index for index, snapshot in enumerate(shown)}
     imagined = page_file("dream.html") if dreams else ""
     parts = [
-        sections.part("Imagined against real", "dotted: from there on nothing is seen", imagined),
+        sections.part(
+            "Imagined against real", "from the dotted lines on, the model sees nothing", imagined
+        ),
         sections.part("Learning", "", sections.charts_html(learning, 0)),
         sections.part("Weights", "", sections.charts_html(weights, len(learning))),
         sections.part(
