@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from cells import ACTIONS, FOLDERS, KINDS, SPACES, STEPS, Toy, model_of, observations
-from heredity.common.errors import UsageError
+from heredity.common.errors import MismatchError, UsageError
 from heredity.common.run_folder import RunFolder
 from heredity.policies import ActorCritic, Policy
 from heredity.policies.behaviour import compare
@@ -49,6 +49,7 @@ class Cell(NamedTuple):
     folder: str
     directory: Path
     policy: Policy
+    goes_on: tuple[str, ...]
 
     def checkpoint(self, step: int) -> Path:
         return RunFolder(self.directory).checkpoint(step)
@@ -72,7 +73,8 @@ def cell(
     model.learn(
         TOTAL, directory=directory, evaluation_episodes=0, checkpoint_every=STEPS, keep_last=9
     )
-    yield Cell(network, actions, folder, directory, model.policy)
+    goes_on = ("slow_critic", "return_range") if network == "dreamer" else ()
+    yield Cell(network, actions, folder, directory, model.policy, goes_on)
 
 
 def report_of(policy: Policy, operation: str) -> WeightReport:
@@ -203,14 +205,22 @@ def test_transfer_to_fewer_sensors(cell: Cell):
             cell.policy.plan_transfer(drop=["speed"])
         return
     entry = "body/" if isinstance(space, Dict) else ""
-    moved, report = cell.policy.transfer(cell.policy.plan_transfer(drop=[f"{entry}speed"]))
-    kind = "approximate" if cell.network == "gru" else "bounded"
+    mean, means = 0.7, None
+    if cell.network == "dreamer":
+        with pytest.raises(MismatchError, match=r"does not normalise .*no statistics of them"):
+            cell.policy.plan_transfer(drop=["speed"])
+        means = {"speed": mean}
+    else:
+        statistics = cell.policy.params["normalizer"]["observation"]
+        mean = (statistics["body"] if entry else statistics)["mean"][1]
+    plan = cell.policy.plan_transfer(drop=[f"{entry}speed"], means=means)
+    moved, report = cell.policy.transfer(plan)
+    kind = "approximate" if cell.network in ("gru", "dreamer") else "bounded"
     assert report.guarantee.kind == kind, report
     # What stands for the sensor is its mean: where it shows that, nothing changes.
     seen = cell.sees()
-    statistics = cell.policy.params["normalizer"]["observation"]
     body = seen["body"] if entry else seen
-    body[:, 1] = (statistics["body"] if entry else statistics)["mean"][1]
+    body[:, 1] = mean
     fewer = np.delete(body, 1, axis=1)
     shown = {**seen, "body": fewer} if entry else fewer
     before, after = outputs_of(cell.policy, seen), outputs_of(moved, shown)
@@ -218,6 +228,11 @@ def test_transfer_to_fewer_sensors(cell: Cell):
 
 
 def test_transfer_to_wider_layers(cell: Cell):
+    if cell.network == "dreamer":
+        # A norm sees all units: half as many more would leave two thirds of each mean square.
+        with pytest.raises(MismatchError, match="a norm over all units follows each"):
+            cell.policy.plan_transfer(hidden=(9,))
+        return
     moved, report = cell.policy.transfer(cell.policy.plan_transfer(hidden=(9,)))
     assert report.guarantee.kind in ("exact", "rounding"), report
     assert moved.parameter_count > cell.policy.parameter_count
@@ -248,26 +263,32 @@ def test_transfer_to_other_actions(cell: Cell):
 def test_a_whole_checkpoint_moves_after_an_unfreezing(cell: Cell):
     """Its optimiser has an age for each unfreezing; where it goes on there is one, from zero."""
     checkpoint = read_checkpoint(cell.checkpoint(TOTAL))
-    assert len(checkpoint.state["optimizer/1/count"]) == 2
-    plan = cell.policy.plan_transfer(hidden=(9,))
+    state = checkpoint.state
+    (ages,) = (path for path in state if path.startswith("optimizer/") and path.endswith("/count"))
+    assert len(state[ages]) == 2
+    if cell.network == "dreamer":
+        plan = cell.policy.plan_transfer(add=["wind"])
+        kept, short = "optimizer/squares/", "optimizer/momentum/"
+        assert any(state[path].any() for path in state if path.startswith(short))
+    else:
+        plan = cell.policy.plan_transfer(hidden=(9,))
+        kept, short = "optimizer/1/mu/", ()
     moved, _ = transfer_of_checkpoints(checkpoint, plan)
-    assert moved.state["optimizer/1/count"].tolist() == [0]
-    moments = [path for path in moved.state if path.startswith("optimizer/1/mu/")]
-    trained = {path.removeprefix("optimizer/1/mu/") for path in moments}
+    assert moved.state[ages].tolist() == [0]
+    assert not any(path.startswith("experience/") for path in moved.state)
+    moments = [path for path in moved.state if path.startswith(kept)]
+    trained = {path.removeprefix(kept) for path in moments}
     assert trained == {path for path in moved.policy if not path.startswith("normalizer/")}
-    fresh = {
-        path: np.zeros_like(leaf)
-        for path, leaf in moved.state.items()
-        if path.startswith("optimizer/")
-    }
-    begun = Start.given(moved).first_state(fresh)
-    assert any(begun[path].any() for path in moments)
-    fresh = {
-        path: np.zeros_like(leaf)
-        for path, leaf in checkpoint.state.items()
-        if path.startswith("optimizer/")
-    }
-    fresh["optimizer/1/count"] = np.zeros(1, np.int32)
-    begun = Start.given(checkpoint).first_state(fresh)
-    assert begun["optimizer/1/count"].tolist() == [0]
-    assert any(begun[path].any() for path in fresh)
+    # Both begin a run: the moved one, and the one of before where weights have one age again.
+    for source in (moved, checkpoint):
+        fresh = {path: np.zeros_like(leaf) for path, leaf in source.state.items()}
+        fresh[ages] = np.zeros(1, np.int32)
+        begun = Start.given(source).first_state(fresh, cell.goes_on)
+        assert begun[ages].tolist() == [0]
+        going_on = [path for path in begun if path.startswith((kept, *cell.goes_on))]
+        assert all(np.array_equal(begun[path], source.state[path]) for path in going_on)
+        assert all(
+            any(begun[p].any() for p in going_on if p.startswith(part))
+            for part in (kept, *cell.goes_on)
+        )
+        assert not any(begun[path].any() for path in begun if path.startswith(short))
