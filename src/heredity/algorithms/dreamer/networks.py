@@ -72,7 +72,7 @@ def policy_spec(
         of_seen = {"decoder": decoder.spec()}
     else:
         tokens = build_network(encoder, observation_space, None).output_size
-        of_seen = {"projection": HeadOptions(**{**sizes, "units": tokens}, layers=0).spec()}
+        of_seen = {"projection": HeadOptions(layers=0, outputs=tokens, **sizes).spec()}
     return PolicySpec(
         observation_space=observation_space,
         action_space=action_space,

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from heredity.common.errors import UsageError
 from heredity.networks.axes import Axes, Piece, column_pieces, layer_axes, output_pieces
 from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
 from heredity.networks.mlp import chosen_taps
@@ -121,6 +122,7 @@ class HeadOptions(WorldOptions):
         units: Width of the hidden layers.
         layers: How many of them.
         output_scale: Factor of the output kernel at the start; 0 for outputs that are exactly 0.
+        outputs: How many numbers it puts out; 0 for as many as whoever reads them expects.
         dtype: What is computed in: float32 or bfloat16.
     """
 
@@ -128,14 +130,20 @@ class HeadOptions(WorldOptions):
     units: int = 256
     layers: int = 1
     output_scale: float = 1.0
+    outputs: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class BinsOptions(HeadOptions):
-    """Options of the kind ``two_hot``: those of ``normed_mlp``."""
+    """Options of the kind ``two_hot``: those of ``normed_mlp``, of which `outputs` stays 0."""
 
     kind = "two_hot"
     output_scale: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.outputs:
+            raise UsageError(f"two_hot outputs {self.outputs}: it puts out one number, give 0")
 
 
 class Head(Network):
@@ -224,7 +232,8 @@ class Bins(Head):
 
 def _build_head(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Head:
     options = read_world_options(HeadOptions, spec)
-    return Head(options, observation_space, options.units if output_size is None else output_size)
+    expected = options.units if output_size is None else output_size
+    return Head(options, observation_space, options.outputs or expected)
 
 
 def _build_bins(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Bins:
