@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -105,14 +106,14 @@ def test_equal_chances_are_in_the_bound_of_new_choices():
     new = Discrete(4, names=(*CHOICE.names, "jump"))
     plan = policy.plan_transfer(new_action_space=new, new_share=0.01)
     bound = plan.guarantee.bound
-    assert bound == pytest.approx(0.01 + 0.2 / 4)
+    assert bound is not None and bound == pytest.approx(0.01 + 0.2 / 4)
     moved = ActorCritic(plan.spec)
     logits = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
     # What carry_out begins the new logit with.
     less = np.log(1 / 3 * 0.99 / 0.01)
     more = np.concatenate([logits, logits.mean(axis=1, keepdims=True) - less], axis=1)
-    before = np.exp(policy.functions.family.parameters({}, logits))
-    after = np.exp(moved.family.parameters({}, more))
+    before = np.exp(policy.functions.family.parameters({}, jnp.asarray(logits)))
+    after = np.exp(moved.family.parameters({}, jnp.asarray(more)))
     variation = 0.5 * np.abs(after - np.pad(before, ((0, 0), (0, 1)))).sum(axis=1).max()
     assert 0.05 < variation <= bound + 1e-6
 
@@ -128,9 +129,10 @@ def test_pictures_of_another_size_are_refused(side: int):
 def test_wider_layers_would_be_other_norms():
     """Units that are zero, and read by nobody, change what the others put out."""
     policy = policy_of(BODY)
-    for widths in ({"hidden": (9,)}, {"critic_hidden": (9,)}):
-        with pytest.raises(MismatchError, match="a norm over all units follows each"):
-            policy.plan_transfer(**widths)
+    with pytest.raises(MismatchError, match="a norm over all units follows each"):
+        policy.plan_transfer(hidden=(9,))
+    with pytest.raises(MismatchError, match="a norm over all units follows each"):
+        policy.plan_transfer(critic_hidden=(9,))
     network = policy.functions.networks["continue"]
     params = network.init(jax.random.key(0))
     layer = params["hidden_0"]

@@ -114,6 +114,10 @@ class Walk:
     goes_on = ()
 
     @property
+    def copied(self) -> dict[str, str]:
+        return {}
+
+    @property
     def unfreezing(self) -> tuple[Unfreezing, ...]:
         return read_unfreezing(self.config.unfreeze)
 

@@ -183,6 +183,11 @@ class Algorithm(Protocol):
         """Paths in the state that go on with the optimiser where a run starts from a checkpoint."""
         ...
 
+    @property
+    def copied(self) -> Mapping[str, str]:
+        """Folders of the state that begin as copies of weights, with the folders of these."""
+        ...
+
     def check_all_used(self) -> None:
         """Refuse settings of which only the built networks show that they do nothing.
 

@@ -35,7 +35,7 @@ from heredity.training.metrics import CsvSink, MetricsSink, TensorBoardSink
 from heredity.training.processes import Processes
 from heredity.training.runners import Driver, Learner, make_driver
 from heredity.training.settings import RunSettings
-from heredity.training.start import FRESH, Start
+from heredity.training.start import FRESH, Start, with_copies
 from heredity.weights import content_hash, unflatten
 from heredity.weights.frozen import FrozenProof
 
@@ -177,9 +177,13 @@ def fresh_run(plan: Plan) -> Run:
         weights.append(leaves)
         lineages.append(lineage)
     if not plan.start.is_fresh:
-        also = plan.driver.algorithm.goes_on
-        states = [learner.save() for learner in plan.driver.learners]
-        begun = [plan.start.first_state(state, also) for state in states]
+        algorithm = plan.driver.algorithm
+        begun = [
+            plan.start.first_state(
+                with_copies(learner.save(), algorithm.copied, leaves), algorithm.goes_on
+            )
+            for learner, leaves in zip(plan.driver.learners, weights, strict=True)
+        ]
         plan.driver.load(weights, begun)
     members = []
     for seat, learner, lineage in zip(plan.seats, plan.driver.learners, lineages, strict=True):

@@ -184,6 +184,29 @@ class Start:
         return leaves, lineage
 
 
+def with_copies(
+    state: Mapping[str, np.ndarray], copied: Mapping[str, str], leaves: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """A fresh state of training beside weights that are not fresh.
+
+    Args:
+        state: By path.
+        copied: See `Algorithm.copied`.
+        leaves: The weights, by path.
+
+    Example:
+        >>> state = {"slow_critic/bias": np.zeros(1), "owed": np.zeros(1)}
+        >>> with_copies(state, {"slow_critic": "critic"}, {"critic/bias": np.ones(1)})
+        {'slow_critic/bias': array([1.]), 'owed': array([0.])}
+    """
+    found = dict(state)
+    for folder, source in copied.items():
+        for path in state:
+            if path.startswith(f"{folder}/"):
+                found[path] = np.array(leaves[source + path.removeprefix(folder)])
+    return found
+
+
 def _injected(
     lineage: Lineage,
     leaves: Mapping[str, np.ndarray],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -113,6 +114,11 @@ class Dreamer:
     def goes_on(self) -> tuple[str, ...]:
         """Of the state, beside the optimiser, where a run starts from a checkpoint."""
         return ("slow_critic", "return_range")
+
+    @property
+    def copied(self) -> Mapping[str, str]:
+        """Folders of the state that begin as copies of weights, with the folders of these."""
+        return {"slow_critic": "critic"}
 
     def check_all_used(self) -> None:
         """All settings do something, whatever is seen."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -96,6 +96,11 @@ class PPO:
         """Of the state, beside the optimiser, where a run starts from a checkpoint."""
         # Training itself has set it.
         return ("learning_rate",) if self.config.learning_rate_schedule == "adaptive_kl" else ()
+
+    @property
+    def copied(self) -> Mapping[str, str]:
+        """Nothing of the state begins as a copy of weights."""
+        return {}
 
     def check_all_used(self) -> None:
         """See `networks.check_all_used`."""
