@@ -16,12 +16,10 @@ from heredity.algorithms import registry
 from heredity.cli import train as command
 from heredity.cli.main import run_command
 from heredity.common.errors import UnknownNameError, UsageError
-from heredity.environments import JaxEnvironment, make
+from heredity.environments import JaxEnvironment
 from heredity.training.checkpoints import read_checkpoint
 from heredity.training.mesh import mesh_for
 from heredity.training.runners import DeviceRunner, SeedsRunner
-from heredity.training.session import begin_run
-from heredity.training.settings import RunSettings
 from heredity.training.trainer import Trainer
 
 
@@ -73,12 +71,6 @@ def test_seeds_and_devices_do_what_one_does_alone():
         assert leaf.sharding.is_equivalent_to(mesh.split, leaf.ndim)
     with pytest.raises(UsageError, match="num_envs 3 cannot be divided among 2 devices"):
         mesh_for(2, WalkConfig(num_envs=3))
-
-
-def test_environments_of_the_host_need_a_runner_of_its_own():
-    env = make(ENVIRONMENT, 4, host=True)
-    with pytest.raises(UsageError, match=r"^walk in .* JAX"):
-        begin_run(WalkConfig(), env, RunSettings(32, evaluation_episodes=0))
 
 
 def test_its_command_has_its_settings_and_groups(capsys: pytest.CaptureFixture[str]):

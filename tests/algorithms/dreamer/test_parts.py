@@ -5,10 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from heredity.algorithms.dreamer.laprop import LaProp
+from heredity.algorithms.dreamer.laprop import LaProp, LaPropState
 from heredity.algorithms.dreamer.losses import disagreement
 from heredity.algorithms.dreamer.replay import Place, Record, Replay, packed, unpacked
 from heredity.algorithms.dreamer.returns import ReturnRange, lambda_returns
+from heredity.algorithms.registry import short_moments
 from heredity.networks.world_model import State, latents
 from heredity.networks.world_model.heads import BINS, bins, expectation, two_hot, two_hot_loss
 from heredity.networks.world_model.layers import block_product, init_linear, symexp, symlog
@@ -95,6 +96,21 @@ def test_the_range_of_returns_moves_slowly_and_enlarges_nothing():
     assert float(after.low) == pytest.approx(-0.09)
     assert float(after.high) == pytest.approx(0.09)
     assert float(after.scale) == 1.0
+
+
+def test_only_without_its_momentum_may_laprop_be_young_again():
+    """Why a transfer leaves `Registered.short_moments` behind, and keeps the others."""
+    rule, one = LaProp(learning_rate=1.0, warmup=0, clip=1e9), {"a": jnp.ones(3)}
+    young = jnp.zeros(1, jnp.int32)
+
+    def first_step(squares: dict, momentum: dict) -> float:
+        moved, _ = rule.update(one, one, LaPropState(young, squares, momentum))
+        return float(jnp.abs(moved["a"] - one["a"]).max())
+
+    zero = {"a": jnp.zeros(3)}
+    assert short_moments("dreamer") == ("optimizer/momentum/",)
+    assert first_step(one, zero) < 0.1 < first_step(zero, zero) <= 1.0 + 1e-3
+    assert first_step(one, one) > 8.0
 
 
 def test_laprop_is_that_of_numpy():
