@@ -51,7 +51,8 @@ def _canonical_header(data: bytes) -> bytes:
     ordered = {} if metadata is None else {"__metadata__": dict(sorted(metadata.items()))}
     text = json.dumps({**ordered, **header}, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]
+    # Joined at once: the tensors of a replay are gigabytes.
+    return b"".join([len(text).to_bytes(8, "little"), text, memoryview(data)[8 + length :]])
 
 
 def read_tensors(

@@ -36,6 +36,8 @@ from heredity.weights import unflatten
 
 log = logging.getLogger("heredity")
 
+_LARGE = 2**28  # bytes of a checkpoint of which no two are held at once
+
 STRETCH_SECONDS = 1.0  # how long the device runs by itself before somebody looks at signals
 
 
@@ -104,6 +106,7 @@ class Run:
         self._stretch = 1
         self._compiled = False
         self._saved_at = saved_at
+        self._saved_bytes = 0
         self._saves_first = saves_first or settings.on_divergence == "rollback"
         self._diverged: list[Member] = []
         self.reached = driver.step
@@ -351,6 +354,8 @@ class Run:
         if not self._kept or (self._saved_at == step and not is_best):
             return
         self._saved_at = step
+        if self._saved_bytes > _LARGE:
+            writer.flush()  # two copies of a large replay may be more than there is room for
         jobs = []
         for index, member in enumerate(self.members):
             member.memory.elapsed = self._rows.elapsed
@@ -359,6 +364,9 @@ class Run:
             checkpoint = member.checkpoint(step, leaves[index], evaluation)
             if member.folder is not None:  # else this process only took part in collecting it
                 jobs.append((member.folder, checkpoint, best))
+        self._saved_bytes = sum(
+            leaf.nbytes for _, checkpoint, _ in jobs for leaf in checkpoint.state.values()
+        )
         settings = self.settings
 
         def write() -> None:

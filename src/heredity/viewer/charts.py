@@ -67,7 +67,7 @@ TITLES = {
     "train/grad_norm": ("Gradient norm", "before it is scaled down"),
     "train/std": ("Action noise", "standard deviation, mean over dimensions"),
     "train/clip_range": ("Clip range", ""),
-    "train/gradient_steps": ("Gradient steps", "in one iteration"),
+    "train/gradient_steps": ("Gradient steps", ""),
     "rollout/episodes": ("Episodes", "that ended since the row before"),
 }
 # What the curves may jump at, and how it is written there.

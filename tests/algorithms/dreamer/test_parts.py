@@ -11,6 +11,7 @@ from heredity.algorithms.dreamer.replay import Place, Record, Replay, packed, un
 from heredity.algorithms.dreamer.returns import ReturnRange, lambda_returns
 from heredity.algorithms.registry import short_moments
 from heredity.networks.world_model import State, latents
+from heredity.networks.world_model.dynamics import Dynamics
 from heredity.networks.world_model.heads import BINS, bins, expectation, two_hot, two_hot_loss
 from heredity.networks.world_model.layers import block_product, init_linear, symexp, symlog
 
@@ -259,3 +260,29 @@ def test_features_disagree_where_they_say_other_things_or_the_same_twice():
     assert float(disagreement(first, tokens, 0.5)) == pytest.approx(3 + 0.5 * 3, rel=0.05)
     slope = jax.grad(lambda tokens: disagreement(first, tokens, 0.5))(tokens)
     assert not np.asarray(slope).any(), "the encoder does not move towards what is predicted"
+
+
+def test_one_block_is_a_whole_layer():
+    """Two blocks of which each has its own weights, beside one with zeros between them."""
+    key = jax.random.key(0)
+    two, one = (Dynamics(4, 3, blocks, jnp.float32) for blocks in (2, 1))
+    params = two.init(key, drawn=2, actions=1)
+    whole = {**params, "mix": dict(params["mix"]), "gates": dict(params["gates"])}
+    mix, gates = params["mix"]["kernel"], params["gates"]["kernel"]
+    zeros = jnp.zeros((2, 2))
+    own = jnp.block([[mix[0, :2], zeros], [zeros, mix[1, :2]]])
+    whole["mix"]["kernel"] = jnp.concatenate([own, jnp.concatenate(mix[:, 2:], axis=-1)])
+    # Of all blocks one after the other: reset, candidate and update.
+    of_gates = [jnp.split(kernel, 3, axis=-1) for kernel in gates]
+    whole["gates"]["kernel"] = jnp.concatenate(
+        [jnp.block([[a, zeros], [zeros, b]]) for a, b in zip(*of_gates, strict=True)], axis=-1
+    )
+    draw = np.random.default_rng(0)
+    deter, stoch = (jnp.asarray(draw.normal(size=(5, n)), jnp.float32) for n in (4, 2))
+    found = []
+    for dynamics, weights in ((two, params), (one, whole)):
+        kernels = dynamics.kernels(weights)
+        added = dynamics.of_actions(weights, kernels, jnp.ones((5, 1)))
+        parts = dynamics.following(weights, kernels, dynamics.apart(deter), stoch, added)
+        found.append(np.asarray(dynamics.joined(parts)))
+    np.testing.assert_allclose(found[1], found[0], atol=1e-6)

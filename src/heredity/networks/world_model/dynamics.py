@@ -118,8 +118,8 @@ class Dynamics:
 
         All blocks read the same of what was drawn and done, so that part is one whole product.
         """
-        kernel = params["mix"]["kernel"].astype(self._dtype)
         own = self.deter // self.blocks
+        kernel = self._by_block(params["mix"]["kernel"])
         shared = jnp.swapaxes(kernel[:, own:], 0, 1)
         shared = shared.reshape((shared.shape[0], -1))
         of_state = 2 * self.units
@@ -156,11 +156,16 @@ class Dynamics:
         mix = _product(kernels.own, parts) + self.apart(shared)
         mix = jax.nn.silu(self._normed(params["mix"]["norm"], mix))
         bias = self._beside(params["gates"]["bias"], parts.ndim)
-        gates = _product(params["gates"]["kernel"].astype(self._dtype), mix) + bias
+        gates = _product(self._by_block(params["gates"]["kernel"]), mix) + bias
         reset, candidate, update = jnp.split(gates, 3, axis=-1)
         candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
         update = jax.nn.sigmoid(update - 1.0)
         return update * candidate + (1.0 - update) * parts
+
+    def _by_block(self, kernel: jax.Array) -> jax.Array:
+        """A kernel with an axis of blocks, which that of one block has not."""
+        inputs, outputs = kernel.shape[-2:]
+        return kernel.astype(self._dtype).reshape((self.blocks, inputs, outputs))
 
     def _beside(self, numbers: jax.Array, ndim: int) -> jax.Array:
         """``(N,)`` in a shape that goes with blocks of so many axes."""
