@@ -276,7 +276,7 @@ def _check_same(given: PolicySpec, spec: PolicySpec) -> None:
     if difference:
         raise MismatchError(
             f"the policy to start from has {difference} in the settings of this run",
-            "Give the settings that it was trained with, such as --network.hidden (network=)",
+            "Give the settings that it was trained with: config.json of its run has them",
         )
 
 
