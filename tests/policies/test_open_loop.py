@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ from heredity.algorithms.dreamer.config import DreamerConfig
 from heredity.algorithms.dreamer.networks import policy_spec
 from heredity.common.errors import RefusedError, UsageError
 from heredity.common.open_loop import Episode, OpenLoop
+from heredity.networks.world_model import Decoder
 from heredity.policies import ActorCritic, Policy
 from heredity.policies.open_loop import Imagination, open_loop
 from heredity.spaces import Box, Dict, Discrete, MultiDiscrete
@@ -98,13 +99,13 @@ def test_the_states_are_those_that_acting_goes_through(
 ):
     """Step by step through the trunk, as `predict` does it."""
     functions, params = policy.functions, policy.params
-    trunk, decoder = functions.networks["trunk"], functions.heads["decoder"]
+    trunk, decoder = functions.networks["trunk"], cast(Decoder, functions.heads["decoder"])
     carry = functions.initial_carry((1,))["trunk"]
 
     @jax.jit
     def step(seen: Any, carry: Any, is_first: Any) -> Any:
         features, carry, _ = trunk.apply(params["trunk"], seen, carry, is_first=is_first)
-        shown = decoder.shown(params["decoder"], features)  # type: ignore[attr-defined]
+        shown = decoder.shown(params["decoder"], features)
         reward = functions.heads["reward"].apply(params["reward"], features)[0]
         return shown["observation/state"][0], reward[0, 0], carry
 

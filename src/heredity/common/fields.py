@@ -8,9 +8,11 @@ import numbers
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from heredity.common.errors import UsageError
+from heredity.common.errors import UnknownNameError, UsageError
+
+Settings = TypeVar("Settings")
 
 Scalar: typing.TypeAlias = bool | int | float | str
 """What a keyword handed through to foreign code may be: it has to survive JSON."""
@@ -45,6 +47,24 @@ def check_fields(settings: Any) -> None:
         if not accepted:
             raise UsageError(f"{field.name} {value!r}: {describe_type(hint)} was expected")
         object.__setattr__(settings, field.name, converted)
+
+
+def from_mapping(kind: type[Settings], given: Mapping[str, Any], what: str) -> Settings:
+    """Settings of a kind from some of them by name.
+
+    Args:
+        kind: A dataclass.
+        given: Values by the names of its fields.
+        what: What it is the settings of, for the error.
+
+    Raises:
+        UnknownNameError: for a name that is no field.
+    """
+    known = [field.name for field in dataclasses.fields(kind)]  # pyright: ignore[reportArgumentType]
+    for name in given:
+        if name not in known:
+            raise UnknownNameError(f"setting of the {what}", name, known)
+    return kind(**given)
 
 
 def describe_type(hint: Any) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from heredity.algorithms.dreamer.encoder_config import EncoderConfig
-from heredity.common.errors import UnknownNameError, UsageError
-from heredity.common.fields import check_fields
+from heredity.common.errors import UsageError
+from heredity.common.fields import check_fields, from_mapping
 
 SIZES: dict[str, dict[str, int]] = {
     "size1m": {"deter": 512, "hidden": 64, "units": 64, "classes": 4, "depth": 4},
@@ -119,7 +119,9 @@ class DreamerConfig:
 
     def __post_init__(self) -> None:
         if isinstance(self.encoder, Mapping):
-            object.__setattr__(self, "encoder", _encoder_of(self.encoder))
+            object.__setattr__(
+                self, "encoder", from_mapping(EncoderConfig, self.encoder, "encoder")
+            )
         check_fields(self)
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -195,14 +197,6 @@ def _check_number(name: str, value: float) -> None:
         bound = ">= 0" if name in _MAY_BE_ZERO else "> 0"
         told = " and <= 1" if name in _AT_MOST_ONE else ""
         raise UsageError(f"{name} {value!r}: a finite number {bound}{told} was expected")
-
-
-def _encoder_of(given: Mapping[str, Any]) -> EncoderConfig:
-    known = [field.name for field in dataclasses.fields(EncoderConfig)]
-    for name in given:
-        if name not in known:
-            raise UnknownNameError("setting of the encoder", name, known)
-    return EncoderConfig(**given)
 
 
 def recorded_config(settings: Mapping[str, Any]) -> DreamerConfig:

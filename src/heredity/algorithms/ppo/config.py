@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 
 from heredity.algorithms.freezing import read_scales, read_unfreezing
 from heredity.algorithms.ppo.network_config import NetworkConfig, idle_settings
-from heredity.common.errors import UnknownNameError, UsageError
-from heredity.common.fields import check_fields
+from heredity.common.errors import UsageError
+from heredity.common.fields import check_fields, from_mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,7 +185,9 @@ class PPOConfig:
                 f"network={{'kind': {self.network!r}}}"
             )
         if isinstance(self.network, Mapping):
-            object.__setattr__(self, "network", _network_of(self.network))
+            object.__setattr__(
+                self, "network", from_mapping(NetworkConfig, self.network, "network")
+            )
         check_fields(self)
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches"):
             value = getattr(self, name)
@@ -251,15 +253,6 @@ class PPOConfig:
     def own_networks(self) -> tuple[str, ...]:
         """Networks of a person's own that settings name, each as ``package.module:name``."""
         return (self.network.kind,) if ":" in self.network.kind else ()
-
-
-def _network_of(given: Mapping[str, Any]) -> NetworkConfig:
-    """Settings of networks from a mapping of some of them."""
-    known = [field.name for field in dataclasses.fields(NetworkConfig)]
-    for name in given:
-        if name not in known:
-            raise UnknownNameError("setting of the network", name, known)
-    return NetworkConfig(**given)
 
 
 def recorded_config(settings: Mapping[str, Any]) -> PPOConfig:

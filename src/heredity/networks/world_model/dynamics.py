@@ -2,7 +2,7 @@
 
 Inside, the blocks are the first axis, ``(blocks, ..., deter / blocks)``: products by block are then
 products of matrices as they lie in memory, and what follows them is computed number after number.
-With blocks in the middle a processor spends most of its time reading across (docs/performance.md).
+With blocks in the middle a processor spends much of its time reading across (docs/architecture.md).
 """
 
 from __future__ import annotations
