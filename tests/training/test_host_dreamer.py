@@ -1,8 +1,10 @@
 """DreamerV3 in environments of the host: what is recorded, how often it learns, exact resume."""
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,16 +14,20 @@ from tiny_runs import Fault, Faulty
 
 from heredity.algorithms.dreamer.algorithm import Dreamer
 from heredity.algorithms.dreamer.collect import collect
+from heredity.algorithms.dreamer.replay import Place
 from heredity.common import counters
-from heredity.common.errors import DivergedError
+from heredity.common.errors import DivergedError, RefusedError
 from heredity.common.run_folder import RunFolder
 from heredity.environments import HostEnvironment, make
 from heredity.environments.hosted import HostedEnvironment
-from heredity.training.checkpoints import read_checkpoint
+from heredity.training.checkpoints import read_checkpoint, verify_checkpoint
 from heredity.training.host_dreamer import DreamerHostRunner
 from heredity.training.session import begin_run, resume_run
 from heredity.training.settings import RunSettings
 
+SETTINGS = RunSettings(
+    total_timesteps=128, checkpoint_every=64, evaluate_every=128, evaluation_episodes=2
+)
 CONFIG = dataclasses.replace(TINY, num_steps=16, train_ratio=4.0, replay_capacity=256)
 
 
@@ -47,26 +53,23 @@ def test_records_are_whole_episodes_and_learning_follows_their_number(
         found = runner.iterate(1)
         assert found["finite"]
         episodes += found["episodes"]
-    saved = runner.save()
+    replay = runner._replay
     updates = counters.to_int(runner.state.updates)
-    for env, written in enumerate(saved["replay/written"]):
-        first, last, terminal = (
-            saved[f"replay/records/{name}"][env, :written]
-            for name in ("is_first", "is_last", "is_terminal")
-        )
-        rewards, actions = (
-            saved[f"replay/records/{name}"][env, :written] for name in ("reward", "action")
-        )
+    ends = 0
+    for env, written in enumerate(replay.written):
+        found = replay.read(Place(np.arange(written)[:, None], np.array([env])))
+        found = jax.tree.map(lambda leaf: leaf[:, 0], found)
+        first, last, terminal = found.is_first, found.is_last, found.is_terminal
+        rewards, actions, seen = found.reward, found.action, found.observation
         assert first[0] and (first[1:] == last[:-1]).all()
         assert (rewards[first] == 0).all() and (rewards[~first] == 1).all()
         assert (terminal == last).all() and (actions[last] == 0).all()
-        seen = saved["replay/records/observation"][env, :written]
         assert (np.abs(seen[last]).max(axis=-1) > 0.2).all()  # where it fell, not where it began
         assert (np.abs(seen[first]) <= 0.05).all()
-        episodes -= last.sum()
+        ends += int(last.sum())
         records += int(written)
-    assert episodes == 0
-    assert records == runner.step + saved["replay/records/is_last"].sum()
+    assert episodes == ends
+    assert records == runner.step + ends
     # 4 of each record in 2 x 4: one gradient step for two records, an iteration's rest kept.
     assert updates == records // 2 and updates > 50
 
@@ -77,15 +80,50 @@ def files(run: Path) -> dict[str, bytes]:
     return {name: (place / name).read_bytes() for name in names}
 
 
-def test_two_halves_are_the_whole(tmp_path: Path, environment: HostEnvironment):
-    settings = RunSettings(
-        total_timesteps=128, checkpoint_every=64, evaluate_every=128, evaluation_episodes=2
-    )
-    list(begin_run(CONFIG, environment, settings, tmp_path / "whole"))
-    half = dataclasses.replace(settings, total_timesteps=64)
-    list(begin_run(CONFIG, environment, half, tmp_path / "halves"))
-    list(resume_run(tmp_path / "halves", {"total_timesteps": 128}))
-    assert files(tmp_path / "whole") == files(tmp_path / "halves")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, environment: HostEnvironment) -> Path:
+    """A run with checkpoints at 64 and 128."""
+    folder = tmp_path_factory.mktemp("host_dreamer") / "whole"
+    list(begin_run(CONFIG, environment, SETTINGS, folder))
+    return folder
+
+
+def test_two_halves_are_the_whole(tmp_path: Path, whole: Path, environment: HostEnvironment):
+    half = dataclasses.replace(SETTINGS, total_timesteps=64)
+    list(begin_run(CONFIG, environment, half, tmp_path))
+    list(resume_run(tmp_path, {"total_timesteps": 128}))
+    assert files(whole) == files(tmp_path)
+    places = [RunFolder(run).checkpoint(128) for run in (whole, tmp_path)]
+    hashes = [verify_checkpoint(place, shared=True)["shared"] for place in places]
+    assert hashes[0] == hashes[1] and len(hashes[0]) >= 3
+
+
+def test_checkpoints_share_what_does_not_change(whole: Path):
+    places = [RunFolder(whole).checkpoint(step) / "training_state/replay" for step in (64, 128)]
+    earlier, later = ({path.stat().st_ino for path in place.iterdir()} for place in places)
+    assert earlier and earlier < later
+    assert not RunFolder(whole).shared.exists()
+
+
+@pytest.mark.parametrize("harm", ["torn", "missing"])
+def test_a_torn_part_of_the_replay_is_left_out_and_recorded(
+    tmp_path: Path, whole: Path, environment: HostEnvironment, harm: str, caplog: Any
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole, run, symlinks=True)
+    place = RunFolder(run).checkpoint(128)
+    found = sorted((place / "training_state/replay").iterdir())
+    if harm == "torn":
+        found[1].write_bytes(found[1].read_bytes()[:-1])
+    else:
+        shutil.rmtree(place / "training_state/replay")
+    with pytest.raises(RefusedError, match=r"0000000\d\.safetensors: (was alt|is miss)"):
+        verify_checkpoint(place, shared=True)
+    list(resume_run(run, {"total_timesteps": 160}))
+    assert "this resume is not exact: " in caplog.text
+    told = read_checkpoint(RunFolder(run).checkpoint(160)).notes["exactness"]
+    lost = 1 if harm == "torn" else len(found)
+    assert not told["exact"] and f"{lost} of {len(found)} files of the replay" in told["reason"]
 
 
 @pytest.mark.parametrize("part", ["reward", "observation"])
@@ -100,7 +138,7 @@ def test_what_is_not_finite_never_reaches_a_checkpoint(tmp_path: Path, part: str
         list(begin_run(waiting, host, settings, tmp_path))
     assert RunFolder(tmp_path).checkpoint_steps() == [32]
     state = read_checkpoint(RunFolder(tmp_path).checkpoint(32)).state
-    assert np.isfinite(state["replay/records/reward"]).all()
+    assert np.isfinite(state["replay/newest/reward"]).all()
 
 
 def test_on_the_device_it_is_told_as_well():

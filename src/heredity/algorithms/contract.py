@@ -6,6 +6,7 @@ Importing this loads no numerical library, so that a command line can read setti
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -131,11 +132,13 @@ class Room(NamedTuple):
         bytes: How much.
         told: What it is, in words and numbers.
         advice: What to change where that is too much.
+        limit: Bytes that a person allows.
     """
 
     bytes: float
     told: str
     advice: str
+    limit: float = math.inf
 
 
 class Algorithm(Protocol):

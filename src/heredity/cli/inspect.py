@@ -66,7 +66,7 @@ def inspect(path: Path) -> dict[str, Any]:
     if kind == "checkpoint":
         from heredity.training.checkpoints import verify_checkpoint
 
-        manifest = verify_checkpoint(path)
+        manifest = verify_checkpoint(path, shared=True)
         found |= {"run": manifest["run"], **_of_the_manifest(manifest), "files": manifest["files"]}
     return {**found, **_inspect_policy(path / "policy")}
 

@@ -298,6 +298,11 @@ def remove_folder(path: Path) -> None:
         raise _not_written(path, error) from error
 
 
+def remove_tree(folder: Path) -> None:
+    """Remove a folder that nobody misses, as far as that can be done."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def sweep_temporaries(folder: Path) -> None:
     """Remove what a killed writer left half done, and give back what it was about to replace."""
     if not folder.is_dir():

@@ -153,10 +153,13 @@ def _ages_of_all_stages(state: dict[str, Any]) -> dict[str, Any]:
 
 
 RUN = Format("a run", 2, migrations={1: _networks_of_their_own})  # config.json of a run folder
-CHECKPOINT = Format("a checkpoint")  # training_state/manifest.json
+CHECKPOINT = Format(  # training_state/manifest.json
+    "a checkpoint", 2, migrations={1: lambda manifest: {**manifest, "shared": {}}}
+)
 TRAINING_STATE = Format(  # state.safetensors
     "a training state", 2, name="heredity.training_state", migrations={1: _ages_of_all_stages}
 )
+REPLAY = Format("a segment of a replay", name="heredity.replay")  # training_state/replay/
 EVALUATION = Format("an evaluation")  # evaluation.json of a snapshot
 RECORDING = Format("a recording")  # recording.json, which speaks for recording.safetensors too
 OPEN_LOOP = Format("what a world model imagined")  # open_loop.json, for its safetensors file too

@@ -63,6 +63,11 @@ class RunFolder:
         """For resuming; with the links ``last`` and ``best``."""
         return self.root / "checkpoints"
 
+    @property
+    def shared(self) -> Path:
+        """While it trains: files that its checkpoints share, under names of their own."""
+        return self.root / "shared"
+
     def snapshot(self, step: int) -> Path:
         """One snapshot: ``policy/``, ``evaluation.json``, ``rollout/``, ``imagined/``."""
         return self.snapshots / step_name(step)

@@ -122,13 +122,26 @@ class StoredTensor:
         """
         if copy is False:
             raise ValueError("an array that is in a file is read into one of its own")
-        found = np.empty(self.shape, self.dtype)
+        found = self.part(0, self.shape)
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+    def part(self, first: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Numbers that follow each other, in an array of their own.
+
+        Args:
+            first: How many are before them.
+            shape: In which they are wanted.
+
+        Raises:
+            RefusedError: when the file is another one than before.
+        """
+        found = np.empty(shape, self.dtype)
         with open_unchanged(self.path, self.state) as stream:
-            stream.seek(self.begin)
+            stream.seek(self.begin + first * self.dtype.itemsize)
             content = found.reshape(-1).view(np.uint8)
             if stream.readinto(content.data) != content.size:
                 raise RefusedError(self.path, "ends before its time", ANOTHER_COPY)
-        return found if dtype is None else found.astype(dtype, copy=False)
+        return found
 
 
 def stored_tensors(path: Path) -> tuple[dict[str, StoredTensor], FileState]:

@@ -15,6 +15,8 @@ import numpy as np
 from heredity.common.errors import UsageError
 from heredity.spaces import Box, Dict, MultiDiscrete, Space
 
+GIBIBYTE = 2**30
+
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # of this container, in bytes; "max" for none
 
 

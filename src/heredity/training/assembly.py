@@ -11,6 +11,7 @@ from typing import Any
 from heredity.algorithms.contract import Algorithm, AlgorithmConfig
 from heredity.algorithms.registry import algorithm_of
 from heredity.common.errors import UsageError
+from heredity.common.files import remove_tree
 from heredity.common.run_folder import RunFolder
 from heredity.environments import Environment, HostEnvironment
 from heredity.networks.observations import chosen_entries, leaf_spaces
@@ -156,6 +157,7 @@ def fresh_run(plan: Plan) -> Run:
             "the environment has no id, so another process can resume this run only when it is "
             "given the environment again"
         )
+    _keep_files(plan)
     evaluator = _make_evaluator(plan)
     environment = plan.environment
     unseeded = environment.unseeded if isinstance(environment, HostEnvironment) else ""
@@ -215,7 +217,12 @@ def resumed_run(plan: Plan, checkpoints: Sequence[Checkpoint], changed: dict[str
     places = [seat.folder.checkpoint(checkpoints[0].step) for seat in seats if seat.folder]
     for checkpoint, place in zip(checkpoints, places, strict=True):
         check_policy(checkpoint.spec, driver.algorithm.spec, place)
-    exactness = driver.load([one.policy for one in checkpoints], [one.state for one in checkpoints])
+    _keep_files(plan)
+    exactness = driver.load(
+        [one.policy for one in checkpoints],
+        [one.state for one in checkpoints],
+        [one.shared for one in checkpoints],
+    )
     evaluator = _make_evaluator(plan)
     found = zip(seats, driver.learners, checkpoints, places, strict=True)
     members = []
@@ -264,6 +271,14 @@ def resumed_run(plan: Plan, checkpoints: Sequence[Checkpoint], changed: dict[str
             member.memory.asked = False
     log.info("resuming %s at step %s", plan.folder and plan.folder.root, f"{checkpoints[0].step:,}")
     return _run(plan, evaluator, members, checkpoints[0].step)
+
+
+def _keep_files(plan: Plan) -> None:
+    """Give a folder to what checkpoints share; once the run ends, they alone have it."""
+    if (folder := plan.written(plan.folder)) is not None:
+        remove_tree(folder.shared)  # of a process that was killed
+        plan.made.callback(remove_tree, folder.shared)
+        plan.driver.keep_in(folder.shared)
 
 
 def _member(plan: Plan, seat: Seat, learner: Learner, lineage: Lineage, memory: Memory) -> Member:

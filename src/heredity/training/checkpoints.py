@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from heredity.common.formats import CHECKPOINT, TRAINING_STATE
 from heredity.common.provenance import numerics, versions
 from heredity.common.reading import check_hash
 from heredity.common.run_folder import RunFolder, step_name
+from heredity.common.shared_files import SharedFile
 from heredity.common.tensors import read_tensors, tensor_bytes
 from heredity.policies.files import load_policy, policy_files
 from heredity.policies.lineage import Lineage
@@ -44,6 +45,7 @@ _MANIFEST_KINDS: dict[str, dict[str, Any]] = {
         "owed": dict | None,
         "parent": str | None,
         "run": str,
+        "shared": dict,
         "step": int,
         "versions": dict,
     },
@@ -51,6 +53,7 @@ _MANIFEST_KINDS: dict[str, dict[str, Any]] = {
     "exactness": {"exact": bool, "reason": str},
     "owed": dict.fromkeys(("log", "evaluation", "snapshot", "checkpoint"), bool),
 }
+_SHARED = "training_state"  # the folder of files that other checkpoints have as well
 STATE = "training_state/state.safetensors"
 MANIFEST = "training_state/manifest.json"
 
@@ -66,6 +69,7 @@ class Checkpoint:
         policy: Weights by path.
         state: The rest of the training state by path.
         lineage: Of the policy.
+        shared: Files beside it that other checkpoints have as well, by name.
         notes: What the loop remembers: ``best``, ``elapsed``, ``parent``, ``frozen``,
             ``exactness``, ``owed``; once read, also ``versions`` and ``numerics``.
     """
@@ -77,6 +81,7 @@ class Checkpoint:
     state: dict[str, np.ndarray]
     lineage: Lineage
     notes: dict[str, Any]
+    shared: Mapping[str, SharedFile] = dataclasses.field(default_factory=dict)
 
     def to_policy(self, trust: Sequence[str] = ()) -> Policy:
         """The policy of that moment, to act with; made once.
@@ -124,11 +129,16 @@ def write_checkpoint_folder(place: Path, checkpoint: Checkpoint) -> None:
         files[STATE] = tensor_bytes(checkpoint.state, TRAINING_STATE.header)
         for name, content in files.items():
             (temporary / name).write_bytes(content)
+        for name, file in checkpoint.shared.items():
+            path = temporary / _SHARED / name
+            path.parent.mkdir(exist_ok=True)
+            file.put(path)
         manifest = {
             "schema_version": CHECKPOINT.newest,
             "step": checkpoint.step,
             "run": checkpoint.run,
             "files": {name: sha256_bytes(content) for name, content in files.items()},
+            "shared": {name: file.sha256 for name, file in checkpoint.shared.items()},
             "versions": versions(),
             "numerics": numerics(),
             **checkpoint.notes,
@@ -172,8 +182,13 @@ def read_manifest(place: Path) -> dict[str, Any]:
     return manifest
 
 
-def verify_checkpoint(place: Path) -> dict[str, Any]:
-    """Check every file against the manifest, and return the manifest.
+def verify_checkpoint(place: Path, *, shared: bool = False) -> dict[str, Any]:
+    """Check the files against the manifest, and return the manifest.
+
+    Args:
+        place: The checkpoint.
+        shared: Whether to check those as well that other checkpoints have, too, without which a
+            resume goes on.
 
     Raises:
         RefusedError: naming the file that is missing, torn or altered.
@@ -181,9 +196,11 @@ def verify_checkpoint(place: Path) -> dict[str, Any]:
     manifest = read_manifest(place)
     if STATE not in manifest["files"]:
         raise RefusedError(place / MANIFEST, f"does not name the hash of {STATE}")
-    for name, expected in manifest["files"].items():
+    others = {f"{_SHARED}/{name}": told for name, told in manifest["shared"].items()}
+    for name in (*manifest["files"], *others):
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise RefusedError(place / MANIFEST, f"names a file outside of it: {name!r}")
+    for name, expected in {**manifest["files"], **(others if shared else {})}.items():
         check_hash(place / name, expected, "the manifest")
     return manifest
 
@@ -192,7 +209,8 @@ def read_checkpoint(place: Path) -> Checkpoint:
     """Read and verify a checkpoint.
 
     Raises:
-        RefusedError: naming the file that is missing, torn, altered or from the future.
+        RefusedError: naming the file that is missing, torn, altered or from the future. Those that
+            it shares with others are checked by whoever needs them.
     """
     place = without_links(place)
     manifest = verify_checkpoint(place)
@@ -200,9 +218,12 @@ def read_checkpoint(place: Path) -> Checkpoint:
     state, header = read_tensors(place / STATE)
     version = TRAINING_STATE.check_header(header, place / STATE)
     state = TRAINING_STATE.migrate(state, version, place / STATE)
-    own = ("schema_version", "step", "run", "files")
+    own = ("schema_version", "step", "run", "files", "shared")
     notes = {name: value for name, value in manifest.items() if name not in own}
-    return Checkpoint(manifest["step"], manifest["run"], spec, policy, state, lineage, notes)
+    told = manifest["shared"]
+    shared = {name: SharedFile(place / _SHARED / name, sha256) for name, sha256 in told.items()}
+    step, run = manifest["step"], manifest["run"]
+    return Checkpoint(step, run, spec, policy, state, lineage, notes, shared)
 
 
 def newest_whole_checkpoint(

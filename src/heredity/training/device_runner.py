@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from heredity.algorithms.contract import Algorithm, AlgorithmState
+from heredity.common.shared_files import SharedFile
 from heredity.environments import Exactness, JaxEnvironment
 from heredity.training.mesh import DeviceMesh
 from heredity.training.metrics import LAST_VALUES
-from heredity.training.runner_base import BaseRunner, means, saved
+from heredity.training.runner_base import NONE_SHARED, BaseRunner, means, saved
 from heredity.weights import Params
 
 EXACT = Exactness(True, "")
@@ -91,7 +92,11 @@ class DeviceRunner(BaseRunner[Algorithm, AlgorithmState]):
         return means({name: float(value) for name, value in jax.device_get(sums).items()})
 
     def load(
-        self, policy: dict[str, np.ndarray], state: dict[str, np.ndarray], attempt: int | None
+        self,
+        policy: dict[str, np.ndarray],
+        state: dict[str, np.ndarray],
+        attempt: int | None,
+        shared: Mapping[str, SharedFile] = NONE_SHARED,
     ) -> Exactness:
         """Go on from a saved state, environments included."""
         self._load_state(policy, state, attempt)

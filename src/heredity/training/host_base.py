@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from heredity.algorithms.contract import NUMBERS, Algorithm, AlgorithmState
+from heredity.common.shared_files import SharedFile
 from heredity.environments import Exactness, HostEnvironment, SeededEpisodes
 from heredity.environments.contract import TimeStep
 from heredity.environments.infos import InfoMeans
 from heredity.training.metrics import LAST_VALUES
-from heredity.training.runner_base import BaseRunner, means
+from heredity.training.runner_base import NONE_SHARED, BaseRunner, means
 
 Trained = TypeVar("Trained", bound=Algorithm)
 State = TypeVar("State", bound=AlgorithmState)
@@ -113,7 +115,11 @@ class HostBase(BaseRunner[Trained, State], abc.ABC):
         return {**super().save(), **episodes}
 
     def load(
-        self, policy: dict[str, np.ndarray], state: dict[str, np.ndarray], attempt: int | None
+        self,
+        policy: dict[str, np.ndarray],
+        state: dict[str, np.ndarray],
+        attempt: int | None,
+        shared: Mapping[str, SharedFile] = NONE_SHARED,
     ) -> Exactness:
         """Go on from a saved state; the running episodes are replayed."""
         episodes = {n: leaf for n, leaf in state.items() if n.startswith(self.EPISODES)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -16,9 +18,12 @@ from heredity.algorithms.dreamer.host_replay import HostReplay
 from heredity.algorithms.dreamer.replay import Place, Record, halved, packed
 from heredity.algorithms.dreamer.state import DreamerState
 from heredity.common import counters
+from heredity.common.shared_files import SharedFile
 from heredity.environments import Exactness
 from heredity.environments.infos import InfoMeans
 from heredity.training.host_base import Counted, HostBase
+from heredity.training.room import limit_on_host
+from heredity.training.runner_base import NONE_SHARED
 from heredity.weights import Params, all_finite, merge
 
 
@@ -43,6 +48,9 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
     """
 
     REPLAY = "replay/"
+    SPILLS = True
+
+    _folder: Path | None = None
 
     def _use(self, algorithm: Dreamer) -> None:
         super()._use(algorithm)
@@ -68,8 +76,19 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
             observation,
             standing,
         )
-        self._replay = HostReplay(example, algorithm.config.records_per_env)
+        self._example = example
+        self._replay = self._empty_replay()
         return dataclasses.replace(state, experience=standing)
+
+    def _empty_replay(self) -> HostReplay:
+        rows = self.algorithm.config.records_per_env
+        memory = limit_on_host(self.algorithm.room())
+        return HostReplay(self._example, rows, memory, self._folder)
+
+    def keep_in(self, folder: Path) -> None:
+        """Before anything else: put what was recorded there, to be shared by checkpoints."""
+        self._folder = folder
+        self._replay = self._empty_replay()
 
     def _begun_anew(self) -> None:
         count = self.algorithm.config.num_envs
@@ -222,21 +241,33 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
     # --- files ------------------------------------------------------------------------------------
 
     def save(self) -> dict[str, np.ndarray]:
-        """The state, the running episodes, and the replay."""
+        """The state, the running episodes, and of the replay what may change."""
         replay = {self.REPLAY + name: leaf for name, leaf in self._replay.save().items()}
         return {**super().save(), **replay}
 
+    def shared(self) -> Mapping[str, SharedFile]:
+        """Files of the records that do not change any more."""
+        return self._replay.shared()
+
     def load(
-        self, policy: dict[str, np.ndarray], state: dict[str, np.ndarray], attempt: int | None
+        self,
+        policy: dict[str, np.ndarray],
+        state: dict[str, np.ndarray],
+        attempt: int | None,
+        shared: Mapping[str, SharedFile] = NONE_SHARED,
     ) -> Exactness:
         """Go on from a saved state; the running episodes are replayed."""
         replay = {n: leaf for n, leaf in state.items() if n.startswith(self.REPLAY)}
         rest = {name: leaf for name, leaf in state.items() if name not in replay}
-        self._replay.load(
+        reasons = self._replay.load(
             {name.removeprefix(self.REPLAY): leaf for name, leaf in replay.items()},
+            shared,
             "training_state/state.safetensors",
         )
-        return super().load(policy, rest, attempt)
+        exactness = super().load(policy, rest, attempt)
+        if exactness.reason:
+            reasons.append(exactness.reason)
+        return Exactness(not reasons, "; ".join(reasons))
 
 
 def _finite(seen: Any) -> bool:

@@ -228,6 +228,7 @@ class Member:
             spec=self.spec,
             policy=leaves,
             state=self.learner.save(),
+            shared=self.learner.shared(),
             lineage=self.lineage.then(self.entry("checkpoint", policy_hash, step, evaluation)),
             notes=self.memory.notes(),
         )

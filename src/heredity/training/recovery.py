@@ -100,11 +100,11 @@ def go_back(
     then = Memory.recalled(good.notes, folder.checkpoint(good.step))
     if len(then.unfrozen) < runner.algorithm.stage:
         runner.go_back_to(len(then.unfrozen))
-    exactness = runner.load(good.policy, good.state, attempt)
+    exactness = runner.load(good.policy, good.state, attempt, good.shared)
     member.memory.unfrozen = then.unfrozen
     member.frozen_again(then.frozen)
     if not exactness.exact:
-        log.warning("the episodes were restarted: %s", exactness.reason)
+        log.warning("it does not go on exactly where it was: %s", exactness.reason)
         member.memory.note_exactness([exactness.reason])
     for sink in member.sinks:
         sink.rewind(good.step)

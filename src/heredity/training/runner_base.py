@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Generic, Protocol, TypeVar
 
 import jax
@@ -13,6 +15,7 @@ import numpy as np
 from heredity.algorithms.contract import NUMBERS, Algorithm, AlgorithmState
 from heredity.algorithms.training_plan import TrainingPlan
 from heredity.common import counters
+from heredity.common.shared_files import SharedFile
 from heredity.environments import Exactness
 from heredity.training.metrics import LAST_VALUES
 from heredity.training.room import check_room_to_train
@@ -29,6 +32,8 @@ from heredity.weights import (
 Trained = TypeVar("Trained", bound=Algorithm)
 State = TypeVar("State", bound=AlgorithmState)
 
+NONE_SHARED: Mapping[str, SharedFile] = MappingProxyType({})
+
 
 class Learner(Protocol):
     """One policy that is being trained: what of it goes into files."""
@@ -44,6 +49,10 @@ class Learner(Protocol):
 
     def save(self) -> dict[str, np.ndarray]:
         """Everything else that a resume needs, by path, copies of their own."""
+        ...
+
+    def shared(self) -> Mapping[str, SharedFile]:
+        """What a resume needs beside that, and never changes, by name."""
         ...
 
 
@@ -75,10 +84,18 @@ class Runner(Learner, Protocol):
         """
         ...
 
+    def keep_in(self, folder: Path) -> None:
+        """Before anything else: put files there that checkpoints are to share."""
+        ...
+
     def load(
-        self, policy: dict[str, np.ndarray], state: dict[str, np.ndarray], attempt: int | None
+        self,
+        policy: dict[str, np.ndarray],
+        state: dict[str, np.ndarray],
+        attempt: int | None,
+        shared: Mapping[str, SharedFile] = NONE_SHARED,
     ) -> Exactness:
-        """Go on from what `policy_leaves` and `save` gave."""
+        """Go on from what `policy_leaves`, `save` and `shared` gave."""
         ...
 
     def go_on_at(self, stage: int) -> None:
@@ -121,8 +138,15 @@ class Driver(Protocol):
         """
         ...
 
+    def keep_in(self, folder: Path) -> None:
+        """Before anything else: put files there that checkpoints are to share."""
+        ...
+
     def load(
-        self, policies: Sequence[dict[str, np.ndarray]], states: Sequence[dict[str, np.ndarray]]
+        self,
+        policies: Sequence[dict[str, np.ndarray]],
+        states: Sequence[dict[str, np.ndarray]],
+        shared: Sequence[Mapping[str, SharedFile]] = (),
     ) -> Exactness:
         """Go on from what the `learners` gave, in their order."""
         ...
@@ -166,11 +190,18 @@ class Alone:
         """Run whole iterations."""
         return [self.runner.iterate(iterations)]
 
+    def keep_in(self, folder: Path) -> None:
+        """Put files there that checkpoints are to share."""
+        self.runner.keep_in(folder)
+
     def load(
-        self, policies: Sequence[dict[str, np.ndarray]], states: Sequence[dict[str, np.ndarray]]
+        self,
+        policies: Sequence[dict[str, np.ndarray]],
+        states: Sequence[dict[str, np.ndarray]],
+        shared: Sequence[Mapping[str, SharedFile]] = (),
     ) -> Exactness:
         """Go on from a saved state."""
-        return self.runner.load(policies[0], states[0], None)
+        return self.runner.load(policies[0], states[0], None, *shared)
 
     def go_on_at(self, stage: int) -> None:
         """Train more weights from now on."""
@@ -179,6 +210,9 @@ class Alone:
 
 class BaseRunner(Generic[Trained, State]):
     """What all runners of one policy share: weights and state in and out."""
+
+    SPILLS = False
+    """Whether experience that has no room in memory lies in files."""
 
     constants: Params
     state: State
@@ -192,7 +226,7 @@ class BaseRunner(Generic[Trained, State]):
         # One program instead of some forty small ones.
         self._init = jax.jit(algorithm.init)
         weights = shapes_of_weights(self._init)
-        check_room_to_train(algorithm, weights)
+        check_room_to_train(algorithm, weights, spills=self.SPILLS)
         self._options = training_program(algorithm, weights)
 
     def go_on_at(self, stage: int) -> None:
@@ -224,6 +258,13 @@ class BaseRunner(Generic[Trained, State]):
     def save(self) -> dict[str, np.ndarray]:
         """The state without the weights, which stand in the policy's own file."""
         return saved(self.state)
+
+    def keep_in(self, folder: Path) -> None:
+        """Nothing is kept in files of its own, unless a runner says otherwise."""
+
+    def shared(self) -> Mapping[str, SharedFile]:
+        """None."""
+        return NONE_SHARED
 
     def _load_state(
         self, policy: dict[str, np.ndarray], state: dict[str, np.ndarray], attempt: int | None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,10 +14,17 @@ import numpy as np
 from heredity.algorithms.contract import Algorithm, AlgorithmState
 from heredity.common import counters
 from heredity.common.seeds import AXIS
+from heredity.common.shared_files import SharedFile
 from heredity.environments import Exactness, JaxEnvironment
 from heredity.training.device_runner import EXACT, repeated
 from heredity.training.room import check_room_to_train
-from heredity.training.runner_base import means, restored, shapes_of_weights, training_program
+from heredity.training.runner_base import (
+    NONE_SHARED,
+    means,
+    restored,
+    shapes_of_weights,
+    training_program,
+)
 from heredity.weights import Params, merge, to_host, tree_to_host
 
 
@@ -116,8 +124,14 @@ class SeedsRunner:
             for index in range(len(self.learners))
         ]
 
+    def keep_in(self, folder: Path) -> None:
+        """Nothing is kept in files of its own."""
+
     def load(
-        self, policies: Sequence[dict[str, np.ndarray]], states: Sequence[dict[str, np.ndarray]]
+        self,
+        policies: Sequence[dict[str, np.ndarray]],
+        states: Sequence[dict[str, np.ndarray]],
+        shared: Sequence[Mapping[str, SharedFile]] = (),
     ) -> Exactness:
         """Go on from saved states, environments included."""
         found = [
@@ -161,6 +175,9 @@ class _Seed:
 
     def save(self) -> dict[str, np.ndarray]:
         return self._runner.states()[self._index]
+
+    def shared(self) -> Mapping[str, SharedFile]:
+        return NONE_SHARED
 
 
 def _stacked(trees: Sequence[Any]) -> Any:

@@ -4,7 +4,7 @@ from heredity.weights import rules
 from heredity.weights.difference import Difference, diff
 from heredity.weights.exporting import export, write_safetensors
 from heredity.weights.injection import inject
-from heredity.weights.pytree import all_finite, tree_from_host, tree_to_host
+from heredity.weights.pytree import all_finite, named_leaves, tree_from_host, tree_to_host
 from heredity.weights.report import Guarantee, Measurement, WeightReport, WeightRow
 from heredity.weights.rules import Rule
 from heredity.weights.tree import (
@@ -43,6 +43,7 @@ __all__ = [
     "get",
     "inject",
     "merge",
+    "named_leaves",
     "partition",
     "put",
     "rules",

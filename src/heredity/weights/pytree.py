@@ -24,6 +24,16 @@ def _named_leaves(tree: Any) -> tuple[list[tuple[str, Any]], Any]:
     return named, structure
 
 
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves by path, as they are.
+
+    Example:
+        >>> named_leaves({"a": (1, 2)})
+        {'a/0': 1, 'a/1': 2}
+    """
+    return dict(_named_leaves(tree)[0])
+
+
 def tree_to_host(tree: Any) -> dict[str, np.ndarray]:
     """Leaves by path as numpy copies of their own; PRNG keys as their data."""
     named, _ = _named_leaves(tree)

@@ -1,13 +1,19 @@
 """The replay of the host: rings of different pace, new pieces once, and back from a file."""
 
+import gc
+from pathlib import Path
+
+import jax
 import numpy as np
 import pytest
 
 from heredity.algorithms.dreamer.host_replay import HostReplay
 from heredity.algorithms.dreamer.replay import Place, Record
-from heredity.common.errors import MismatchError
+from heredity.algorithms.dreamer.segments import layout_of
+from heredity.common.errors import MismatchError, UsageError
 
 ENVIRONMENTS = 2
+PLENTY = 1e9
 
 
 def record(number: int, environments: int = ENVIRONMENTS) -> Record:
@@ -26,8 +32,10 @@ def record(number: int, environments: int = ENVIRONMENTS) -> Record:
     )
 
 
-def filled(steps: int, rows: int = 12) -> HostReplay:
-    replay = HostReplay(record(0), rows)
+def filled(
+    steps: int, rows: int = 12, memory: float = PLENTY, folder: Path | None = None
+) -> HostReplay:
+    replay = HostReplay(record(0), rows, memory, folder)
     for number in range(steps):
         replay.add(record(number))
     return replay
@@ -45,7 +53,7 @@ def test_what_is_read_is_one_piece_of_one_environment():
         rewards = drawn(replay, seed)
         assert (np.diff(rewards, axis=0) == 1).all()
         seen |= set(rewards[0].astype(int).tolist())
-    assert seen == {100 * e + start for e in (0, 1) for start in range(28, 38)}
+    assert seen == {100 * e + start for e in (0, 1) for start in range(26, 38)}
 
 
 def test_every_sequence_is_as_likely_as_others_whatever_the_pace():
@@ -66,25 +74,26 @@ def test_new_pieces_are_served_once_and_first():
     for number in range(8, 12):
         replay.add(record(number), np.array([False, True]))
     assert {103.0, 106.0, 109.0} <= set(drawn(replay, 1)[0].tolist())
-    assert replay.served.tolist() == [2, 4]
+    assert replay.served.tolist() == [6, 12]
     drawn(replay, 2)
-    assert replay.served.tolist() == [2, 4]
+    assert replay.served.tolist() == [6, 12]
 
 
 def test_pieces_that_are_gone_are_not_served():
     replay = filled(40)
-    assert drawn(replay, 0, count=6).min() >= 28
-    assert replay.served.min() >= 10
+    assert drawn(replay, 0, count=6).min() >= 26
+    assert replay.served.min() >= 26
 
 
 def test_newer_states_come_back_where_they_belong():
     replay = filled(40)
-    place = Place(np.array([[11, 4], [0, 5], [1, 6]]), np.array([0, 1]))
+    place = Place(np.array([[35, 28], [36, 29], [37, 30]]), np.array([0, 1]))
     deter = np.arange(1, 19, dtype=np.uint16).reshape((3, 2, 3))
     replay.put_states(place, deter, np.ones((3, 2, 2), np.uint8))
     after = replay.read(place)
     np.testing.assert_array_equal(after.deter, deter)
-    assert int(replay.save()["records/stoch"].sum()) == 3 * 2 * 2
+    around = replay.read(Place(np.arange(28, 40)[:, None].repeat(2, 1), np.array([0, 1])))
+    assert int(around.stoch.sum()) == 3 * 2 * 2
 
 
 def test_an_abandoned_episode_ends_where_the_next_begins():
@@ -95,24 +104,118 @@ def test_an_abandoned_episode_ends_where_the_next_begins():
     assert ends[3].all() and ends.sum() == 2
 
 
-@pytest.mark.parametrize("steps", [5, 40])
-def test_what_is_saved_goes_on(steps: int):
-    replay = filled(steps)
-    drawn(replay, 0)
+# --- saving ---------------------------------------------------------------------------------------
+
+
+def gone_on(replay: HostReplay, folder: Path) -> tuple[HostReplay, list[str]]:
+    """Another replay, from what one saved."""
+    back = HostReplay(record(0), 12, PLENTY, folder)
     saved = {name: leaf.copy() for name, leaf in replay.save().items()}
-    assert saved["records/observation/seen"].shape[1] == min(steps, 12)
-    back = HostReplay(record(0), 12)
-    back.load(saved, "the file")
+    return back, back.load(saved, replay.shared(), "the file")
+
+
+def test_the_layout_follows_from_the_memory():
+    one = record(0)
+    layout = layout_of(one, 80, PLENTY)
+    assert layout == (10, 9, 9, 9) and layout.is_in_memory
+    happened, states = (1 + 4 + 4 + 3) * ENVIRONMENTS * 10, (6 + 2) * ENVIRONMENTS * 10
+    assert layout_of(one, 80, 9 * (happened + states)) == layout
+    # Half of it is for states, and what the rest does not need.
+    assert layout_of(one, 80, 2 * 5 * states) == (10, 9, 5 * states // happened, 5)
+    assert layout_of(one, 80, 9 * happened + 8 * states) == (10, 9, 8, 9)
+    with pytest.raises(UsageError, match=r"replay_memory .* GiB is too little"):
+        layout_of(one, 80, 3 * happened)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 40])
+def test_what_is_saved_goes_on(steps: int, tmp_path: Path):
+    replay = filled(steps, folder=tmp_path / "one")
+    if replay.starts(3):
+        drawn(replay, 0)
+    back, told = gone_on(replay, tmp_path / "two")
+    assert told == []
     for one in (replay, back):
-        one.add(record(steps))
+        for number in range(steps, steps + 4):
+            one.add(record(number))
     np.testing.assert_array_equal(drawn(replay, 1), drawn(back, 1))
-    assert back.served.tolist() == replay.served.tolist()
+    after = back.save()
+    assert all((leaf == after[name]).all() for name, leaf in replay.save().items())
+    assert [file.sha256 for file in back.shared().values()] == [
+        file.sha256 for file in replay.shared().values()
+    ]
 
 
-def test_what_was_saved_of_another_replay_is_refused():
-    saved = filled(5).save()
+def test_saving_writes_what_is_new(tmp_path: Path):
+    replay = filled(40, folder=tmp_path)
+    before = replay.shared()
+    assert len(before) == 6 and len(list(tmp_path.iterdir())) == 6
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    for number in range(40, 44):
+        replay.add(record(number))
+    now = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert all(now[path] == then for path, then in written.items())
+    # Files that a checkpoint still holds stay until it is written.
+    assert len(now) == 6 + 2
+    del before
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_above_its_memory_records_are_read_from_files(tmp_path: Path):
+    whole = filled(160, rows=80)
+    memory = 3 * 2 * ENVIRONMENTS * 10 * (12 + 8)
+    little = filled(160, rows=80, memory=memory, folder=tmp_path)
+    assert len(little.shared()) == 8
+    for seed in range(20):
+        places = [one.draw(np.random.default_rng(seed), 6, 25) for one in (whole, little)]
+        assert (places[0].rows == places[1].rows).all()
+        found = [one.read(places[0]) for one in (whole, little)]
+        for one, other in zip(*map(jax.tree.leaves, found), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_states_in_files_are_no_more_renewed(tmp_path: Path):
+    memory = 3 * 2 * ENVIRONMENTS * 10 * (12 + 8)
+    replay = filled(160, rows=80, memory=memory, folder=tmp_path)
+    place = Place(np.arange(80, 160)[:, None].repeat(2, 1), np.array([0, 1]))
+    deter = np.ones((80, 2, 3), np.uint16)
+    replay.put_states(place, deter, np.ones((80, 2, 2), np.uint8))
+    renewed = replay.read(place).deter.all(axis=(1, 2))
+    assert 0 < renewed.sum() < 80 and (np.diff(renewed.astype(int)) >= 0).all()
+
+
+def test_without_a_folder_files_are_passing():
+    replay = filled(160, rows=80, memory=3 * 2 * ENVIRONMENTS * 10 * (12 + 8))
+    places = [file.path for file in replay.shared().values()]
+    assert all(path.is_file() for path in places)
+    del replay
+    gc.collect()
+    assert not any(path.exists() for path in places)
+
+
+@pytest.mark.parametrize("torn", [0, 3, 5])
+def test_a_torn_file_costs_its_records_alone(tmp_path: Path, torn: int):
+    replay = filled(40, folder=tmp_path / "one")
+    path = replay.shared()[f"replay/{torn:08d}.safetensors"].path
+    path.write_bytes(path.read_bytes()[:-1])
+    before = drawn(replay, 0, count=50)  # served what was new
+    back, told = gone_on(replay, tmp_path / "two")
+    assert len(told) == 1 and str(path) in told[0] and "altered or torn" in told[0]
+    rewards = back.read(Place(np.arange(26, back.written[0])[:, None], np.array([0])))
+    lost = {26 + 2 * torn, 27 + 2 * torn}
+    kept = [number for number in range(26, 40) if number not in lost]
+    assert rewards.reward[:, 0].tolist() == kept
+    # What comes after the gap begins as an episode does.
+    assert rewards.is_first[:, 0].tolist() == [n == 28 + 2 * torn for n in kept]
+    assert (back.served <= back.written).all() and len(before)
+    again, told = gone_on(back, tmp_path / "three")
+    assert told == [] and (drawn(again, 1) == drawn(back, 1)).all()
+
+
+def test_what_was_saved_of_another_replay_is_refused(tmp_path: Path):
+    replay = filled(5, folder=tmp_path)
+    saved = replay.save()
     with pytest.raises(MismatchError, match="its replay is not of 3 environments"):
-        HostReplay(record(0, 3), 12).load(saved, "the file")
-    torn = {**saved, "records/reward": saved["records/reward"][:, :3]}
-    with pytest.raises(MismatchError, match=r"the file, replay does not fit: reward is float32"):
-        HostReplay(record(0), 12).load(torn, "the file")
+        HostReplay(record(0, 3), 12, PLENTY).load(saved, replay.shared(), "the file")
+    torn = {**saved, "newest/reward": saved["newest/reward"].astype(np.float64)}
+    with pytest.raises(MismatchError, match=r"the file does not fit: reward is float64"):
+        HostReplay(record(0), 12, PLENTY).load(torn, replay.shared(), "the file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from heredity.algorithms.training_plan import TrainingPlan
 from heredity.common import counters
 from heredity.common.seeds import most_of_seeds
 from heredity.environments.contract import JaxEnvironment
-from heredity.environments.room import bytes_of
+from heredity.environments.room import GIBIBYTE, bytes_of
 from heredity.networks.world_model.options import DTYPES
 from heredity.policies import ActorCritic
 from heredity.spaces import Space
@@ -170,6 +171,7 @@ class Dreamer:
             one * config.records_per_env * config.num_envs,
             f"replay_capacity {config.replay_capacity:,} steps of {one:,} bytes",
             "lower replay_capacity, or show less at once (a smaller resize or frame_stack)",
+            math.inf if config.replay_memory is None else config.replay_memory * GIBIBYTE,
         )
 
     @property

@@ -36,6 +36,8 @@ class DreamerConfig:
         batch_size: Sequences of a gradient step.
         batch_length: Steps of each sequence.
         replay_capacity: Steps that are kept to be replayed, all environments together.
+        replay_memory: Gibibytes of memory that they may take. On the host older steps lie in files
+            then, and their states are no more renewed; default: half of the machine's.
         deter: Numbers of the state that follow from what was before.
         hidden: Width of the hidden layers of the dynamics.
         units: Width of all other hidden layers.
@@ -82,6 +84,7 @@ class DreamerConfig:
     batch_size: int = 16
     batch_length: int = 64
     replay_capacity: int = 1_000_000
+    replay_memory: float | None = None
     deter: int = 2048
     hidden: int = 256
     units: int = 256

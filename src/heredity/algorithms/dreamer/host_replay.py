@@ -1,46 +1,75 @@
-"""What happened, kept in the memory of the host: a ring for each environment.
+"""What happened, kept on the host to be learnt from again.
 
-Each has its own pace: an episode's end is a record that no decision follows from, so environments
-whose episodes end more often have more records.
+Each environment has its own pace: an episode's end is a record that no decision follows from, so
+environments whose episodes end more often have more records.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import tempfile
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
 
-import jax
 import numpy as np
 
 from heredity.algorithms.dreamer.replay import Place, Record
-from heredity.common.errors import MismatchError
-from heredity.weights import tree_from_host, tree_to_host
+from heredity.algorithms.dreamer.segments import Segments, layout_of
+from heredity.common.errors import MismatchError, RefusedError
+from heredity.common.files import remove_tree
+from heredity.common.shared_files import SharedFile
+
+# Bytes of states that a checkpoint writes anew at most, for a resume that is exact.
+STATES = 2**30
 
 
 class HostReplay:
-    """Rings of records.
+    """Records of all environments: rows of each, counted from the first one on.
 
     Args:
         example: One step of all environments, leaves ``(E, ...)``; shapes will do.
-        rows: Records of each environment that are kept.
+        rows: Records of each environment that are kept at least, where all have the same pace.
+        memory: Bytes that they may take; above that the oldest lie in files.
+        folder: For these files, and for those that checkpoints share; None if nothing is saved.
 
     Attributes:
         written: Records of each environment so far, ``(E,)``.
-        served: Sequences of each that were given out because they were new, ``(E,)``.
+        served: So many of them were given out because they were new, ``(E,)``.
+
+    Raises:
+        UsageError: when the memory is not enough for the newest records.
     """
 
-    def __init__(self, example: Record, rows: int) -> None:
-        # Memory that nothing was written to yet is not taken from the machine.
-        self._records = jax.tree.map(
-            lambda leaf: np.zeros((leaf.shape[0], rows, *leaf.shape[1:]), leaf.dtype), example
-        )
-        self._rows = rows
+    def __init__(
+        self, example: Record, rows: int, memory: float, folder: Path | None = None
+    ) -> None:
+        self._layout = layout_of(example, rows, memory)
+        if folder is None and not self._layout.is_in_memory:
+            folder = Path(tempfile.mkdtemp(prefix="heredity-replay-"))
+            weakref.finalize(self, remove_tree, folder)
+        self._folder = folder
+        self._segments = Segments(example, self._layout, folder)
         environments = example.reward.shape[0]
+        # Of each segment: its first rows, and whether what was before them is lost. In rings.
+        self._begins = np.zeros((self._layout.segments, environments), np.int64)
+        self._cut = np.zeros(self._layout.segments, bool)
         self.written = np.zeros(environments, np.int64)
         self.served = np.zeros(environments, np.int64)
 
     @property
+    def _numbers(self) -> np.ndarray:
+        """Of the segments that are kept, ascending."""
+        newest = self._segments.newest
+        return np.arange(max(0, newest - self._layout.segments + 1), newest + 1)
+
+    @property
     def _oldest(self) -> np.ndarray:
-        return np.maximum(self.written - self._rows, 0)
+        return self._begins[self._numbers[0] % self._layout.segments]
+
+    @property
+    def _filled(self) -> np.ndarray:
+        """Rows of each environment in the newest segment."""
+        return self.written - self._begins[self._segments.newest % self._layout.segments]
 
     def _starts(self, length: int) -> np.ndarray:
         """How many sequences of a length there are of each environment."""
@@ -51,19 +80,21 @@ class HostReplay:
         return int(self._starts(length).sum())
 
     def add(self, record: Record, which: np.ndarray | None = None) -> None:
-        """One more step of all environments, or of some, over the oldest where there is no room.
+        """One more step of all environments, or of some; the oldest go where there is no room.
 
         Args:
             record: Leaves ``(E, ...)``.
             which: Of which environments, ``(E,)`` bool; all if not given.
+
+        Raises:
+            StorageError: when the disk refuses.
         """
         chosen = np.arange(len(self.written)) if which is None else np.flatnonzero(which)
-        rows = self.written[chosen] % self._rows
-
-        def put(ring: np.ndarray, new: Any) -> None:
-            ring[chosen, rows] = np.asarray(new)[chosen]
-
-        jax.tree.map(put, self._records, record)
+        if (self._filled[chosen] == self._layout.rows).any():
+            self._segments.begin_next()
+            slot = self._segments.newest % self._layout.segments
+            self._begins[slot], self._cut[slot] = self.written, False
+        self._segments.put(record, chosen, self._filled[chosen])
         self.written[chosen] += 1
 
     def draw(self, chance: np.random.Generator, count: int, length: int) -> Place:
@@ -80,60 +111,145 @@ class HostReplay:
         environments = np.searchsorted(ends, drawn, side="right")
         first = self._oldest[environments] + drawn - (ends - starts)[environments]
         # Every environment's records are cut into new sequences, one after the other.
-        lost = -(-self._oldest // length)
-        self.served = np.maximum(self.served, lost)
-        waiting = np.maximum(self.written // length - self.served, 0)
+        self.served = np.maximum(self.served, self._oldest)
+        waiting = (self.written - self.served) // length
         new = np.repeat(np.arange(len(waiting)), waiting)[:count]
         earlier = np.arange(len(new)) - np.searchsorted(new, new)
         environments[: len(new)] = new
-        first[: len(new)] = (self.served[new] + earlier) * length
-        self.served += np.bincount(new, minlength=len(waiting))
-        return Place((first + np.arange(length)[:, None]) % self._rows, environments)
+        first[: len(new)] = self.served[new] + earlier * length
+        self.served += np.bincount(new, minlength=len(waiting)) * length
+        return Place(first + np.arange(length)[:, None], environments)
+
+    def _where(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
+        """The numbers of segments, and the rows in them, ``(L, B)`` each."""
+        kept = self._numbers
+        begins = self._begins[kept % self._layout.segments]
+        numbers = np.empty_like(place.rows)
+        for sequence, environment in enumerate(place.environments):
+            # Of several that begin there all but the last have no row of this environment.
+            after = np.searchsorted(begins[:, environment], place.rows[:, sequence], side="right")
+            numbers[:, sequence] = kept[after - 1]
+        first = self._begins[numbers % self._layout.segments, place.environments]
+        return numbers, place.rows - first
 
     def read(self, place: Place) -> Record:
         """The records ``(L, B, ...)`` of a place.
 
         An episode that goes on in no record, because another begins in the next one, ended.
+
+        Raises:
+            RefusedError: when a file is not what it was.
         """
-        found = jax.tree.map(lambda ring: ring[place.environments, place.rows], self._records)
-        follows = np.concatenate([found.is_first[1:], np.zeros_like(found.is_first[:1])])
-        return found._replace(is_last=found.is_last | follows)
+        numbers, rows = self._where(place)
+        found = self._segments.read(numbers, rows, place.environments)
+        is_first = found.is_first | (self._cut[numbers % self._layout.segments] & (rows == 0))
+        follows = np.concatenate([is_first[1:], np.zeros_like(is_first[:1])])
+        return found._replace(is_first=is_first, is_last=found.is_last | follows)
 
     def put_states(self, place: Place, deter: np.ndarray, stoch: np.ndarray) -> None:
-        """Newer states ``(L, B, ...)`` of a place, packed, for those who begin there."""
-        self._records.deter[place.environments, place.rows] = deter
-        self._records.stoch[place.environments, place.rows] = stoch
+        """Newer states ``(L, B, ...)`` of a place, packed, for those who begin there.
+
+        Those in files stay as they are.
+        """
+        numbers, rows = self._where(place)
+        self._segments.put_states(numbers, rows, place.environments, deter, stoch)
+
+    # --- saving -----------------------------------------------------------------------------------
 
     def save(self) -> dict[str, np.ndarray]:
-        """All that was written, by name."""
-        kept = min(int(self.written.max()), self._rows)
-        records = tree_to_host(jax.tree.map(lambda ring: ring[:, :kept], self._records))
-        named = {f"records/{name}": leaf for name, leaf in records.items()}
-        return {**named, "written": self.written.copy(), "served": self.served.copy()}
+        """All that is not in `shared`, by name."""
+        kept = self._numbers % self._layout.segments
+        newest = self._segments.filled(int(self._filled.max()))
+        states = self._segments.states(STATES)
+        return {
+            **{f"newest/{name}": leaf for name, leaf in newest.items()},
+            **{f"states/{name}": leaf for name, leaf in states.items()},
+            "begins": self._begins[kept],
+            "cut": self._cut[kept],
+            "written": self.written.copy(),
+            "served": self.served.copy(),
+        }
 
-    def load(self, saved: dict[str, np.ndarray], what: str) -> None:
-        """Go on from what `save` gave.
+    def shared(self) -> dict[str, SharedFile]:
+        """Files of all records that will not change any more, by name."""
+        files = (self._segments.files[number] for number in self._numbers[:-1])
+        return {_name(place): file for place, file in enumerate(files)}
+
+    def load(
+        self, saved: Mapping[str, np.ndarray], shared: Mapping[str, SharedFile], what: str
+    ) -> list[str]:
+        """Go on from what `save` and `shared` gave.
+
+        Files that are torn or missing are left out; their records are lost.
+
+        Returns:
+            Why it is not what it was; nothing if it is.
 
         Raises:
             MismatchError: when it is of another replay.
         """
-        counters = [saved.get(name, np.zeros(0)) for name in ("written", "served")]
-        if any(one.shape != self.written.shape or one.dtype != np.int64 for one in counters):
+        begins, cut, written, served = self._counters(saved, what)
+        counts = np.diff(begins, axis=0)
+        files, refused = dict[int, SharedFile](), list[RefusedError]()
+        for place in range(len(counts)):
+            try:
+                files[place] = self._taken(shared, _name(place))
+            except RefusedError as error:
+                refused.append(error)
+        told: list[str] = []
+        if refused:
+            which = f"{len(refused)} of {len(counts)} files of the replay"
+            told.append(f"{which} could not be read, its records are lost ({refused[0]})")
+        lost = np.array([place not in files for place in range(len(counts))], bool)
+        states = _below("states/", saved)
+        with_states = min((len(leaf) for leaf in states.values()), default=0)
+        there = ~lost[len(lost) - with_states :]
+        states = {name: leaf[: len(there)][there] for name, leaf in states.items()}
+        newest = _below("newest/", saved)
+        if not self._segments.load(list(files.values()), newest, states, what):
+            told.append("states in the replay are as they were when they were first written")
+        # Rows after those that are lost are counted as if these had never been.
+        gone = counts * lost[:, None]
+        begins -= np.vstack([np.zeros_like(written), np.cumsum(gone, axis=0)])
+        self.served = served - np.clip(served - np.cumsum(counts, axis=0), 0, gone).sum(axis=0)
+        self.written = written - gone.sum(axis=0)
+        kept = np.append(~lost, True)
+        self._begins[: kept.sum()] = begins[kept]
+        self._cut[: kept.sum()] = (cut | np.append(False, lost))[kept]
+        return told
+
+    def _counters(self, saved: Mapping[str, np.ndarray], what: str) -> list[np.ndarray]:
+        environments = len(self.written)
+        segments = len(saved.get("cut", ()))
+        expected = {
+            "begins": (np.dtype(np.int64), (segments, environments)),
+            "cut": (np.dtype(bool), (segments,)),
+            "written": (np.dtype(np.int64), (environments,)),
+            "served": (np.dtype(np.int64), (environments,)),
+        }
+        found = {name: np.array(saved.get(name, ())) for name in expected}
+        fits = all((leaf.dtype, leaf.shape) == expected[name] for name, leaf in found.items())
+        if not fits or not 0 < segments <= self._layout.segments:
             raise MismatchError(
-                f"{what} does not fit: its replay is not of {len(self.written)} environments",
+                f"{what} does not fit: its replay is not of {environments} environments, or of "
+                "another size",
                 "It belongs to another configuration or environment",
             )
-        self.written, self.served = (np.array(one) for one in counters)
-        kept = min(int(self.written.max()), self._rows)
-        template = jax.tree.map(
-            lambda ring: jax.ShapeDtypeStruct((len(ring), kept, *ring.shape[2:]), ring.dtype),
-            self._records,
-        )
-        prefix = "records/"
-        leaves = {n.removeprefix(prefix): leaf for n, leaf in saved.items() if n.startswith(prefix)}
-        found = tree_from_host(template, leaves, f"{what}, replay")
+        return list(found.values())
 
-        def put(ring: np.ndarray, leaf: Any) -> None:
-            ring[:, :kept] = np.asarray(leaf)
+    def _taken(self, shared: Mapping[str, SharedFile], name: str) -> SharedFile:
+        if name not in shared:
+            raise RefusedError(name, "is not in the checkpoint")
+        file = shared[name]
+        if self._folder is not None:
+            return file.taken(self._folder)
+        file.check()
+        return file
 
-        jax.tree.map(put, self._records, found)
+
+def _name(place: int) -> str:
+    return f"replay/{place:08d}.safetensors"
+
+
+def _below(prefix: str, leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {n.removeprefix(prefix): leaf for n, leaf in leaves.items() if n.startswith(prefix)}

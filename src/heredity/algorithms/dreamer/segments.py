@@ -1,0 +1,295 @@
+"""Where the records of a large replay lie: the newest in memory, older ones in files.
+
+Records are cut into segments, in the order in which they came. A segment that is full never changes
+and is written to a file of its own; checkpoints share that file, so that saving costs what is new.
+The states of the world model beside the records do change, as long as they are in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from heredity.algorithms.dreamer.replay import Record
+from heredity.common.errors import MismatchError, UsageError
+from heredity.common.formats import REPLAY
+from heredity.common.shared_files import SharedFile
+from heredity.environments.room import GIBIBYTE
+from heredity.weights import named_leaves, tree_to_host
+
+# Bytes of a segment at most: a checkpoint writes as many anew. And of the replay at most so much.
+_SEGMENT = 2**25
+_SHARE = 8
+
+
+class Layout(NamedTuple):
+    """How records are cut into segments, and how many of these are in memory.
+
+    Args:
+        rows: Of each environment in a segment.
+        segments: That are kept, the newest among them, which is not full yet.
+        happened: Of them in memory, but for their states.
+        states: Of them with their states in memory.
+    """
+
+    rows: int
+    segments: int
+    happened: int
+    states: int
+
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether no record will ever be in files alone."""
+        return self.happened == self.states == self.segments
+
+
+def layout_of(example: Record, rows: int, memory: float) -> Layout:
+    """The layout for so many records in so much memory.
+
+    Args:
+        example: One step of all environments, leaves ``(E, ...)``; shapes will do.
+        rows: Records of each environment that are to be kept at least.
+        memory: Bytes that they may take.
+
+    Raises:
+        UsageError: when it is not enough for the newest ones.
+    """
+    happened, states = (_bytes(part) for part in _parts(example))
+    of_segment = max(1, min(-(-rows // _SHARE), _SEGMENT // (happened + states)))
+    # One more than they fill: the oldest goes as a whole.
+    segments = -(-rows // of_segment) + 1
+    happened, states = happened * of_segment, states * of_segment
+    # States first: those in files are never renewed.
+    most = min(segments, int(memory / 2 / states))
+    seen = min(segments, int((memory - most * states) / happened))
+    most = min(segments, int((memory - seen * happened) / states))
+    if min(most, seen) < 2:
+        least = 4 * max(happened, states)
+        raise UsageError(
+            f"replay_memory {memory / GIBIBYTE:.3g} GiB is too little: {least / GIBIBYTE:.3g} are "
+            "needed at least for what is seen in these environments"
+        )
+    return Layout(of_segment, segments, seen, most)
+
+
+def _parts(record: Record) -> tuple[Record, Record]:
+    """What happened, and the states beside it; what is missing of a record is ()."""
+    missing: dict[str, Any] = dict.fromkeys(Record._fields, ())
+    states = {"deter": record.deter, "stoch": record.stoch}
+    happened: dict[str, Any] = {**record._asdict(), **dict.fromkeys(states, ())}
+    return Record(**happened), Record(**{**missing, **states})
+
+
+def _bytes(step: Any) -> int:
+    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(step))
+
+
+class _Window:
+    """Arrays ``(E, rows, ...)`` of the newest segments."""
+
+    def __init__(self, example: Any, rows: int, count: int) -> None:
+        # Memory that nothing was written to yet is not taken from the machine.
+        self.arrays = jax.tree.map(
+            lambda leaf: np.zeros((count, leaf.shape[0], rows, *leaf.shape[1:]), leaf.dtype),
+            example,
+        )
+        self.named = named_leaves(self.arrays)
+        self.count = count
+
+    def of(self, number: int) -> Any:
+        """Views of a segment."""
+        return jax.tree.map(lambda array: array[number % self.count], self.arrays)
+
+    def leaves(self, number: int) -> dict[str, np.ndarray]:
+        """Views of a segment by name."""
+        return {name: array[number % self.count] for name, array in self.named.items()}
+
+
+class Segments:
+    """Records of all environments.
+
+    Args:
+        example: One step of all environments, leaves ``(E, ...)``; shapes will do.
+        layout: Of the segments.
+        folder: For files of its own; None as long as all is in memory and nothing is saved.
+
+    Attributes:
+        newest: Number of the segment that is being filled.
+        files: Of the full segments that are kept, by number.
+    """
+
+    def __init__(self, example: Record, layout: Layout, folder: Path | None) -> None:
+        self.layout = layout
+        self._folder = folder
+        happened, states = _parts(example)
+        self._happened = _Window(happened, layout.rows, layout.happened)
+        self._states = _Window(states, layout.rows, layout.states)
+        self._windows = (self._happened, self._states)
+        self.newest = 0
+        self.files: dict[int, SharedFile] = {}
+
+    def put(self, record: Record, environments: np.ndarray, rows: np.ndarray) -> None:
+        """Write a step ``(E, ...)`` of some environments into the newest segment."""
+
+        def put(array: np.ndarray, new: Any) -> None:
+            array[environments, rows] = np.asarray(new)[environments]
+
+        for window, part in zip(self._windows, _parts(record), strict=True):
+            jax.tree.map(put, window.of(self.newest), part)
+
+    def filled(self, rows: int) -> dict[str, np.ndarray]:
+        """So many rows of the newest segment by name, ``(E, rows, ...)``, copies of their own."""
+        return {
+            name: leaf[:, :rows].copy()
+            for window in self._windows
+            for name, leaf in window.leaves(self.newest).items()
+        }
+
+    def begin_next(self) -> None:
+        """Let the newest segment be full, and begin the next one.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        if self._folder is not None:
+            full = self.filled(self.layout.rows)
+            self.files[self.newest] = SharedFile.written(self._folder, full, REPLAY)
+        self.newest += 1
+        self.files.pop(self.newest - self.layout.segments, None)
+        for window in self._windows:
+            for leaf in window.leaves(self.newest).values():
+                leaf.fill(0)
+
+    def read(self, numbers: np.ndarray, rows: np.ndarray, environments: np.ndarray) -> Record:
+        """Sequences of records, leaves ``(L, B, ...)``.
+
+        Args:
+            numbers: Of the segments, ``(L, B)``.
+            rows: In them, ``(L, B)``.
+            environments: Of each sequence, ``(B,)``.
+
+        Raises:
+            RefusedError: when a file is not what it was.
+        """
+        happened, states = (
+            self._read(window, numbers, rows, environments) for window in self._windows
+        )
+        return happened._replace(deter=states.deter, stoch=states.stoch)
+
+    def _read(
+        self, window: _Window, numbers: np.ndarray, rows: np.ndarray, environments: np.ndarray
+    ) -> Any:
+        slots = numbers % window.count
+        found = jax.tree.map(lambda array: array[slots, environments, rows], window.arrays)
+        in_file = numbers <= self.newest - window.count
+        leaves = named_leaves(found)
+        for sequence in np.flatnonzero(in_file.any(axis=0)):
+            for number in np.unique(numbers[in_file[:, sequence], sequence]):
+                times = np.flatnonzero(numbers[:, sequence] == number)
+                begin, end = times[0], times[-1] + 1
+                tensors = self.files[int(number)].tensors
+                first = int(environments[sequence]) * self.layout.rows + int(rows[begin, sequence])
+                for name, leaf in leaves.items():
+                    shape = leaf.shape[2:]
+                    part = tensors[name].part(first * math.prod(shape), (end - begin, *shape))
+                    leaf[begin:end, sequence] = part
+        return found
+
+    def put_states(
+        self,
+        numbers: np.ndarray,
+        rows: np.ndarray,
+        environments: np.ndarray,
+        deter: np.ndarray,
+        stoch: np.ndarray,
+    ) -> None:
+        """Newer states ``(L, B, ...)``, as far as those before them are in memory."""
+        kept = numbers > self.newest - self._states.count
+        which = np.broadcast_to(environments, numbers.shape)
+        place = (numbers % self._states.count)[kept], which[kept], rows[kept]
+        self._states.arrays.deter[place] = deter[kept]
+        self._states.arrays.stoch[place] = stoch[kept]
+
+    # --- from files and into them -----------------------------------------------------------------
+
+    def _with_states(self) -> range:
+        """Numbers of the full segments whose states are in memory."""
+        return range(max(0, self.newest - self._states.count + 1), self.newest)
+
+    def states(self, most: int) -> dict[str, np.ndarray]:
+        """States of the full segments that are in memory, by name, copies of their own.
+
+        Args:
+            most: Bytes that they may take; what takes more is left out.
+        """
+        slots = np.array(self._with_states(), np.int64) % self._states.count
+        if len(slots) * _bytes(self._states.of(0)) > most:
+            slots = slots[:0]
+        return tree_to_host(jax.tree.map(lambda array: array[slots], self._states.arrays))
+
+    def load(
+        self,
+        files: Sequence[SharedFile],
+        newest: Mapping[str, np.ndarray],
+        states: Mapping[str, np.ndarray],
+        what: str,
+    ) -> bool:
+        """Go on with other segments, which are numbered anew.
+
+        Args:
+            files: Of the full ones.
+            newest: Of the newest one by name, ``(E, rows that are full, ...)``.
+            states: What `states` gave, of the last ones among `files`.
+            what: What they are from, for errors.
+
+        Returns:
+            Whether the states in memory are those that were there.
+
+        Raises:
+            MismatchError: when they are of other records.
+        """
+        self.newest = len(files)
+        self.files = dict(enumerate(files))
+        whole = {name: leaf for w in self._windows for name, leaf in w.leaves(0).items()}
+        for file in files:
+            _check(whole, file.tensors, f"{what}, {file.path.name}")
+        for window in self._windows:
+            for number in range(max(0, self.newest - window.count + 1), self.newest):
+                for name, leaf in window.leaves(number).items():
+                    leaf[:] = np.asarray(self.files[number].tensors[name])
+        rows = min((leaf.shape[1] for leaf in newest.values() if leaf.ndim > 1), default=0)
+        _check({name: leaf[:, :rows] for name, leaf in whole.items()}, newest, what)
+        for window in self._windows:
+            for name, leaf in window.leaves(self.newest).items():
+                leaf.fill(0)
+                leaf[:, :rows] = newest[name]
+        saved = min((len(leaf) for leaf in states.values()), default=0)
+        renewed = self._states.leaves(0)
+        _check({n: np.broadcast_to(x, (saved, *x.shape)) for n, x in renewed.items()}, states, what)
+        there = self._with_states()
+        for place, number in enumerate(range(self.newest - saved, self.newest)):
+            if number in there:
+                for name, leaf in self._states.leaves(number).items():
+                    leaf[:] = states[name][place]
+        return saved == len(there)
+
+
+def _check(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
+    shapes = {name: (tuple(leaf.shape), leaf.dtype) for name, leaf in expected.items()}
+    others = {name: (tuple(leaf.shape), leaf.dtype) for name, leaf in found.items()}
+    if shapes == others:
+        return
+    name = next(n for n in sorted({*shapes, *others}) if shapes.get(n) != others.get(n))
+    told = [
+        "missing" if one is None else f"{one[1]}{list(one[0])}"
+        for one in (others.get(name), shapes.get(name))
+    ]
+    raise MismatchError(
+        f"{what} does not fit: {name} is {told[0]}, {told[1]} was expected",
+        "It belongs to another configuration or environment",
+    )
