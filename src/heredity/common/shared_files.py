@@ -71,10 +71,8 @@ class SharedFile:
         """The same file under a name of its own, which goes when nobody holds it any more.
 
         Raises:
-            RefusedError: see `check`.
             StorageError: when the disk refuses.
         """
-        self.check()
         path = _somewhere(folder)
         folder.mkdir(parents=True, exist_ok=True)
         self.put(path)

@@ -15,7 +15,7 @@ import heredity as hd
 from heredity.algorithms.dreamer.algorithm import Dreamer
 from heredity.algorithms.dreamer.config import DreamerConfig
 from heredity.algorithms.dreamer.preparing import ENCODER, prepared
-from heredity.algorithms.dreamer.replay import doubled
+from heredity.algorithms.dreamer.replay import Place, doubled
 from heredity.common import counters
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.environments import HostEnvironment, JaxEnvironment
@@ -105,14 +105,14 @@ def test_on_the_host_those_of_the_last_moment_are_its_own(config: DreamerConfig)
     waiting = dataclasses.replace(config, train_ratio=0.0)
     runner = DreamerHostRunner(made(waiting, host), host, 0)
     runner.iterate(1)
-    saved = runner.save()
     trunk = merge(runner.constants, runner.state.params)["trunk"]
-    written = saved["replay/written"].min()
-    records = {name: leaf[:, :written] for name, leaf in saved.items() if "/records/" in name}
-    seen, kept = (records[f"replay/records/{name}"] for name in ("observation", "tokens"))
+    replay = runner._replay
+    times = np.arange(replay.written.min())[:, None].repeat(config.num_envs, 1)
+    found = replay.read(Place(times, np.arange(config.num_envs)))
+    seen, kept = found.observation, found.tokens
     tokens = jax.jit(runner.algorithm.world.rssm.tokens)(trunk, seen)
     np.testing.assert_allclose(doubled(kept, jnp.float32), tokens, rtol=2**-7, atol=1e-6)
-    assert records["replay/records/is_last"].any()
+    assert found.is_last.any()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ environments whose episodes end more often have more records.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+import uuid
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,11 +46,10 @@ class HostReplay:
         self, example: Record, rows: int, memory: float, folder: Path | None = None
     ) -> None:
         self._layout = layout_of(example, rows, memory)
-        if folder is None and not self._layout.is_in_memory:
-            folder = Path(tempfile.mkdtemp(prefix="heredity-replay-"))
-            weakref.finalize(self, remove_tree, folder)
-        self._folder = folder
-        self._segments = Segments(example, self._layout, folder)
+        self._folder = folder or Path(tempfile.gettempdir()) / f"heredity-replay-{uuid.uuid4().hex}"
+        if folder is None:
+            weakref.finalize(self, remove_tree, self._folder)
+        self._segments = Segments(example, self._layout, self._folder, at_once=folder is not None)
         environments = example.reward.shape[0]
         # Of each segment: its first rows, and whether what was before them is lost. In rings.
         self._begins = np.zeros((self._layout.segments, environments), np.int64)
@@ -160,10 +161,8 @@ class HostReplay:
         """All that is not in `shared`, by name."""
         kept = self._numbers % self._layout.segments
         newest = self._segments.filled(int(self._filled.max()))
-        states = self._segments.states(STATES)
         return {
             **{f"newest/{name}": leaf for name, leaf in newest.items()},
-            **{f"states/{name}": leaf for name, leaf in states.items()},
             "begins": self._begins[kept],
             "cut": self._cut[kept],
             "written": self.written.copy(),
@@ -171,9 +170,15 @@ class HostReplay:
         }
 
     def shared(self) -> dict[str, SharedFile]:
-        """Files of all records that will not change any more, by name."""
-        files = (self._segments.files[number] for number in self._numbers[:-1])
-        return {_name(place): file for place, file in enumerate(files)}
+        """Files by name: of records that do not change any more, and of their states as they are.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        full = self._numbers[:-1]
+        files = {_name(place): self._segments.file(number) for place, number in enumerate(full)}
+        states = self._segments.states(STATES)
+        return files | {_name(number - full[0], "-states"): file for number, file in states.items()}
 
     def load(
         self, saved: Mapping[str, np.ndarray], shared: Mapping[str, SharedFile], what: str
@@ -193,21 +198,27 @@ class HostReplay:
         files, refused = dict[int, SharedFile](), list[RefusedError]()
         for place in range(len(counts)):
             try:
-                files[place] = self._taken(shared, _name(place))
+                files[place] = _checked(shared, _name(place)).taken(self._folder)
             except RefusedError as error:
                 refused.append(error)
+        states = dict[int, SharedFile]()
+        for number, place in enumerate(files):
+            with contextlib.suppress(RefusedError):  # those in the segment's own file are taken
+                states[number] = _checked(shared, _name(place, "-states"))
+        newest = _below("newest/", saved)
+        older = self._segments.load(list(files.values()), newest, states, what)
         told: list[str] = []
         if refused:
-            which = f"{len(refused)} of {len(counts)} files of the replay"
-            told.append(f"{which} could not be read, its records are lost ({refused[0]})")
+            told.append(
+                f"{len(refused)} of {len(counts)} files of the replay could not be read, their "
+                f"records are lost ({refused[0]})"
+            )
+        if older:
+            told.append(
+                f"states in {older} of {len(counts)} files of the replay are as they were when "
+                "these were written"
+            )
         lost = np.array([place not in files for place in range(len(counts))], bool)
-        states = _below("states/", saved)
-        with_states = min((len(leaf) for leaf in states.values()), default=0)
-        there = ~lost[len(lost) - with_states :]
-        states = {name: leaf[: len(there)][there] for name, leaf in states.items()}
-        newest = _below("newest/", saved)
-        if not self._segments.load(list(files.values()), newest, states, what):
-            told.append("states in the replay are as they were when they were first written")
         # Rows after those that are lost are counted as if these had never been.
         gone = counts * lost[:, None]
         begins -= np.vstack([np.zeros_like(written), np.cumsum(gone, axis=0)])
@@ -237,18 +248,21 @@ class HostReplay:
             )
         return list(found.values())
 
-    def _taken(self, shared: Mapping[str, SharedFile], name: str) -> SharedFile:
-        if name not in shared:
-            raise RefusedError(name, "is not in the checkpoint")
-        file = shared[name]
-        if self._folder is not None:
-            return file.taken(self._folder)
-        file.check()
-        return file
+
+def _checked(shared: Mapping[str, SharedFile], name: str) -> SharedFile:
+    """A file of a checkpoint, if it is what it was.
+
+    Raises:
+        RefusedError: when it is not.
+    """
+    if name not in shared:
+        raise RefusedError(name, "is not in the checkpoint")
+    shared[name].check()
+    return shared[name]
 
 
-def _name(place: int) -> str:
-    return f"replay/{place:08d}.safetensors"
+def _name(place: int, part: str = "") -> str:
+    return f"replay/{place:08d}{part}.safetensors"
 
 
 def _below(prefix: str, leaves: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

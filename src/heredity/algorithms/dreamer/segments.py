@@ -20,11 +20,13 @@ from heredity.common.errors import MismatchError, UsageError
 from heredity.common.formats import REPLAY
 from heredity.common.shared_files import SharedFile
 from heredity.environments.room import GIBIBYTE
-from heredity.weights import named_leaves, tree_to_host
+from heredity.weights import named_leaves
 
 # Bytes of a segment at most: a checkpoint writes as many anew. And of the replay at most so much.
 _SEGMENT = 2**25
 _SHARE = 8
+# Of a segment, while it is written.
+_COPIES = 3
 
 
 class Layout(NamedTuple):
@@ -59,20 +61,22 @@ def layout_of(example: Record, rows: int, memory: float) -> Layout:
     Raises:
         UsageError: when it is not enough for the newest ones.
     """
+    given = memory
     happened, states = (_bytes(part) for part in _parts(example))
     of_segment = max(1, min(-(-rows // _SHARE), _SEGMENT // (happened + states)))
     # One more than they fill: the oldest goes as a whole.
     segments = -(-rows // of_segment) + 1
     happened, states = happened * of_segment, states * of_segment
+    memory -= _COPIES * (happened + states)
     # States first: those in files are never renewed.
     most = min(segments, int(memory / 2 / states))
     seen = min(segments, int((memory - most * states) / happened))
     most = min(segments, int((memory - seen * happened) / states))
     if min(most, seen) < 2:
-        least = 4 * max(happened, states)
+        least = (4 * max(happened, states) + _COPIES * (happened + states)) / GIBIBYTE
         raise UsageError(
-            f"replay_memory {memory / GIBIBYTE:.3g} GiB is too little: {least / GIBIBYTE:.3g} are "
-            "needed at least for what is seen in these environments"
+            f"replay_memory {given / GIBIBYTE:.3g} GiB is too little: {least:.3g} are needed at "
+            "least for what is seen in these environments"
         )
     return Layout(of_segment, segments, seen, most)
 
@@ -116,16 +120,18 @@ class Segments:
     Args:
         example: One step of all environments, leaves ``(E, ...)``; shapes will do.
         layout: Of the segments.
-        folder: For files of its own; None as long as all is in memory and nothing is saved.
+        folder: For files of its own.
+        at_once: Whether a segment is written when it is full; else when its file is asked for.
 
     Attributes:
         newest: Number of the segment that is being filled.
         files: Of the full segments that are kept, by number.
     """
 
-    def __init__(self, example: Record, layout: Layout, folder: Path | None) -> None:
+    def __init__(self, example: Record, layout: Layout, folder: Path, *, at_once: bool) -> None:
         self.layout = layout
         self._folder = folder
+        self._at_once = at_once or not layout.is_in_memory
         happened, states = _parts(example)
         self._happened = _Window(happened, layout.rows, layout.happened)
         self._states = _Window(states, layout.rows, layout.states)
@@ -156,9 +162,8 @@ class Segments:
         Raises:
             StorageError: when the disk refuses.
         """
-        if self._folder is not None:
-            full = self.filled(self.layout.rows)
-            self.files[self.newest] = SharedFile.written(self._folder, full, REPLAY)
+        if self._at_once:
+            self.file(self.newest)
         self.newest += 1
         self.files.pop(self.newest - self.layout.segments, None)
         for window in self._windows:
@@ -215,40 +220,55 @@ class Segments:
         self._states.arrays.deter[place] = deter[kept]
         self._states.arrays.stoch[place] = stoch[kept]
 
-    # --- from files and into them -----------------------------------------------------------------
+    # --- into files and from them -----------------------------------------------------------------
+
+    def file(self, number: int) -> SharedFile:
+        """That of a full segment; it is written if that was not done yet.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        if number not in self.files:
+            happened, states = (window.leaves(number) for window in self._windows)
+            self.files[number] = SharedFile.written(self._folder, happened | states, REPLAY)
+        return self.files[number]
+
+    def states(self, most: int) -> dict[int, SharedFile]:
+        """Files of the states of full segments that are in memory, written now, by number.
+
+        Args:
+            most: Bytes that they may take; there are none if they would take more.
+
+        Raises:
+            StorageError: when the disk refuses.
+        """
+        numbers = self._with_states()
+        if sum(leaf.nbytes for leaf in self._states.leaves(0).values()) * len(numbers) > most:
+            return {}
+        leaves = self._states.leaves
+        return {n: SharedFile.written(self._folder, leaves(n), REPLAY) for n in numbers}
 
     def _with_states(self) -> range:
         """Numbers of the full segments whose states are in memory."""
         return range(max(0, self.newest - self._states.count + 1), self.newest)
 
-    def states(self, most: int) -> dict[str, np.ndarray]:
-        """States of the full segments that are in memory, by name, copies of their own.
-
-        Args:
-            most: Bytes that they may take; what takes more is left out.
-        """
-        slots = np.array(self._with_states(), np.int64) % self._states.count
-        if len(slots) * _bytes(self._states.of(0)) > most:
-            slots = slots[:0]
-        return tree_to_host(jax.tree.map(lambda array: array[slots], self._states.arrays))
-
     def load(
         self,
         files: Sequence[SharedFile],
         newest: Mapping[str, np.ndarray],
-        states: Mapping[str, np.ndarray],
+        states: Mapping[int, SharedFile],
         what: str,
-    ) -> bool:
+    ) -> int:
         """Go on with other segments, which are numbered anew.
 
         Args:
             files: Of the full ones.
             newest: Of the newest one by name, ``(E, rows that are full, ...)``.
-            states: What `states` gave, of the last ones among `files`.
+            states: What `states` gave of them.
             what: What they are from, for errors.
 
         Returns:
-            Whether the states in memory are those that were there.
+            How many segments have states in memory that were not among `states`.
 
         Raises:
             MismatchError: when they are of other records.
@@ -260,23 +280,27 @@ class Segments:
             _check(whole, file.tensors, f"{what}, {file.path.name}")
         for window in self._windows:
             for number in range(max(0, self.newest - window.count + 1), self.newest):
-                for name, leaf in window.leaves(number).items():
-                    leaf[:] = np.asarray(self.files[number].tensors[name])
+                _read_into(window.leaves(number), self.files[number])
         rows = min((leaf.shape[1] for leaf in newest.values() if leaf.ndim > 1), default=0)
         _check({name: leaf[:, :rows] for name, leaf in whole.items()}, newest, what)
         for window in self._windows:
             for name, leaf in window.leaves(self.newest).items():
                 leaf.fill(0)
                 leaf[:, :rows] = newest[name]
-        saved = min((len(leaf) for leaf in states.values()), default=0)
-        renewed = self._states.leaves(0)
-        _check({n: np.broadcast_to(x, (saved, *x.shape)) for n, x in renewed.items()}, states, what)
-        there = self._with_states()
-        for place, number in enumerate(range(self.newest - saved, self.newest)):
-            if number in there:
-                for name, leaf in self._states.leaves(number).items():
-                    leaf[:] = states[name][place]
-        return saved == len(there)
+        missing = 0
+        for number in self._with_states():
+            if number in states:
+                leaves = self._states.leaves(number)
+                _check(leaves, states[number].tensors, f"{what}, {states[number].path.name}")
+                _read_into(leaves, states[number])
+            else:
+                missing += 1
+        return missing
+
+
+def _read_into(leaves: Mapping[str, np.ndarray], file: SharedFile) -> None:
+    for name, leaf in leaves.items():
+        leaf[:] = np.asarray(file.tensors[name])
 
 
 def _check(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
