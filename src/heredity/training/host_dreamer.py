@@ -81,9 +81,10 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
         return dataclasses.replace(state, experience=standing)
 
     def _empty_replay(self) -> HostReplay:
-        rows = self.algorithm.config.records_per_env
+        config = self.algorithm.config
         memory = limit_on_host(self.algorithm.room())
-        return HostReplay(self._example, rows, memory, self._folder)
+        rows = config.records_per_env
+        return HostReplay(self._example, rows, memory, self._folder, config.mixture)
 
     def keep_in(self, folder: Path) -> None:
         """Before anything else: put what was recorded there, to be shared by checkpoints."""
@@ -166,12 +167,15 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
 
     def _learn_step(
         self, constants: Params, state: DreamerState, records: Record
-    ) -> tuple[DreamerState, tuple[jax.Array, jax.Array], dict[str, jax.Array]]:
+    ) -> tuple[DreamerState, tuple[jax.Array, ...], dict[str, jax.Array]]:
         algorithm = self.algorithm
         key = state.key("update", state.updates)
         batch = algorithm.batch(records)
         state, learnt, logged = algorithm.step_on(constants, state, batch, key)
-        return state, packed(learnt.states), logged
+        found = packed(learnt.states)
+        if algorithm.config.mixture.priority:
+            found = *found, algorithm.priorities(learnt)
+        return state, found, logged
 
     def _draw(self, key: list[int], update: int) -> tuple[Place, Record]:
         """The batch of a gradient step, which follows from a key and its number."""
@@ -215,12 +219,12 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
         for update in range(first, first + count):
             assert following is not None
             place, batch = following
-            self.state, states, logged = self._learn(self.constants, self.state, batch)
+            self.state, learnt, logged = self._learn(self.constants, self.state, batch)
             found.append(logged)
             # Read while it is learnt from.
             following = self._draw(key, update + 1) if update + 1 < first + count else None
-            deter, stoch = jax.device_get(states)
-            self._replay.put_states(place._replace(rows=place.rows[1:]), deter, stoch)
+            later = place._replace(rows=place.rows[1:])
+            self._replay.put_states(later, *jax.device_get(learnt))
         self.state = dataclasses.replace(self.state, experience=standing)
         return found
 

@@ -9,6 +9,7 @@ import pytest
 
 from heredity.algorithms.dreamer import host_replay
 from heredity.algorithms.dreamer.host_replay import HostReplay
+from heredity.algorithms.dreamer.mixture import UNIFORM, Mixture
 from heredity.algorithms.dreamer.replay import Place, Record
 from heredity.algorithms.dreamer.segments import layout_of
 from heredity.common.errors import MismatchError, UsageError
@@ -34,9 +35,13 @@ def record(number: int, environments: int = ENVIRONMENTS) -> Record:
 
 
 def filled(
-    steps: int, rows: int = 12, memory: float = PLENTY, folder: Path | None = None
+    steps: int,
+    rows: int = 12,
+    memory: float = PLENTY,
+    folder: Path | None = None,
+    mixture: Mixture = UNIFORM,
 ) -> HostReplay:
-    replay = HostReplay(record(0), rows, memory, folder)
+    replay = HostReplay(record(0), rows, memory, folder, mixture)
     for number in range(steps):
         replay.add(record(number))
     return replay
@@ -237,3 +242,67 @@ def test_what_was_saved_of_another_replay_is_refused(tmp_path: Path):
     torn = {**saved, "newest/reward": saved["newest/reward"].astype(np.float64)}
     with pytest.raises(MismatchError, match=r"the file does not fit: reward is float64"):
         HostReplay(record(0), 12, PLENTY).load(torn, replay.shared(), "the file")
+
+
+# --- which of them --------------------------------------------------------------------------------
+
+
+def firsts(replay: HostReplay, seed: int) -> np.ndarray:
+    """Where many sequences begin, those of both environments together."""
+    drawn(replay, 0, count=200)  # what is new is served, and gone
+    return drawn(replay, seed, count=20_000)[0] % 100
+
+
+def test_newer_ones_are_chosen_as_their_age_says():
+    first = firsts(filled(99, rows=99, mixture=Mixture(recency=1.0)), 1)
+    found = np.bincount(96 - first.astype(int), minlength=97) / len(first)
+    expected = np.diff(np.log(np.arange(1, 99))) / np.log(98)
+    np.testing.assert_allclose(found[:20], expected[:20], atol=0.01)
+    half = firsts(filled(99, rows=99, mixture=Mixture(recency=0.5)), 1)
+    assert np.mean(half >= 87) == pytest.approx((np.log(11) / np.log(98) + 10 / 97) / 2, abs=0.02)
+
+
+def prioritised(folder: Path | None = None) -> HostReplay:
+    """Where much was lost on steps 40 to 42 of the second environment."""
+    replay = filled(99, rows=99, folder=folder, mixture=Mixture(priority=1.0, exponent=1.0))
+    everything = Place(np.arange(99)[:, None].repeat(2, 1), np.array([0, 1]))
+    losses = np.full((99, 2), 0.01, np.float32)
+    losses[40:43, 1] = 10.0
+    replay.put_states(everything, np.zeros((99, 2, 3)), np.zeros((99, 2, 2)), losses)
+    return replay
+
+
+def test_those_with_much_to_learn_are_chosen_most():
+    replay = prioritised()
+    drawn(replay, 0, count=200)
+    first = drawn(replay, 1, count=20_000)[0]
+    found, counts = np.unique(first, return_counts=True)
+    shares = dict(zip(found.tolist(), counts / len(first), strict=True))
+    # Sequences of three steps from 38 on hold 1, 2, 3, 2 and 1 of them.
+    for start, number in zip(range(138, 143), (1, 2, 3, 2, 1), strict=True):
+        assert shares[start] == pytest.approx(number * 10 / (9 * 10 + 5.7), abs=0.02)
+    # What is new is worth as much as the most that was lost.
+    for number in range(99, 101):
+        replay.add(record(number))
+    drawn(replay, 0, count=200)
+    assert np.mean(drawn(replay, 1, count=20_000)[0] % 100 >= 97) > 0.3
+
+
+def test_priorities_go_on_without_what_is_lost(tmp_path: Path):
+    replay = prioritised(tmp_path / "one")
+    drawn(replay, 0, count=200)
+    shared, saved = replay.shared(), replay.save()
+    backs = []
+    for name in ("whole", "torn"):
+        mixture = Mixture(priority=1.0, exponent=1.0)
+        back = HostReplay(record(0), 99, PLENTY, tmp_path / name, mixture)
+        assert len(back.load(saved, shared, "the file")) == (name == "torn")
+        backs.append(back)
+        path = shared["replay/00000001.safetensors"].path  # steps 13 to 25
+        path.write_bytes(b"")
+    np.testing.assert_array_equal(drawn(backs[0], 1, count=50), drawn(replay, 1, count=50))
+    first = drawn(backs[1], 1, count=1000)[0]
+    assert np.mean((first >= 138) & (first <= 142)) > 0.9
+    del saved["most"]
+    with pytest.raises(MismatchError, match="priorities are float32"):
+        backs[0].load(saved, shared, "the file")

@@ -1,5 +1,7 @@
 """The parts of DreamerV3 beside what they are by definition."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 
 from heredity.algorithms.dreamer.laprop import LaProp, LaPropState
 from heredity.algorithms.dreamer.losses import disagreement
+from heredity.algorithms.dreamer.mixture import UNIFORM, Mixture
 from heredity.algorithms.dreamer.replay import Place, Record, Replay, packed, unpacked
 from heredity.algorithms.dreamer.returns import ReturnRange, lambda_returns
 from heredity.algorithms.registry import short_moments
@@ -171,8 +174,8 @@ def records(first: int, count: int, environments: int = 2) -> Record:
     )
 
 
-def filled(steps: int, rows: int = 12) -> Replay:
-    replay = Replay.empty(jax.tree.map(lambda leaf: leaf[0], records(0, 1)), rows)
+def filled(steps: int, rows: int = 12, mixture: Mixture = UNIFORM) -> Replay:
+    replay = Replay.empty(jax.tree.map(lambda leaf: leaf[0], records(0, 1)), rows, mixture)
     for first in range(0, steps, 4):
         replay = replay.with_records(records(first, 4))
     return replay
@@ -233,10 +236,36 @@ def test_newer_states_come_back_where_they_belong():
 def test_an_abandoned_episode_ends_where_the_next_begins():
     replay = filled(8, rows=8)
     begun = replay.records.is_first.at[4].set(True)
-    replay = Replay(replay.records._replace(is_first=begun), replay.written, replay.served)
+    replay = dataclasses.replace(replay, records=replay.records._replace(is_first=begun))
     place, _ = replay.draw(jax.random.key(0), 2, 8)
     ends = np.asarray(replay.read(place).is_last)
     assert ends[3].all() and ends.sum() == 2
+
+
+def test_newer_ones_are_chosen_as_their_age_says():
+    replay = filled(120, rows=100, mixture=Mixture(recency=1.0))
+    _, _, replay = drawn(replay, 0, count=100)  # what is new is served, and gone
+    first = drawn(replay, 1, count=20_000)[0][0]
+    found = np.bincount((97 - (first - 20) % 100).astype(int))
+    expected = np.diff(np.log(np.arange(1, 100))) / np.log(99)
+    np.testing.assert_allclose(found[:20] / len(first), expected[:20], atol=0.01)
+
+
+def test_those_with_much_to_learn_are_chosen_most():
+    replay = filled(120, rows=100, mixture=Mixture(priority=1.0, exponent=1.0))
+    rows = jnp.arange(100)[:, None].repeat(2, 1)
+    # Steps 100 to 119 lie in rows 0 to 19. Much was lost on 99 and 100 of the second environment.
+    losses = jnp.full((100, 2), 0.01).at[99, 1].set(10.0).at[0, 1].set(10.0)
+    state = State(jnp.zeros((100, 2, 3)), jnp.ones((100, 2, 2, 3)))
+    replay = replay.with_states(Place(rows, jnp.arange(2)), state, losses)
+    _, _, replay = drawn(replay, 0, count=100)
+    first = drawn(replay, 1, count=20_000)[0][0].astype(int)
+    assert float(replay.most) == 10.0
+    shares = {start: np.mean(first == start) for start in range(196, 203)}
+    # Sequences of three steps from there on hold 0, 1, 2, 2, 1 and 0 of them.
+    expected = dict(zip(range(196, 203), (0, 1, 2, 2, 1, 0, 0), strict=True))
+    for start, number in expected.items():
+        assert shares[start] == pytest.approx(number * 10 / (6 * 10 + 5.8), abs=0.02)
 
 
 def test_a_state_survives_packing():

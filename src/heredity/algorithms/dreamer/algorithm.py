@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -248,7 +249,7 @@ class Dreamer:
         batch = self.batch(replay.read(place))
         state, learnt, logged = self.step_on(constants, state, batch, of_losses)
         later = place._replace(rows=place.rows[1:])
-        replay = replay.with_states(later, learnt.states)
+        replay = replay.with_states(later, learnt.states, self.priorities(learnt))
         experience = state.experience._replace(replay=replay)
         return dataclasses.replace(state, experience=experience), logged
 
@@ -267,6 +268,14 @@ class Dreamer:
         squares = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradients)]
         logged = {**learnt.logged, "loss": loss, "gradient_norm": jnp.sqrt(sum(squares))}
         return self.moved(constants, state, learnt, gradients), learnt, logged
+
+    def priorities(self, learnt: Learnt) -> jax.Array:
+        """What the world model lost on each moment of a batch, ``(T, B)``."""
+        scales = self.config.loss_scales
+        of_world = ("dynamics", "representation", "reward", "continue", "reconstruction")
+        named = ((name.split("/")[0], loss) for name, loss in learnt.losses.items())
+        found = [scales[name] * loss for name, loss in named if name in of_world]
+        return jax.lax.stop_gradient(functools.reduce(jnp.add, found))
 
     def gradients(
         self, constants: Params, state: DreamerState, batch: Batch, key: jax.Array | None

@@ -78,7 +78,7 @@ def begin(algorithm: Dreamer, environment: JaxEnvironment, seed: jax.Array | int
         shapes,
         moment,
     )
-    return Experience(moment, Replay.empty(example, config.records_per_env))
+    return Experience(moment, Replay.empty(example, config.records_per_env, config.mixture))
 
 
 def acted(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from heredity.algorithms.dreamer.encoder_config import EncoderConfig
+from heredity.algorithms.dreamer.mixture import Mixture
 from heredity.common.errors import UsageError
 from heredity.common.fields import check_fields, from_mapping
 
@@ -38,6 +39,10 @@ class DreamerConfig:
         replay_capacity: Steps that are kept to be replayed, all environments together.
         replay_memory: Gibibytes of memory that they may take. On the host older steps lie in files
             then, and their states are no more renewed; default: half of the machine's.
+        recency_share: Share of sequences whose chances to be replayed fall as one over their age.
+        priority_share: Share of sequences whose chances grow with what the world model lost on them
+            when it learnt from them last; all others have equal chances.
+        priority_exponent: Of that loss.
         deter: Numbers of the state that follow from what was before.
         hidden: Width of the hidden layers of the dynamics.
         units: Width of all other hidden layers.
@@ -85,6 +90,9 @@ class DreamerConfig:
     batch_length: int = 64
     replay_capacity: int = 1_000_000
     replay_memory: float | None = None
+    recency_share: float = 0.0
+    priority_share: float = 0.0
+    priority_exponent: float = 0.8
     deter: int = 2048
     hidden: int = 256
     units: int = 256
@@ -132,6 +140,11 @@ class DreamerConfig:
                 _check_number(field.name, float(value))
         if self.deter % self.blocks:
             raise UsageError(f"blocks {self.blocks} does not divide deter {self.deter}")
+        if self.recency_share + self.priority_share > 1.0:
+            raise UsageError(
+                f"recency_share {self.recency_share:g} and priority_share {self.priority_share:g}: "
+                "at most 1 together was expected"
+            )
         if self.batch_length < 2:
             raise UsageError(f"batch_length {self.batch_length}: 2 or more steps were expected")
         if self.records_per_env < self.sequence_length:
@@ -154,6 +167,11 @@ class DreamerConfig:
     def records_per_env(self) -> int:
         """Steps of each environment that are kept."""
         return self.replay_capacity // self.num_envs
+
+    @property
+    def mixture(self) -> Mixture:
+        """Which sequences are learnt from again."""
+        return Mixture(self.recency_share, self.priority_share, self.priority_exponent)
 
     @property
     def sequence_length(self) -> int:
@@ -185,11 +203,11 @@ _MAY_BE_ZERO = {
     *("learning_rate", "learning_rate_warmup", "entropy_coefficient", "free_nats", "uniform_mix"),
     *("actor_uniform_mix", "reconstruction_scale", "dynamics_scale", "representation_scale"),
     *("replayed_critic_scale", "barlow_twins_scale", "redundancy_scale", "gae_lambda"),
-    "train_ratio",
+    *("train_ratio", "recency_share", "priority_share", "priority_exponent"),
 }
 _AT_MOST_ONE = {
     *("discount", "gae_lambda", "uniform_mix", "actor_uniform_mix", "slow_critic_rate"),
-    "return_range_rate",
+    *("return_range_rate", "recency_share", "priority_share"),
 }
 
 

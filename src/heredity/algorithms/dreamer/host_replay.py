@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from heredity.algorithms.dreamer.mixture import UNIFORM, Mixture, age
 from heredity.algorithms.dreamer.replay import Place, Record
 from heredity.algorithms.dreamer.segments import Segments, layout_of
 from heredity.common.errors import MismatchError, RefusedError
@@ -33,6 +34,7 @@ class HostReplay:
         rows: Records of each environment that are kept at least, where all have the same pace.
         memory: Bytes that they may take; above that the oldest lie in files.
         folder: For these files, and for those that checkpoints share; None if nothing is saved.
+        mixture: Which sequences are learnt from again.
 
     Attributes:
         written: Records of each environment so far, ``(E,)``.
@@ -43,7 +45,12 @@ class HostReplay:
     """
 
     def __init__(
-        self, example: Record, rows: int, memory: float, folder: Path | None = None
+        self,
+        example: Record,
+        rows: int,
+        memory: float,
+        folder: Path | None = None,
+        mixture: Mixture = UNIFORM,
     ) -> None:
         self._layout = layout_of(example, rows, memory)
         self._folder = folder or Path(tempfile.gettempdir()) / f"heredity-replay-{uuid.uuid4().hex}"
@@ -56,6 +63,11 @@ class HostReplay:
         self._cut = np.zeros(self._layout.segments, bool)
         self.written = np.zeros(environments, np.int64)
         self.served = np.zeros(environments, np.int64)
+        # In memory whatever the layout, because all of them decide what is drawn. In rings.
+        kept = self._layout.segments * self._layout.rows if mixture.priority else 1
+        self._priorities = np.zeros((environments, kept), np.float32)
+        self._most = np.float32(1.0)
+        self._mixture = mixture
 
     @property
     def _numbers(self) -> np.ndarray:
@@ -96,6 +108,8 @@ class HostReplay:
             slot = self._segments.newest % self._layout.segments
             self._begins[slot], self._cut[slot] = self.written, False
         self._segments.put(record, chosen, self._filled[chosen])
+        # As if most was to be learnt of what nobody has learnt from yet.
+        self._priorities[chosen, self.written[chosen] % self._priorities.shape[1]] = self._most
         self.written[chosen] += 1
 
     def draw(self, chance: np.random.Generator, count: int, length: int) -> Place:
@@ -111,6 +125,8 @@ class HostReplay:
         drawn = chance.integers(0, ends[-1], count)
         environments = np.searchsorted(ends, drawn, side="right")
         first = self._oldest[environments] + drawn - (ends - starts)[environments]
+        if not self._mixture.is_uniform:
+            first, environments = self._mixed(chance, first, environments, length)
         # Every environment's records are cut into new sequences, one after the other.
         self.served = np.maximum(self.served, self._oldest)
         waiting = (self.written - self.served) // length
@@ -120,6 +136,38 @@ class HostReplay:
         first[: len(new)] = self.served[new] + earlier * length
         self.served += np.bincount(new, minlength=len(waiting)) * length
         return Place(first + np.arange(length)[:, None], environments)
+
+    def _mixed(
+        self,
+        chance: np.random.Generator,
+        first: np.ndarray,
+        environments: np.ndarray,
+        length: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where some sequences begin: some as given, some by their age, some by their priority."""
+        starts, oldest = self._starts(length), self._oldest
+        kind, of_age, of_priority = chance.random((3, len(first)))
+        back = age(of_age, starts[environments].astype(float)).astype(np.int64)
+        newer = oldest[environments] + np.maximum(starts[environments] - 1 - back, 0)
+        first = np.where(self._mixture.is_recent(kind), newer, first)
+        chosen = self._mixture.is_prioritised(kind)
+        if chosen.any():
+            in_order = self._in_order()
+            sums = np.pad(np.cumsum(in_order, axis=1, dtype=float), ((0, 0), (1, 0)))
+            chances = np.maximum(sums[:, length:] - sums[:, :-length], 0.0)
+            begins = np.arange(chances.shape[1]) < starts[:, None]
+            ends = np.cumsum(np.where(begins, chances, 0.0))
+            found = np.searchsorted(ends, of_priority[chosen] * ends[-1], side="right")
+            environments[chosen], start = np.divmod(found, chances.shape[1])
+            first[chosen] = oldest[environments[chosen]] + start
+        return first, environments
+
+    def _in_order(self) -> np.ndarray:
+        """Priorities of the records that are kept, from the oldest on, ``(E, most of any E)``."""
+        count = (self.written - self._oldest).max()
+        rows = self._oldest[:, None] + np.arange(count)
+        found = np.take_along_axis(self._priorities, rows % self._priorities.shape[1], axis=1)
+        return np.where(rows < self.written[:, None], found, np.float32(0.0))
 
     def _where(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
         """The numbers of segments, and the rows in them, ``(L, B)`` each."""
@@ -147,13 +195,30 @@ class HostReplay:
         follows = np.concatenate([is_first[1:], np.zeros_like(is_first[:1])])
         return found._replace(is_first=is_first, is_last=found.is_last | follows)
 
-    def put_states(self, place: Place, deter: np.ndarray, stoch: np.ndarray) -> None:
+    def put_states(
+        self,
+        place: Place,
+        deter: np.ndarray,
+        stoch: np.ndarray,
+        priorities: np.ndarray | None = None,
+    ) -> None:
         """Newer states ``(L, B, ...)`` of a place, packed, for those who begin there.
 
         Those in files stay as they are.
+
+        Args:
+            place: Where.
+            deter: Of the world model there.
+            stoch: The same.
+            priorities: ``(L, B)``; needed where they are kept.
         """
         numbers, rows = self._where(place)
         self._segments.put_states(numbers, rows, place.environments, deter, stoch)
+        if self._mixture.priority:
+            found = np.asarray(priorities) ** np.float32(self._mixture.exponent)
+            ring = place.rows % self._priorities.shape[1]
+            self._priorities[place.environments, ring] = found
+            self._most = max(self._most, found.max())
 
     # --- saving -----------------------------------------------------------------------------------
 
@@ -167,7 +232,13 @@ class HostReplay:
             "cut": self._cut[kept],
             "written": self.written.copy(),
             "served": self.served.copy(),
+            **self._saved_priorities(),
         }
+
+    def _saved_priorities(self) -> dict[str, np.ndarray]:
+        if not self._mixture.priority:
+            return {}
+        return {"priorities": self._in_order(), "most": np.asarray(self._most)}
 
     def shared(self) -> dict[str, SharedFile]:
         """Files by name: of records that do not change any more, and of their states as they are.
@@ -221,13 +292,39 @@ class HostReplay:
         lost = np.array([place not in files for place in range(len(counts))], bool)
         # Rows after those that are lost are counted as if these had never been.
         gone = counts * lost[:, None]
-        begins -= np.vstack([np.zeros_like(written), np.cumsum(gone, axis=0)])
-        self.served = served - np.clip(served - np.cumsum(counts, axis=0), 0, gone).sum(axis=0)
         self.written = written - gone.sum(axis=0)
+        self.served = served - np.clip(served - begins[:-1], 0, gone).sum(axis=0)
+        if self._mixture.priority:
+            self._load_priorities(saved, begins, written, lost, what)
+        begins -= np.vstack([np.zeros_like(written), np.cumsum(gone, axis=0)])
         kept = np.append(~lost, True)
         self._begins[: kept.sum()] = begins[kept]
         self._cut[: kept.sum()] = (cut | np.append(False, lost))[kept]
         return told
+
+    def _load_priorities(
+        self,
+        saved: Mapping[str, np.ndarray],
+        begins: np.ndarray,
+        written: np.ndarray,
+        lost: np.ndarray,
+        what: str,
+    ) -> None:
+        found, most = (np.asarray(saved.get(name, ())) for name in ("priorities", "most"))
+        rows = begins[0][:, None] + np.arange((written - begins[0]).max())
+        if found.shape != rows.shape or most.shape != ():
+            raise MismatchError(
+                f"{what} does not fit: priorities are {found.dtype}{list(found.shape)}, "
+                f"float32{list(rows.shape)} was expected",
+                "It belongs to another configuration or environment",
+            )
+        self._most = np.float32(most)
+        for environment, row in enumerate(found):
+            there = rows[environment] < written[environment]
+            segments = np.searchsorted(begins[:, environment], rows[environment], side="right") - 1
+            left = row[there & ~np.append(lost, False)[segments]]
+            ring = (begins[0, environment] + np.arange(len(left))) % self._priorities.shape[1]
+            self._priorities[environment, ring] = left
 
     def _counters(self, saved: Mapping[str, np.ndarray], what: str) -> list[np.ndarray]:
         environments = len(self.written)

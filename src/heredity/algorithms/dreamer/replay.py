@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from heredity.algorithms.dreamer.mixture import UNIFORM, Mixture, age
 from heredity.networks.world_model import State
 
 
@@ -85,25 +86,36 @@ class Replay:
         records: Leaves ``(rows, E, ...)``.
         written: Steps of each environment so far, int32.
         served: Sequences that were given out because they were new, int32.
+        priorities: Of each record, ``(rows, E)``; () where nobody asks for them.
+        most: The largest one so far; () as well.
+        mixture: Which sequences are learnt from again.
     """
 
     records: Record
     written: jax.Array
     served: jax.Array
+    priorities: Any = ()
+    most: Any = ()
+    mixture: Mixture = dataclasses.field(default=UNIFORM, metadata={"static": True})
 
     @classmethod
-    def empty(cls, example: Record, rows: int) -> Replay:
+    def empty(cls, example: Record, rows: int, mixture: Mixture = UNIFORM) -> Replay:
         """Room for so many steps of each environment.
 
         Args:
             example: A step of all of them, leaves ``(E, ...)``; shapes will do.
             rows: How many.
+            mixture: Which sequences are learnt from again.
         """
 
         def room(leaf: Any) -> jax.Array:
             return jnp.zeros((rows, *leaf.shape), leaf.dtype)
 
-        return cls(jax.tree.map(room, example), jnp.int32(0), jnp.int32(0))
+        priorities, most = (), ()
+        if mixture.priority:
+            priorities, most = jnp.zeros((rows, *example.reward.shape)), jnp.float32(1.0)
+        records = jax.tree.map(room, example)
+        return cls(records, jnp.int32(0), jnp.int32(0), priorities, most, mixture)
 
     @property
     def _rows(self) -> int:
@@ -123,7 +135,13 @@ class Replay:
         count = records.reward.shape[0]
         rows = (self.written + jnp.arange(count)) % self._rows
         put = jax.tree.map(lambda ring, new: ring.at[rows].set(new), self.records, records)
-        return dataclasses.replace(self, records=put, written=self.written + count)
+        priorities = self.priorities
+        if self.mixture.priority:
+            # As if most was to be learnt of what nobody has learnt from yet.
+            priorities = priorities.at[rows].set(self.most)
+        return dataclasses.replace(
+            self, records=put, priorities=priorities, written=self.written + count
+        )
 
     def draw(self, key: jax.Array, count: int, length: int) -> tuple[Place, Replay]:
         """Sequences to learn from: those that are new, once; then any.
@@ -144,6 +162,8 @@ class Replay:
         within = jnp.maximum(self.written - oldest - length + 1, 1)
         start = oldest + jax.random.randint(of_start, (count,), 0, within)
         environment = jax.random.randint(of_environment, (count,), 0, self._environments)
+        if not self.mixture.is_uniform:
+            start, environment = self._mixed(key, start, environment, within, length)
         # New ones are numbered: those of all environments for the first piece, for the second, ….
         there = (self.written // length) * self._environments
         lost = -(-oldest // length) * self._environments
@@ -156,6 +176,33 @@ class Replay:
         served = served + is_new.sum(dtype=jnp.int32)
         return Place(rows, environment), dataclasses.replace(self, served=served)
 
+    def _mixed(
+        self,
+        key: jax.Array,
+        start: jax.Array,
+        environment: jax.Array,
+        within: jax.Array,
+        length: int,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Where some sequences begin: some as given, some by their age, some by their priority."""
+        oldest = self.written - jnp.minimum(self.written, self._rows)
+        kind, of_age, of_priority = jax.random.uniform(jax.random.fold_in(key, 2), (3, len(start)))
+        back = age(of_age, within.astype(jnp.float32)).astype(jnp.int32)
+        newer = oldest + jnp.maximum(within - 1 - back, 0)
+        start = jnp.where(self.mixture.is_recent(kind), newer, start)
+        if self.mixture.priority:
+            in_order = jnp.roll(self.priorities, -(oldest % self._rows), axis=0)
+            sums = jnp.pad(jnp.cumsum(in_order, axis=0), ((1, 0), (0, 0)))
+            chances = jnp.maximum(sums[length:] - sums[:-length], 0.0)
+            begins = jnp.arange(len(chances))[:, None] < within
+            ends = jnp.cumsum(jnp.where(begins, chances, 0.0).reshape(-1))
+            found = jnp.searchsorted(ends, of_priority * ends[-1], side="right")
+            found = jnp.minimum(found, within * self._environments - 1)
+            chosen = self.mixture.is_prioritised(kind) & (ends[-1] > 0.0)
+            start = jnp.where(chosen, oldest + found // self._environments, start)
+            environment = jnp.where(chosen, found % self._environments, environment)
+        return start, environment
+
     def read(self, place: Place) -> Record:
         """The records ``(L, B, ...)`` of a place.
 
@@ -165,12 +212,26 @@ class Replay:
         follows = jnp.concatenate([found.is_first[1:], jnp.zeros_like(found.is_first[:1])])
         return found._replace(is_last=found.is_last | follows)
 
-    def with_states(self, place: Place, states: State) -> Replay:
-        """With newer states ``(L, B, ...)`` of a place, for those who begin there."""
+    def with_states(self, place: Place, states: State, priorities: Any = None) -> Replay:
+        """With newer states ``(L, B, ...)`` of a place, for those who begin there.
+
+        Args:
+            place: Where.
+            states: Of the world model there.
+            priorities: ``(L, B)``; needed where they are kept.
+        """
         deter, stoch = packed(states)
         rows, environments = place
         records = self.records._replace(
             deter=self.records.deter.at[rows, environments].set(deter),
             stoch=self.records.stoch.at[rows, environments].set(stoch),
         )
-        return dataclasses.replace(self, records=records)
+        if not self.mixture.priority:
+            return dataclasses.replace(self, records=records)
+        found = priorities**self.mixture.exponent
+        return dataclasses.replace(
+            self,
+            records=records,
+            priorities=self.priorities.at[rows, environments].set(found),
+            most=jnp.maximum(self.most, found.max()),
+        )
