@@ -10,6 +10,7 @@ from heredity.common.intervals import mean_interval
 # Times as fast as each peer that ours is to be.
 AIMS = {"brax": 1.3, "rejax": 1.2, "purejax": 1.2, "sb3": 2.0, "sbx": 1.5}
 PREDICT_AIM, SNAPSHOT_AIM = 0.2, 0.01  # of the peer's time; of all time
+DREAMER_AIMS = {"update": 0.7, "acting": 0.5}  # of the peer's time
 NOT_MEASURED = "not measured"
 # Values below which the interval of their mean is so wide that it only looks like a result.
 FEWEST_FOR_INTERVAL = 4

@@ -35,7 +35,7 @@ from source import source
 RESULTS = HERE / "results"
 ORDER = (
     *("predict", "imported", "vit-load", "features", "dreamer", "start", "seeds"),
-    *("gymnax", "brax", "gym", "snapshots", "profile", "changes"),
+    *("gymnax", "brax", "gym", "snapshots", "replay", "profile", "changes"),
 )
 GUESS = 150.0  # seconds of a row that was never measured
 

@@ -35,6 +35,7 @@ DREAMS = (
     ("walker", "size12m"),
     ("crafter", "size12m"),
 )
+TOLD_OF_DREAMS = {"walker": "24 numbers seen", "crafter": "64 x 64 pictures"}
 LIMIT = 240.0  # seconds of one script on a machine with nothing else to do
 Say = Callable[[str], None]
 
@@ -119,6 +120,15 @@ def snapshots(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, 
     return found
 
 
+def replay(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
+    """What a replay of a million pictures takes of the memory that it is given."""
+    del rounds
+    sizes = ["2e4", "0.2"] if quick else []
+    found = called(script("replay_memory.py", *sizes), 4 * LIMIT * patience)
+    say(f"{found['most_gibibytes']:.2f} GiB of {found['budget_gibibytes']:g}")
+    return found
+
+
 def seeds(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
     """Eight seeds in one program beside eight runs one after another."""
     del rounds
@@ -184,34 +194,46 @@ def features(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, A
 def dreamer(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, Any]:
     """DreamerV3's update at batch 16 x 64, and acting, beside the official code, in turn.
 
-    Both in float32 and in bfloat16; of each side the faster one, case by case.
+    The first case in float32 and in bfloat16, the others in what was faster there, for each side
+    and for updating.
     """
+    sides = ["ours", *(["peer"] if DREAMERV3 and DREAMERV3_PYTHON else [])]
+    dtypes = {who: ["float32", "bfloat16"] for who in sides}
     cases: dict[str, Any] = {}
-    place = {"PYTHONPATH": f"{DREAMERV3}:{HERE / 'conformance'}"}
     for problem, preset in DREAMS[:1] if quick else DREAMS:
-        made: dict[str, list[dict[str, Any]]] = {"ours": [], "peer": []}
+        runs: dict[str, list[dict[str, Any]]] = {who: [] for who in sides}
         for _ in range(rounds):
-            for dtype in ("float32", "bfloat16"):
-                words = (problem, preset, "--dtype", dtype, "--seconds", "1" if quick else "20")
-                limit = 2 * LIMIT * patience
-                made["ours"].append(called(script("dreamer_ours.py", *words), limit))
-                if DREAMERV3 and DREAMERV3_PYTHON:
-                    command = [DREAMERV3_PYTHON, *script("dreamer_official.py", *words)[1:]]
-                    made["peer"].append(called(command, limit, place))
-        case: dict[str, Any] = {}
+            for number in range(max(map(len, dtypes.values()))):
+                for who in sides:
+                    if number < len(dtypes[who]):
+                        dtype = dtypes[who][number]
+                        runs[who].append(_dreamt(who, problem, preset, dtype, quick, patience))
+        case: dict[str, Any] = {"told": f"{preset}, {TOLD_OF_DREAMS[problem]}"}
         for what in ("update", "acting"):
-            best: dict[str, dict[str, Any]] = {
-                who: min(runs, key=lambda run: float(run[what]["median_ms"]))
-                for who, runs in made.items()
-                if runs
-            }
+            best = {who: min(runs[who], key=lambda run: _middle(run, what)) for who in sides}
             case[what] = {who: {**run[what], "dtype": run["dtype"]} for who, run in best.items()}
+            if what == "update":
+                dtypes = {who: [run["dtype"]] for who, run in best.items()}
             if "peer" in best:
-                ours, peer = (best[who][what]["median_ms"] for who in ("ours", "peer"))
-                case[what]["ratio"] = ours / peer
+                case[what]["ratio"] = _middle(best["ours"], what) / _middle(best["peer"], what)
         say(f"{problem} {preset}: {case}")
-        cases[f"{problem}-{preset}"] = {**case, "runs": made}
+        cases[f"{problem}-{preset}"] = {**case, "runs": runs}
     return {"cases": cases}
+
+
+def _middle(run: dict[str, Any], what: str) -> float:
+    return float(run[what]["median_ms"])
+
+
+def _dreamt(
+    who: str, problem: str, preset: str, dtype: str, quick: bool, patience: float
+) -> dict[str, Any]:
+    words = (problem, preset, "--dtype", dtype, "--seconds", "1" if quick else "20")
+    limit = 2 * LIMIT * patience
+    if who == "ours":
+        return called(script("dreamer_ours.py", *words), limit)
+    place = {"PYTHONPATH": f"{DREAMERV3}:{HERE / 'conformance'}"}
+    return called([DREAMERV3_PYTHON, *script("dreamer_official.py", *words)[1:]], limit, place)
 
 
 SINGLE = {
@@ -220,6 +242,7 @@ SINGLE = {
     "start": start,
     "seeds": seeds,
     "snapshots": snapshots,
+    "replay": replay,
     "profile": profile,
     "changes": changes,
     "vit-load": vit_load,

@@ -6,11 +6,13 @@ import re
 
 from cells import (
     AIMS,
+    DREAMER_AIMS,
     NOT_MEASURED,
     PREDICT_AIM,
     SNAPSHOT_AIM,
     Found,
     Row,
+    number,
     table,
     times_as_fast,
 )
@@ -62,6 +64,8 @@ def _otherwise(found: Found) -> str:
             f"- `predict` for one observation of CartPole takes {ours['microseconds']:.0f} µs "
             f"({beside})."
         )
+    if "dreamer" in found:
+        lines += _dreamt(found["dreamer"]["cases"])
     if "vit-load" in found:
         ours, peer = found["vit-load"]["ours"], found["vit-load"]["peer"]
         beside = NOT_MEASURED
@@ -85,6 +89,21 @@ def _otherwise(found: Found) -> str:
             f"the time{missed}; scoring each, over 10 episodes, took {scoring * 100:.0f} % of it."
         )
     return "".join(f"{line}\n" for line in lines)
+
+
+def _dreamt(cases: Found) -> list[str]:
+    """DreamerV3 beside the official code, in one sentence for gradient steps and one for acting."""
+    lines = []
+    for what, named in (("update", "a gradient step of DreamerV3"), ("acting", "acting with it")):
+        told = []
+        for case in cases.values():
+            ours, ratio = case[what]["ours"]["median_ms"], case[what].get("ratio")
+            beside = NOT_MEASURED if ratio is None else f"{ratio:.2f}× the official code's time"
+            if ratio is not None and ratio > DREAMER_AIMS[what]:
+                beside += f", short of {DREAMER_AIMS[what]:g}×"
+            told.append(f"{number(ours)} ms at {case['told']} ({beside})")
+        lines.append(f"- {named[0].upper()}{named[1:]} takes {'; '.join(told)}.")
+    return lines
 
 
 def _measured(found: Found) -> str:

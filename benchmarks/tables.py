@@ -9,6 +9,7 @@ from pathlib import Path
 import summary
 from cells import (
     AIMS,
+    DREAMER_AIMS,
     NOT_MEASURED,
     PREDICT_AIM,
     SNAPSHOT_AIM,
@@ -118,6 +119,12 @@ def beside_peers(found: Found) -> str:
             for case in found["imported"]["cases"].values()
             for what in ("one", "batch")
         ]
+    if "dreamer" in found:
+        rows += [
+            _dreamt(case["told"], what, case[what])
+            for case in found["dreamer"]["cases"].values()
+            for what in ("update", "acting")
+        ]
     if "vit-load" in found:
         one = found["vit-load"]
         ours, peer = one["ours"], one["peer"]
@@ -159,7 +166,36 @@ def beside_peers(found: Found) -> str:
                 aim(f"< {SNAPSHOT_AIM * 100:.0f} %", kept["cost_share"] < SNAPSHOT_AIM),
             )
         )
+    if "replay" in found:
+        kept, last = found["replay"], found["replay"]["rows"][-1]
+        rows.append(
+            (
+                f"memory of a replay of {kept['capacity']:,} pictures and states (size12m), full",
+                f"{kept['most_gibibytes']:.2f} GiB, {last['files_gibibytes']:.1f} in files",
+                f"a budget of {kept['budget_gibibytes']:g} GiB",
+                "",
+                aim("within it", kept["most_gibibytes"] < kept["budget_gibibytes"]),
+            )
+        )
     return table(*rows)
+
+
+def _dreamt(told: str, what: str, times: Found) -> Row:
+    """A row of DreamerV3: a gradient step, or acting."""
+    seen = "a gradient step, 16 x 64" if what == "update" else "acting in 16 environments"
+    ours, beside, ratio = times["ours"], NOT_MEASURED, ""
+    aimed = DREAMER_AIMS[what]
+    if "peer" in times:
+        peer = times["peer"]
+        beside = f"the official code: {number(peer['median_ms'])} ms ({peer['dtype']})"
+        ratio = f"{times['ratio']:.2f}x its time"
+    return (
+        f"DreamerV3 {told}: {seen}",
+        f"{number(ours['median_ms'])} ms ({ours['dtype']})",
+        beside,
+        ratio,
+        aim(f"≤ {aimed}x", not ratio or times["ratio"] <= aimed),
+    )
 
 
 def _imported(told: str, what: str, times: Found, record: Found) -> Row:

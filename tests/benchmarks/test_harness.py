@@ -188,6 +188,28 @@ def test_the_readme_tells_an_aim_where_it_is_missed_alone(harness: SimpleNamespa
     assert "takes 8 µs (not measured)." in harness.summary.overview(found)
 
 
+def test_dreamer_stands_beside_the_official_code(harness: SimpleNamespace):
+    times = {
+        "update": {"ours": {"median_ms": 300.0, "dtype": "float32"}},
+        "acting": {"ours": {"median_ms": 1.25, "dtype": "float32"}},
+    }
+    alone = {"dreamer": {"cases": {"walker-size1m": {"told": "size1m, numbers", **times}}}}
+    text = harness.tables.beside_peers(alone)
+    assert "| DreamerV3 size1m, numbers: a gradient step, 16 x 64 | 300 ms (float32) |" in text
+    for what, ratio in (("update", 0.75), ("acting", 0.25)):
+        peer = times[what]["ours"]["median_ms"] / ratio
+        times[what] |= {"peer": {"median_ms": peer, "dtype": "bfloat16"}, "ratio": ratio}
+    both = {"dreamer": {"cases": {"walker-size1m": {"told": "size1m, numbers", **times}}}}
+    text = harness.tables.beside_peers(both)
+    assert "| the official code: 400 ms (bfloat16) | 0.75x its time | ≤ 0.7x, missed |" in text
+    assert "| 1.2 ms (float32) | the official code: 5.0 ms (bfloat16) | 0.25x its time | ≤" in text
+    where = {"measured": "2026-01-02T03:04:05+00:00"}
+    where |= {"machine": competed(harness, "brax-ant", "brax")["machine"]}
+    text = harness.summary.overview({"dreamer": both["dreamer"] | where})
+    assert "(0.75× the official code's time, short of 0.7×)." in text
+    assert "Acting with it takes 1.2 ms at size1m, numbers (0.25× the official" in text
+
+
 def test_what_was_learnt_stands_with_its_interval_or_that_runs_are_too_few(
     harness: SimpleNamespace,
 ):
