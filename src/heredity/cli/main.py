@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from heredity.cli import output
 from heredity.common.errors import HeredityError, UnknownNameError
 from heredity.common.interruption import remember_interrupts
+from heredity.common.kept_memory import keep_memory
 from heredity.training.compilation import keep_compiled
 
 # Verb, module, and the line of `heredity --help`.
@@ -36,6 +37,8 @@ COMMANDS = {
 
 # Commands that compile programs, and keep them for the next time.
 COMPILING = ("train", "resume", "evaluate", "diff", "transfer", "imagine")
+# Commands that do the same over and over, and need the same memory each time.
+REPEATING = ("train", "resume")
 
 NARROWEST = 40  # columns that help and tables are laid out for, at least
 
@@ -90,6 +93,8 @@ def run_command(arguments: Sequence[str]) -> int:
         raise UnknownNameError("command", name, COMMANDS, "see heredity --help")
     if name in COMPILING:
         keep_compiled()  # before the command imports JAX
+    if name in REPEATING:
+        keep_memory()  # before there are threads
     module = importlib.import_module(COMMANDS[name][0])
     return module.main(rest)
 
