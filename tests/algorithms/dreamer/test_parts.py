@@ -17,6 +17,7 @@ from heredity.networks.world_model import State, latents
 from heredity.networks.world_model.dynamics import Dynamics
 from heredity.networks.world_model.heads import BINS, bins, expectation, two_hot, two_hot_loss
 from heredity.networks.world_model.layers import block_product, init_linear, symexp, symlog
+from heredity.networks.world_model.scanning import scan
 
 
 def test_bins_are_even_on_a_logarithmic_scale():
@@ -315,3 +316,32 @@ def test_one_block_is_a_whole_layer():
         parts = dynamics.following(weights, kernels, dynamics.apart(deter), stoch, added)
         found.append(np.asarray(dynamics.joined(parts)))
     np.testing.assert_allclose(found[1], found[0], atol=1e-6)
+
+
+def test_weights_of_a_scan_have_the_gradient_of_all_moments():
+    def step(weights: tuple, before: jax.Array, now: tuple) -> tuple:
+        kernel, bias = weights
+        seen, is_first = now
+        after = jnp.tanh(jnp.where(is_first, 0.0, before) @ kernel + bias + seen)
+        return after, jnp.square(after) @ kernel
+
+    def loss(ours: bool, weights: tuple, carry: jax.Array, seen: jax.Array) -> jax.Array:
+        moments = (seen, jnp.array([False, False, True, False])[:, None, None])
+        if ours:
+            last, given = scan(step, weights, carry, moments)
+        else:
+            last, given = jax.lax.scan(lambda *rest: step(weights, *rest), carry, moments)
+        return last.sum() + (given * jnp.arange(4.0)[:, None, None]).sum()
+
+    draw = np.random.default_rng(0)
+    kernel, bias, carry, seen = (
+        jnp.asarray(draw.normal(size=shape), jnp.float32)
+        for shape in ((3, 3), (3,), (2, 3), (4, 2, 3))
+    )
+    found, expected = (
+        jax.grad(loss, argnums=(1, 2, 3))(ours, (kernel, bias), carry, seen)
+        for ours in (True, False)
+    )
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), found, expected
+    )

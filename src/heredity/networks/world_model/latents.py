@@ -31,8 +31,19 @@ def choose(logs: jax.Array, chance: jax.Array | None) -> jax.Array:
     """
     scores = logs if chance is None else logs + chance
     chosen = jax.nn.one_hot(jnp.argmax(scores, axis=-1), logs.shape[-1], dtype=jnp.float32)
-    probs = jnp.exp(logs)
-    return jax.lax.stop_gradient(chosen) + (probs - jax.lax.stop_gradient(probs))
+    return _straight_through(chosen, jnp.exp(logs))
+
+
+@jax.custom_vjp
+def _straight_through(chosen: jax.Array, probs: jax.Array) -> jax.Array:
+    """What was chosen; its gradient is that of the chances, which are not computed without one."""
+    del probs
+    return chosen
+
+
+_straight_through.defvjp(
+    lambda chosen, probs: (chosen, None), lambda _, gradient: (jnp.zeros_like(gradient), gradient)
+)
 
 
 def divergence(left: jax.Array, right: jax.Array) -> jax.Array:

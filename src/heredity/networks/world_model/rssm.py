@@ -32,6 +32,7 @@ from heredity.networks.world_model.layers import (
     units,
 )
 from heredity.networks.world_model.options import DTYPES, WorldOptions, read_world_options
+from heredity.networks.world_model.scanning import scan
 from heredity.spaces import Space
 from heredity.weights import Params
 
@@ -241,20 +242,21 @@ class Rssm(Network):
         }
         later["logits"] = posterior["logits"]
 
-        def step(before: tuple, now: tuple) -> tuple[tuple, tuple[State, jax.Array]]:
+        weights = (of_dynamics, kernels, first["norm"], kernel[:deter], later)
+
+        def step(weights: tuple, before: tuple, now: tuple) -> tuple[tuple, tuple]:
+            of_dynamics, kernels, norm, kernel, later = weights
             parts, stoch = before
             seen, added, first_now, drawn = now
             parts, stoch = (jnp.where(first_now[..., None], 0, part) for part in (parts, stoch))
             parts = dynamics.following(of_dynamics, kernels, parts, stoch, added)
             deter_now = dynamics.joined(parts)
-            x = activated(first["norm"], deter_now @ kernel[:deter] + seen)
-            logits = self._logits(later, x)
+            logits = self._logits(later, activated(norm, deter_now @ kernel + seen))
             stoch = latents.choose(self.log_probs(logits), drawn).astype(self._dtype)
             return (parts, _flat(stoch)), (State(deter_now, stoch), logits)
 
-        _, (states, logits) = jax.lax.scan(
-            step, self._inside(state), (seen, added, is_first, chance)
-        )
+        moments = (seen, added, is_first, chance)
+        _, (states, logits) = scan(step, weights, self._inside(state), moments)
         return states, logits
 
     def imagine(
