@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -284,17 +285,19 @@ def test_an_interrupted_run_in_random_worlds_ends_in_the_same_bytes(tmp_path):
     small = {"num_envs": 4, "num_steps": 4, "num_minibatches": 2, "num_epochs": 1}
     small |= {"network": {"hidden": (8,)}, "preset": "none"}
 
-    def learn(directory, total):
-        env = make("playground/CartpoleBalance", **options)
-        kept = {"evaluation_episodes": 0, "schedule_timesteps": 96}
-        hd.PPO(env, **small).learn(total, directory=tmp_path / directory, **kept)
-
     def weights_and_state(directory):
         files = (tmp_path / directory / "checkpoints" / "last").rglob("*.safetensors")
         return [file.read_bytes() for file in sorted(files)]
 
-    learn("whole", 96)
-    learn("parts", 48)
+    env = make("playground/CartpoleBalance", **options)
+    kept = {"evaluation_episodes": 0, "checkpoint_every": 48}
+    hd.PPO(env, **small).learn(96, directory=tmp_path / "whole", **kept)
+    # As it would lie there if it had been killed right after the checkpoint in the middle.
+    shutil.copytree(tmp_path / "whole", tmp_path / "parts", symlinks=True)
+    checkpoints = tmp_path / "parts" / "checkpoints"
+    shutil.rmtree(checkpoints / f"{96:012d}")
+    (checkpoints / "last").unlink()
+    (checkpoints / "last").symlink_to(f"{48:012d}")
     hd.resume(tmp_path / "parts").learn(96)
     assert len(weights_and_state("whole")) == 2
     assert weights_and_state("parts") == weights_and_state("whole")

@@ -232,21 +232,21 @@ def test_a_moved_frozen_weight_ends_the_run(
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_snapshots(tmp_path: Path):
-    # A policy of 36 kilobytes, so that a thousand kept ones could not be overlooked.
+    # A policy of 36 kilobytes, so that two hundred kept ones could not be overlooked.
     config = dataclasses.replace(
         CONFIG, num_envs=2, num_steps=2, num_minibatches=1,
         network={"hidden": (64, 64)},
     )  # fmt: skip
     kept = RunSettings(
-        total_timesteps=4 * 1000, snapshot_every=4, evaluation_episodes=1, checkpoint_every=1000,
+        total_timesteps=4 * 250, snapshot_every=4, evaluation_episodes=1, checkpoint_every=1000,
         log_every=1000,
     )  # fmt: skip
     sizes = {}
     for event in begin_run(config, environment(), kept, tmp_path):
         if event.step == 200:
             tracemalloc.start()  # not before: what is compiled would take twice as long
-        if event.step in (400, 4000):
+        if event.step in (300, 1000):
             sizes[event.step] = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert len(RunFolder(tmp_path).snapshot_steps()) == 1001
-    assert sizes[4000] - sizes[400] < 1_000_000, sizes
+    assert len(RunFolder(tmp_path).snapshot_steps()) == 251
+    assert sizes[1000] - sizes[300] < 1_000_000, sizes

@@ -1,4 +1,7 @@
-"""Train 2N is train N, stop, resume, train N: for every kind of network, on both paths."""
+"""Train 2N is train N, stop, resume, train N: for every kind of network, and on both paths.
+
+For kinds on their own, in environments of JAX, `tests/lifecycle` asks the same.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,21 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("host", [False, True], ids=["jax", "host"])
-@pytest.mark.parametrize("name", NETWORKS)
+RUNS = [
+    ("shared gru", False),
+    ("asymmetric", False),
+    ("bfloat16", False),
+    ("gru", True),
+    ("shared", True),
+    ("cnn", True),
+]
+
+
+def test_every_kind_is_resumed():
+    assert {name for name, _ in RUNS} == set(NETWORKS)
+
+
+@pytest.mark.parametrize(("name", "host"), RUNS)
 def test_a_resumed_run_ends_in_the_same_bytes(name: str, host: bool, tmp_path: Path):
     # Sequences of eight decisions, episodes of five: memory is cut and forgotten in the middle.
     network = NETWORKS[name]

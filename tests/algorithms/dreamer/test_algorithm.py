@@ -32,6 +32,7 @@ TINY = DreamerConfig(
     recency_share=0.2,
     priority_share=0.3,
     deter=16,
+    blocks=2,
     hidden=8,
     units=8,
     groups=2,

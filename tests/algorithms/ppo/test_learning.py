@@ -45,16 +45,15 @@ def final_returns(name: str, total_timesteps: int, seeds: int, **options: str) -
     return returns
 
 
+# Each problem, and each path with both kinds of actions: brax has continuous ones on the device.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "total_timesteps", "least"),
     [
         ("gymnax/CartPole-v1", 200_000, 475),
         ("gym/CartPole-v1", 100_000, 475),
-        ("gymnax/Pendulum-v1", 300_000, -200),
         ("gym/Pendulum-v1", 200_000, -200),
         ("gymnax/Acrobot-v1", 200_000, -100),
-        ("gym/Acrobot-v1", 100_000, -100),
     ],
 )
 def test_classic_control_is_solved_by_every_seed(
