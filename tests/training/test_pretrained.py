@@ -1,6 +1,7 @@
 """An encoder from another library's file inside of a run: three ways to put it there."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,14 @@ from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.network_config import NetworkConfig
 from heredity.algorithms.ppo.networks import policy_spec
 from heredity.algorithms.ppo.preparing import with_pretrained
-from heredity.common.errors import UsageError
+from heredity.common.errors import RefusedError, UsageError
+from heredity.common.run_folder import RunFolder
+from heredity.common.tensors import tensor_names
 from heredity.networks import read_vit
 from heredity.policies import ActorCritic
+from heredity.policies.elsewhere import Elsewhere
+from heredity.policies.files import load_policy, policy_files, read_elsewhere, read_lineage
+from heredity.training.checkpoints import verify_checkpoint
 from heredity.weights import WeightReport, flatten, inject
 
 NETWORK = {"kind": "vit", "shared": True, "hidden": (8,), "picture_size": (8, 8)}
@@ -108,6 +114,78 @@ def test_a_run_needs_the_file_only_to_begin(file: Path, tmp_path: Path):
         assert leaf.tobytes() == after[path].tobytes(), path
     folder = hd.Policy.from_pretrained(tmp_path / "run" / "checkpoints" / "last" / "policy")
     folder.predict(np.zeros((6, 5, 1), np.uint8))
+
+
+@pytest.fixture(scope="module")
+def left_out(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose folders leave the bytes of its encoder in the library's file; beside it, that."""
+    place = tmp_path_factory.mktemp("left_out")
+    library = shutil.copytree(file, place / "library")
+    network = {**NETWORK, "weights": str(library)}
+    model = hd.PPO("probe/catch", network=network, freeze=FROZEN, **SMALL)
+    kept = {"evaluation_episodes": 0, "checkpoint_every": 32, "snapshot_every": 32}
+    model.learn(32, directory=place / "run", encoder_kept="hash", **kept)
+    return place
+
+
+def test_its_bytes_may_stay_in_its_file(left_out: Path, tmp_path: Path):
+    run = RunFolder(left_out / "run")
+    names = tensor_names(run.checkpoint(32) / "policy" / "model.safetensors")
+    assert names and not any(name.startswith("trunk/encoder/") for name in names)
+    policy = hd.Policy.from_pretrained(run.snapshot(32) / "policy")
+    assert policy.policy_hash == policy.lineage.head
+    expected = encoder_of(
+        read_vit(left_out / "library").inject(policy.params, "trunk/encoder", (2, 2))[0]
+    )
+    for path, leaf in encoder_of(policy.params).items():
+        assert leaf.tobytes() == expected[path].tobytes()
+    # Saved by a person it is whole again.
+    policy.save_pretrained(tmp_path / "whole")
+    assert "trunk/encoder/positions" in tensor_names(tmp_path / "whole" / "model.safetensors")
+    # A resume leaves them out as well, as long as they do not move.
+    shutil.copytree(left_out / "run", tmp_path / "run", symlinks=True)
+    hd.resume(tmp_path / "run").learn(64)
+    last = RunFolder(tmp_path / "run").checkpoint(64)
+    assert tensor_names(last / "policy" / "model.safetensors") == names
+    verify_checkpoint(last)
+
+
+def test_without_that_file_it_is_told_where_it_was(left_out: Path, tmp_path: Path):
+    policy = left_out / "run" / "snapshots" / "000000000032" / "policy"
+    weights = left_out / "library" / "model.safetensors"
+    whole = weights.read_bytes()
+    try:
+        weights.write_bytes(whole[:-1])
+        with pytest.raises(
+            RefusedError, match=r"leaves out an encoder, .* was altered or torn"
+        ) as told:
+            hd.Policy.from_pretrained(policy)
+        assert "Put the file whose SHA-256 is" in str(told.value)
+        weights.unlink()
+        with pytest.raises(RefusedError, match=re.escape(f"{weights}: is missing")):
+            hd.Policy.from_pretrained(policy)
+    finally:
+        weights.write_bytes(whole)
+
+
+def test_weights_that_move_are_written(left_out: Path):
+    folder = left_out / "run" / "checkpoints" / "000000000032" / "policy"
+    spec, leaves, lineage, _ = load_policy(folder)
+    elsewhere = read_elsewhere(read_lineage(folder)[1], folder)
+    leaves["trunk/encoder/positions"] = leaves["trunk/encoder/positions"] + 1
+    files = policy_files(spec, leaves, lineage, elsewhere)
+    assert b"trunk/encoder/positions" in files["model.safetensors"]
+    assert "elsewhere" not in json.loads(files["lineage.json"])
+
+
+def test_what_cannot_be_left_out_is_refused(tmp_path: Path):
+    model = hd.PPO("probe/catch", **SMALL)
+    with pytest.raises(UsageError, match="encoder_kept hash: this run has no encoder from a file"):
+        model.learn(32, directory=tmp_path, encoder_kept="hash")
+    with pytest.raises(UsageError, match="encoder_kept 'sum': bytes or hash was expected"):
+        model.learn(32, encoder_kept="sum")
+    with pytest.raises(RefusedError, match="does not say where its weights are"):
+        Elsewhere.from_json({"file": "a"}, tmp_path)
 
 
 @pytest.mark.parametrize(

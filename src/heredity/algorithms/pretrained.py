@@ -6,8 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from heredity.common.errors import UsageError
 from heredity.networks.vit_file import VitFile, read_vit
+from heredity.policies.elsewhere import Elsewhere
 from heredity.weights import Params, WeightReport
 from heredity.weights.report import weakest
 
@@ -36,6 +39,10 @@ class PretrainedEncoder:
             "sha256": self.file.sha256,
             "layout": self.file.layout.name,
         }
+
+    def elsewhere(self, weights: Mapping[str, np.ndarray]) -> Elsewhere:
+        """What a folder says that leaves these weights out of those of a policy, by path."""
+        return Elsewhere.of(self.file, self.grid, self.folders, weights)
 
     def inject(self, params: Params) -> tuple[Params, WeightReport]:
         """Put the weights into every encoder that they are for.

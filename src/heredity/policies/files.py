@@ -20,6 +20,7 @@ from heredity.common.reading import check_hash
 from heredity.common.run_folder import RunFolder
 from heredity.common.tensors import read_tensors, tensor_bytes
 from heredity.policies.card import model_card
+from heredity.policies.elsewhere import Elsewhere
 from heredity.policies.lineage import Lineage
 from heredity.policies.specification import PolicySpec
 from heredity.weights import content_hash, count, unflatten
@@ -28,20 +29,29 @@ CONFIG, WEIGHTS, LINEAGE, CARD = "config.json", "model.safetensors", "lineage.js
 
 
 def policy_files(
-    spec: PolicySpec, leaves: dict[str, np.ndarray], lineage: Lineage
+    spec: PolicySpec,
+    leaves: dict[str, np.ndarray],
+    lineage: Lineage,
+    elsewhere: Elsewhere | None = None,
 ) -> dict[str, bytes]:
     """The content of every file of a policy folder, by name.
+
+    Weights that are elsewhere are left out, as long as they have not moved.
 
     Equal weights give equal bytes of ``model.safetensors``: its header holds nothing else. Weights
     that are not those the lineage ends with get an entry ``edit`` (see `Lineage.up_to`).
     """
     config = seal_json(spec.to_json()).encode()
-    weights = tensor_bytes(leaves, formats.WEIGHTS.header)
+    left_out = frozenset() if elsewhere is None else elsewhere.left_out(leaves)
+    kept = {path: leaf for path, leaf in leaves.items() if path not in left_out}
+    weights = tensor_bytes(kept, formats.WEIGHTS.header)
     params = unflatten(leaves)
     policy_hash = content_hash(params)
     lineage = lineage.up_to(policy_hash)
     record = lineage.to_json()
     record["policy_hash"] = policy_hash
+    if elsewhere is not None and left_out:
+        record["elsewhere"] = elsewhere.to_json()
     record["files"] = {CONFIG: sha256_bytes(config), WEIGHTS: sha256_bytes(weights)}
     return {
         CONFIG: config,
@@ -81,6 +91,20 @@ def read_lineage(folder: Path) -> tuple[Lineage, dict[str, Any]]:
     path = folder / LINEAGE
     record = formats.LINEAGE.read(path, sealed=True)
     return Lineage.from_json(record, str(path)), record
+
+
+def read_elsewhere(record: dict[str, Any], folder: Path) -> Elsewhere | None:
+    """Where the weights are that a policy folder leaves out; None if it has all of them.
+
+    Args:
+        record: See `read_lineage`.
+        folder: Of the policy.
+
+    Raises:
+        RefusedError: when it cannot be understood.
+    """
+    told = record.get("elsewhere")
+    return None if told is None else Elsewhere.from_json(told, folder / LINEAGE)
 
 
 def read_config(folder: Path) -> PolicySpec:
@@ -135,6 +159,8 @@ def load_policy(folder: Path) -> tuple[PolicySpec, dict[str, np.ndarray], Lineag
         check_hash(folder / name, expected, LINEAGE)
     leaves, metadata = read_tensors(folder / WEIGHTS)
     version = formats.WEIGHTS.check_header(metadata, folder / WEIGHTS)
+    if (elsewhere := read_elsewhere(record, folder)) is not None:
+        leaves = dict(sorted({**leaves, **elsewhere.read(folder)}.items()))
     try:
         found = content_hash(unflatten(leaves))
     except UsageError as error:

@@ -16,6 +16,7 @@ from heredity.common.run_folder import RunFolder
 from heredity.environments import Environment, HostEnvironment
 from heredity.networks.observations import chosen_entries, leaf_spaces
 from heredity.policies import Lineage, LineageEntry, PolicySpec
+from heredity.policies.elsewhere import Elsewhere
 from heredity.training.callbacks import Callback, with_children
 from heredity.training.checkpoints import Checkpoint
 from heredity.training.compilation import Compilations
@@ -187,6 +188,14 @@ def fresh_run(plan: Plan) -> Run:
             for learner, leaves in zip(plan.driver.learners, weights, strict=True)
         ]
         plan.driver.load(weights, begun)
+    elsewhere = None
+    if plan.settings.encoder_kept == "hash":
+        if plan.start.encoder is None:
+            raise UsageError(
+                "encoder_kept hash: this run has no encoder from a file; leave it out, or name the "
+                "weights of an encoder"
+            )
+        elsewhere = plan.start.encoder.elsewhere(weights[0])
     members = []
     for seat, learner, lineage in zip(plan.seats, plan.driver.learners, lineages, strict=True):
         memory = Memory(
@@ -198,7 +207,7 @@ def fresh_run(plan: Plan) -> Run:
         )
         if unseeded:
             memory.note_exactness([unseeded])
-        members.append(_member(plan, seat, learner, lineage, memory))
+        members.append(_member(plan, seat, learner, lineage, memory, elsewhere))
     return _run(plan, evaluator, members, None)
 
 
@@ -262,7 +271,8 @@ def resumed_run(plan: Plan, checkpoints: Sequence[Checkpoint], changed: dict[str
         )
         memory.note_exactness(reasons)
         FrozenProof(memory.frozen).check(unflatten(checkpoint.policy))
-        members.append(_member(plan, seat, learner, checkpoint.lineage.then(entry), memory))
+        lineage, elsewhere = checkpoint.lineage.then(entry), checkpoint.elsewhere
+        members.append(_member(plan, seat, learner, lineage, memory, elsewhere))
     for reasons in sorted(told):
         log.warning("this resume is not exact: %s", reasons)
     if all(member.memory.asked for member in members):
@@ -281,11 +291,18 @@ def _keep_files(plan: Plan) -> None:
         plan.driver.keep_in(folder.shared)
 
 
-def _member(plan: Plan, seat: Seat, learner: Learner, lineage: Lineage, memory: Memory) -> Member:
+def _member(
+    plan: Plan,
+    seat: Seat,
+    learner: Learner,
+    lineage: Lineage,
+    memory: Memory,
+    elsewhere: Elsewhere | None,
+) -> Member:
     spec = plan.driver.algorithm.spec
     folder = plan.written(seat.folder)
     memory.losses += plan.after_loss
-    return Member(seat.run_id, seat.seed, learner, spec, lineage, folder, memory)
+    return Member(seat.run_id, seat.seed, learner, spec, lineage, folder, memory, elsewhere)
 
 
 def _run(

@@ -28,7 +28,8 @@ from heredity.common.reading import check_hash
 from heredity.common.run_folder import RunFolder, step_name
 from heredity.common.shared_files import SharedFile
 from heredity.common.tensors import read_tensors, tensor_bytes
-from heredity.policies.files import load_policy, policy_files
+from heredity.policies.elsewhere import Elsewhere
+from heredity.policies.files import load_policy, policy_files, read_elsewhere, read_lineage
 from heredity.policies.lineage import Lineage
 from heredity.policies.policy import Policy, built_policy, trust_networks
 from heredity.policies.specification import PolicySpec
@@ -69,9 +70,10 @@ class Checkpoint:
         policy: Weights by path.
         state: The rest of the training state by path.
         lineage: Of the policy.
-        shared: Files beside it that other checkpoints have as well, by name.
         notes: What the loop remembers: ``best``, ``elapsed``, ``parent``, ``frozen``,
             ``exactness``, ``owed``; once read, also ``versions`` and ``numerics``.
+        shared: Files beside it that other checkpoints have as well, by name.
+        elsewhere: Weights that are not written, because they are in a file of their own.
     """
 
     step: int
@@ -82,6 +84,7 @@ class Checkpoint:
     lineage: Lineage
     notes: dict[str, Any]
     shared: Mapping[str, SharedFile] = dataclasses.field(default_factory=dict)
+    elsewhere: Elsewhere | None = None
 
     def to_policy(self, trust: Sequence[str] = ()) -> Policy:
         """The policy of that moment, to act with; made once.
@@ -124,7 +127,9 @@ def write_checkpoint_folder(place: Path, checkpoint: Checkpoint) -> None:
     with folder_appearing_whole(place) as temporary:
         (temporary / "policy").mkdir()
         (temporary / "training_state").mkdir()
-        policy = policy_files(checkpoint.spec, checkpoint.policy, checkpoint.lineage)
+        policy = policy_files(
+            checkpoint.spec, checkpoint.policy, checkpoint.lineage, checkpoint.elsewhere
+        )
         files = {f"policy/{name}": content for name, content in policy.items()}
         files[STATE] = tensor_bytes(checkpoint.state, TRAINING_STATE.header)
         for name, content in files.items():
@@ -223,7 +228,8 @@ def read_checkpoint(place: Path) -> Checkpoint:
     told = manifest["shared"]
     shared = {name: SharedFile(place / _SHARED / name, sha256) for name, sha256 in told.items()}
     step, run = manifest["step"], manifest["run"]
-    return Checkpoint(step, run, spec, policy, state, lineage, notes, shared)
+    elsewhere = read_elsewhere(read_lineage(place / "policy")[1], place / "policy")
+    return Checkpoint(step, run, spec, policy, state, lineage, notes, shared, elsewhere)
 
 
 def newest_whole_checkpoint(

@@ -13,6 +13,7 @@ from heredity.algorithms.freezing import Unfreezing
 from heredity.common.intervals import mean_interval
 from heredity.common.run_folder import RunFolder
 from heredity.policies import Lineage, LineageEntry, PolicySpec
+from heredity.policies.elsewhere import Elsewhere
 from heredity.training.checkpoints import Checkpoint
 from heredity.training.evaluation import Evaluation
 from heredity.training.events import Event
@@ -42,6 +43,7 @@ class Member:
         lineage: Up to where this process begins; each rollback is added to it.
         folder: Where everything of it is written; None to keep nothing.
         memory: From the checkpoint this process begins at.
+        elsewhere: Weights that need not be written, because they are in a file of their own.
 
     Attributes:
         sinks: Where its rows of metrics go.
@@ -57,6 +59,7 @@ class Member:
         lineage: Lineage,
         folder: RunFolder | None,
         memory: Memory,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self.run_id = run_id
         self.seed = seed
@@ -65,6 +68,7 @@ class Member:
         self.lineage = lineage
         self.folder = folder
         self.memory = memory
+        self.elsewhere = elsewhere
         self.sinks: list[MetricsSink] = []
         self.gathered = Accumulator()
         self._proof = FrozenProof(memory.frozen)
@@ -164,9 +168,11 @@ class Member:
             if snapshot:
                 path = folder.snapshot(step)
                 keep = settings.keep_snapshots
-                spec = self.spec
+                spec, elsewhere = self.spec, self.elsewhere
                 writer.submit(
-                    lambda: write_snapshot(folder, step, spec, leaves, lineage, evaluation, keep)
+                    lambda: write_snapshot(
+                        folder, step, spec, leaves, lineage, evaluation, keep, elsewhere
+                    )
                 )
                 self.memory.parent = policy_hash
         if evaluation is not None:
@@ -229,6 +235,7 @@ class Member:
             policy=leaves,
             state=self.learner.save(),
             shared=self.learner.shared(),
+            elsewhere=self.elsewhere,
             lineage=self.lineage.then(self.entry("checkpoint", policy_hash, step, evaluation)),
             notes=self.memory.notes(),
         )

@@ -37,6 +37,9 @@ class RunSettings:
         keep_every: Also keep the first checkpoint at or after each multiple of this; no others if
             not given.
         keep_snapshots: How many of the newest snapshots are kept; all if not given.
+        encoder_kept: What checkpoints and snapshots hold of a pretrained encoder that does not
+            move: its bytes; or hash (the path and SHA-256 of its file, which loading them then
+            needs).
         on_divergence: When a loss or a weight is not finite: stop; rollback (to the last good
             checkpoint, and on with other random draws).
         max_rollbacks: How many rollbacks a run may make, counted over all its resumes.
@@ -55,6 +58,7 @@ class RunSettings:
     keep_last: int = 2
     keep_every: int | None = None
     keep_snapshots: int | None = None
+    encoder_kept: Literal["bytes", "hash"] = "bytes"
     on_divergence: Literal["stop", "rollback"] = "stop"
     max_rollbacks: int = 3
 
@@ -94,6 +98,8 @@ class RunSettings:
             )
         if self.total_timesteps >= 2**53:
             raise UsageError(f"total_timesteps {self.total_timesteps}: below 2**53 was expected")
+        if self.encoder_kept not in ("bytes", "hash"):
+            raise UsageError(f"encoder_kept {self.encoder_kept!r}: bytes or hash was expected")
         if self.on_divergence not in ("stop", "rollback"):
             raise UsageError(f"on_divergence {self.on_divergence!r}: stop or rollback was expected")
         if self.on_divergence == "rollback" and self.seeds > 1:

@@ -9,6 +9,7 @@ import numpy as np
 from heredity.common.files import dump_json, folder_appearing_whole, remove_folder
 from heredity.common.formats import EVALUATION
 from heredity.common.run_folder import RunFolder
+from heredity.policies.elsewhere import Elsewhere
 from heredity.policies.files import policy_files, write_policy_files
 from heredity.policies.lineage import Lineage
 from heredity.policies.specification import PolicySpec
@@ -43,6 +44,7 @@ def write_snapshot(
     lineage: Lineage,
     evaluation: Evaluation | None,
     keep: int | None,
+    elsewhere: Elsewhere | None = None,
 ) -> None:
     """Write one snapshot whole, and retire the oldest if only some are kept.
 
@@ -54,7 +56,8 @@ def write_snapshot(
     """
     with folder_appearing_whole(folder.snapshot(step)) as temporary:
         (temporary / "policy").mkdir()
-        write_policy_files(temporary / "policy", policy_files(spec, leaves, lineage))
+        files = policy_files(spec, leaves, lineage, elsewhere)
+        write_policy_files(temporary / "policy", files)
         if evaluation is not None and evaluation.is_finite:
             record = evaluation_json(evaluation, step, str(lineage.head))
             (temporary / "evaluation.json").write_text(dump_json(record), encoding="utf-8")
