@@ -1,6 +1,7 @@
 """A small DreamerV3 whole: what is learnt when, from what, and what reaches which weights."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +16,7 @@ from heredity.algorithms.dreamer.losses import Batch, total_loss
 from heredity.algorithms.dreamer.state import DreamerState
 from heredity.common import counters
 from heredity.common.errors import UsageError
+from heredity.common.run_folder import RunFolder
 from heredity.environments import JaxEnvironment, make
 from heredity.networks.world_model import latents
 from heredity.training.device_runner import DeviceRunner
@@ -57,9 +59,10 @@ def algorithm(environment: JaxEnvironment) -> Dreamer:
 def state(algorithm: Dreamer) -> DreamerState:
     """With weights that are zero nowhere."""
     state = jax.jit(algorithm.init)(0)[1]
-    keys = iter(jax.random.split(jax.random.key(1), len(jax.tree.leaves(state.params))))
+    draws = np.random.default_rng(1)
     moved = jax.tree.map(
-        lambda leaf: leaf + 0.1 * jax.random.normal(next(keys), leaf.shape), state.params
+        lambda leaf: leaf + np.float32(0.1) * draws.normal(size=leaf.shape).astype(np.float32),
+        jax.tree.map(np.asarray, state.params),
     )
     return dataclasses.replace(state, params=moved)
 
@@ -98,7 +101,7 @@ def test_which_losses_reach_which_weights(algorithm: Dreamer, state: DreamerStat
         names[:] = sorted(learnt.losses)
         return jnp.stack([learnt.losses[name].mean() for name in names])
 
-    slopes = flatten(jax.jit(jax.jacrev(losses))(state.params))
+    slopes = flatten(jax.tree.map(np.asarray, jax.jit(jax.jacrev(losses))(state.params)))
     reached = {
         name: {path.split("/")[0] for path, slope in slopes.items() if np.any(slope[index] != 0)}
         for index, name in enumerate(names)
@@ -169,7 +172,7 @@ def test_gradient_steps_follow_the_ratio(algorithm: Dreamer, environment: JaxEnv
 
 
 def files(run: Path) -> dict[str, bytes]:
-    place = run / "checkpoints" / "000000000064"
+    place = RunFolder(run).checkpoint(64)
     names = ("policy/model.safetensors", "training_state/state.safetensors")
     return {name: (place / name).read_bytes() for name in names}
 
@@ -179,9 +182,10 @@ def test_two_halves_are_the_whole(tmp_path: Path, environment: JaxEnvironment):
         total_timesteps=64, checkpoint_every=32, evaluate_every=64, evaluation_episodes=2
     )
     list(begin_run(TINY, environment, settings, tmp_path / "whole"))
-    half = dataclasses.replace(settings, total_timesteps=32)
-    list(begin_run(TINY, environment, half, tmp_path / "halves"))
-    list(resume_run(tmp_path / "halves", {"total_timesteps": 64}))
+    # As if it had been killed right after the checkpoint in the middle.
+    shutil.copytree(tmp_path / "whole", tmp_path / "halves", symlinks=True)
+    shutil.rmtree(RunFolder(tmp_path / "halves").checkpoint(64))
+    list(resume_run(tmp_path / "halves"))
     assert files(tmp_path / "whole") == files(tmp_path / "halves")
 
 

@@ -133,11 +133,12 @@ def test_losses_gradients_and_updates_are_theirs(both: tuple[Case, Ours]):
     same(jnp.swapaxes(learnt.states.stoch, 0, 1), case.posterior["stoch"])
     for path, expected in flatten(ours.weights(case.gradients)).items():
         same(flatten(gradients)[path], np.asarray(expected))
+    move = jax.jit(lambda state, *found: algorithm.moved({}, state, *found))
     # The learning rate of the first update is 0: the slow critic and the percentiles move.
     for number, after in ((1, case.after_1), (3, case.after_3)):
         while after is not None and int(state.updates[1]) < number:
             _, learnt, gradients = learn(state)
-            state = algorithm.moved({}, state, learnt, gradients)
+            state = move(state, learnt, gradients)
         if after is not None:
             ours.check(state, after)
 
