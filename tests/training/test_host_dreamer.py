@@ -2,6 +2,8 @@
 
 import dataclasses
 import shutil
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from heredity.algorithms.dreamer.algorithm import Dreamer
 from heredity.algorithms.dreamer.collect import collect
 from heredity.algorithms.dreamer.replay import Place
 from heredity.common import counters
-from heredity.common.errors import DivergedError, RefusedError
+from heredity.common.errors import DivergedError, RefusedError, UsageError
 from heredity.common.run_folder import RunFolder
 from heredity.environments import HostEnvironment, make
 from heredity.environments.hosted import HostedEnvironment
@@ -149,6 +151,12 @@ def test_what_is_not_finite_never_reaches_a_checkpoint(tmp_path: Path, part: str
     assert np.isfinite(state["replay/newest/reward"]).all()
 
 
+def test_on_the_device_there_is_nothing_to_overlap():
+    environment = make("probe/catch")
+    with pytest.raises(UsageError, match="overlap is for environments of the host"):
+        begin_run(dataclasses.replace(CONFIG, overlap=True), environment, SETTINGS)
+
+
 def test_on_the_device_it_is_told_as_well():
     environment = Faulty(Fault(time=5), length=30)
     algorithm = Dreamer(CONFIG, environment.observation_space, environment.action_space)
@@ -156,3 +164,46 @@ def test_on_the_device_it_is_told_as_well():
     state = dataclasses.replace(state, experience=algorithm.begin(environment, 0))
     act = jax.jit(lambda state: collect(algorithm, environment, state.params, state)[1]["finite"])
     assert not constants and not act(state)
+
+
+def test_acting_beside_learning_waits_for_nobody_and_depends_on_no_pace(
+    tmp_path: Path, environment: HostEnvironment, monkeypatch: pytest.MonkeyPatch
+):
+    config = dataclasses.replace(CONFIG, overlap=True)
+    settings = dataclasses.replace(SETTINGS, evaluation_episodes=0)
+    act = DreamerHostRunner.act
+    beside = []
+
+    def late(self: DreamerHostRunner, *given: Any) -> Any:
+        beside.append(threading.current_thread().name.startswith("heredity-acting"))
+        time.sleep(0.02)
+        return act(self, *given)
+
+    list(begin_run(config, environment, settings, tmp_path / "as it comes"))
+    monkeypatch.setattr(DreamerHostRunner, "act", late)
+    list(begin_run(config, environment, settings, tmp_path / "acting late"))
+    assert beside == [True] * 4
+    half = dataclasses.replace(settings, total_timesteps=64)
+    list(begin_run(config, environment, half, tmp_path / "halves"))
+    list(resume_run(tmp_path / "halves", {"total_timesteps": 128}))
+    assert files(tmp_path / "as it comes") == files(tmp_path / "acting late")
+    assert files(tmp_path / "as it comes") == files(tmp_path / "halves")
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_records_say_which_version_of_the_policy_made_them(
+    environment: HostEnvironment, overlap: bool
+):
+    config = dataclasses.replace(CONFIG, overlap=overlap)
+    algorithm = Dreamer(config, environment.observation_space, environment.action_space)
+    runner = DreamerHostRunner(algorithm, environment, 0)
+    versions, counts = [], []
+    for _ in range(4):
+        counts.append(runner._replay.written.copy())
+        versions.append(counters.to_int(runner.state.updates))
+        runner.iterate(1)
+    assert versions[1] == 0 if overlap else versions[1] > 0
+    counts.append(runner._replay.written)
+    found = runner._replay.read(Place(np.arange(counts[-1][0])[:, None], np.array([0]))).version
+    expected = np.repeat(versions, np.diff([count[0] for count in counts]))
+    np.testing.assert_array_equal(found[:, 0], expected)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -41,6 +42,41 @@ class Standing(NamedTuple):
     is_first: Any
 
 
+class Ready(NamedTuple):
+    """Everything that decides the actions of an iteration.
+
+    Args:
+        parts: All weights, frozen and trained.
+        standing: Where the environments are.
+        key: Decides what is drawn.
+        version: How many gradient steps made the weights, uint32.
+    """
+
+    parts: tuple[Params, ...]
+    standing: Standing
+    key: jax.Array
+    version: Any
+
+
+class Acted(NamedTuple):
+    """What became of an iteration's actions.
+
+    Args:
+        standing: Where the environments are then.
+        records: How many there were.
+        finite: Whether all that was seen and earned is.
+        counted: The episodes that ended.
+    """
+
+    standing: Standing
+    records: int
+    finite: bool
+    counted: Counted
+
+
+Remember: TypeAlias = Callable[[Record, np.ndarray | None], None]
+
+
 class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
     """Acts and remembers on the host; each gradient step is one compiled call.
 
@@ -71,7 +107,9 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
         observation = jax.tree.map(lambda leaf: np.stack([leaf] * count), one)
         shapes = algorithm.functions.shapes()
         example = jax.eval_shape(
-            lambda params, *now: acted(algorithm, params, _moment(*now), jax.random.key(0))[1],
+            lambda params, *now: acted(
+                algorithm, params, _moment(*now), jax.random.key(0), np.uint32(0)
+            )[1],
             shapes,
             observation,
             standing,
@@ -106,32 +144,37 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
         standing: Standing,
         key: jax.Array,
         t: np.ndarray,
+        version: np.ndarray,
     ) -> tuple[Any, jax.Array, Record]:
         moment, key = _moment(observation, standing), jax.random.fold_in(key, t)
-        carry, record, action = acted(self.algorithm, merge(*parts), moment, key)
+        carry, record, action = acted(self.algorithm, merge(*parts), moment, key, version)
         # What came from the host need not go back there.
         return carry, action, record._replace(observation=None)
 
-    def act(self, told: InfoMeans) -> tuple[int, bool, Counted]:
-        """Act for `num_steps`, and remember it.
+    def _ready(self) -> Ready:
+        """Everything that decides the next iteration's actions, as it is now."""
+        state = self.state
+        parts = (self.constants, state.params)
+        return Ready(parts, state.experience, self._key(state), np.uint32(state.updates[1]))
+
+    def act(self, ready: Ready, told: InfoMeans, remember: Remember) -> Acted:
+        """Act for `num_steps`; of this runner nothing changes but its episodes.
 
         Args:
+            ready: What decides the actions.
             told: Takes what the environments tell.
-
-        Returns:
-            How many records that made, whether all of them are finite, and the episodes that ended.
+            remember: Takes each record, and of which environments it is, (E,) bool, or None for
+                all. It must not keep the observation, which an environment may change.
         """
-        counted, finite = Counted(), True
-        before = int(self._replay.written.sum())
-        parts = (self.constants, self.state.params)
-        standing: Standing = self.state.experience
-        key = self._key(self.state)
+        parts, standing, key, version = ready
+        counted, finite, records = Counted(), True, 0
         for t in range(self.algorithm.config.num_steps):
-            observation = self._observation
-            carry, action, record = self._act(parts, observation, standing, key, np.uint32(t))
+            observation, now = self._observation, (standing, key, np.uint32(t), version)
+            carry, action, record = self._act(parts, observation, *now)
             action, record = jax.device_get((action, record))
             # Before the step: an environment may show the next observation in the same array.
-            self._replay.add(record._replace(observation=observation))
+            remember(record._replace(observation=observation), None)
+            records += len(record.reward)
             result = self._episodes.step(action)
             if result.info:
                 told.add(result.info)
@@ -149,13 +192,13 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
                     is_terminal=np.asarray(result.terminated),
                     tokens=self._tokens_of(parts, observation),
                 )
-                self._replay.add(last, ended)
+                remember(last, ended)
+                records += int(ended.sum())
                 observation = self._episodes.reset_finished(ended)
                 reward = np.where(ended, np.float32(0.0), reward)
             self._observation = observation
             standing = Standing(carry, reward, ended)
-        self.state = dataclasses.replace(self.state, experience=standing)
-        return int(self._replay.written.sum()) - before, finite, counted
+        return Acted(standing, records, finite, counted)
 
     def _tokens_of(self, parts: tuple[Params, ...], observation: Any) -> Any:
         """What the replay keeps of the encoder, for observations that no decision follows from."""
@@ -170,8 +213,9 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
     ) -> tuple[DreamerState, tuple[jax.Array, ...], dict[str, jax.Array]]:
         algorithm = self.algorithm
         key = state.key("update", state.updates)
-        batch = algorithm.batch(records)
+        batch, age = algorithm.batch(records), algorithm.policy_age(state, records)
         state, learnt, logged = algorithm.step_on(constants, state, batch, key)
+        logged = {**logged, "policy_age": age}
         found = packed(learnt.states)
         if algorithm.config.mixture.priority:
             found = *found, algorithm.priorities(learnt)
@@ -184,29 +228,64 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
         place = self._replay.draw(chance, config.batch_size, config.sequence_length)
         return place, self._replay.read(place)
 
-    def _due(self, records: int) -> int:
-        """How many gradient steps are due now that there are so many more records."""
+    def _owe(self, records: int) -> None:
+        """Remember how many gradient steps are due now that there are so many more records."""
         config = self.algorithm.config
         moments = config.batch_size * config.batch_length
         owed = np.float32(0.0)
         if self._replay.starts(config.sequence_length) >= moments:
             ratio = np.float32(records * config.gradient_steps_per_record)
             owed = np.float32(self.state.owed) + ratio
+        self.state = dataclasses.replace(self.state, owed=jnp.float32(owed))
+
+    def _due(self) -> int:
+        """How many gradient steps are due, and are remembered no more."""
+        owed = np.float32(self.state.owed)
         due = int(owed)
         self.state = dataclasses.replace(self.state, owed=jnp.float32(owed - due))
         return due
 
     def _iteration(self, told: InfoMeans) -> dict[str, float]:
-        algorithm = self.algorithm
-        records, finite, counted = self.act(told)
-        state = self.state
+        if self.algorithm.config.overlap:
+            found, acted = self._overlapped(told)
+            self._acted(acted)
+        else:
+            acted = self.act(self._ready(), told, self._replay.add)
+            self._acted(acted)
+            found = self.learn(self._due())
+        return {**self._logged(found, acted.finite), **acted.counted.sums}
+
+    def _acted(self, acted: Acted) -> None:
+        """Count what was done, and owe what is to be learnt of it."""
         self.state = dataclasses.replace(
-            state,
-            steps=counters.add(state.steps, algorithm.steps_per_iteration),
-            iterations=counters.add(state.iterations, 1),
+            self.state,
+            experience=acted.standing,
+            steps=counters.add(self.state.steps, self.algorithm.steps_per_iteration),
+            iterations=counters.add(self.state.iterations, 1),
         )
-        found = self.learn(self._due(records))
-        return {**self._logged(found, finite), **counted.sums}
+        self._owe(acted.records)
+
+    def _overlapped(self, told: InfoMeans) -> tuple[list[dict[str, jax.Array]], Acted]:
+        """Learn from what there is, and act meanwhile with the weights as they are now.
+
+        Neither sees what the other does before both are done, so that their pace decides nothing.
+        """
+        new: list[tuple[Record, np.ndarray | None]] = []
+
+        def remember(record: Record, which: np.ndarray | None) -> None:
+            seen = jax.tree.map(np.array, record.observation)  # it may be changed by the next step
+            new.append((record._replace(observation=seen), which))
+
+        # Learning overwrites its own; these are whole, and nobody else's.
+        ready = self._ready()
+        ready = ready._replace(parts=(ready.parts[0], jax.tree.map(jnp.copy, ready.parts[1])))
+        with concurrent.futures.ThreadPoolExecutor(1, "heredity-acting") as beside:
+            acting = beside.submit(self.act, ready, told, remember)
+            found = self.learn(self._due())
+        acted = acting.result()
+        for record, which in new:
+            self._replay.add(record, which)
+        return found, acted
 
     def learn(self, count: int) -> list[dict[str, jax.Array]]:
         """So many gradient steps; gives what each of them logged."""

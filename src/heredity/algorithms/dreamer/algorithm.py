@@ -24,6 +24,7 @@ from heredity.algorithms.dreamer.world import World
 from heredity.algorithms.freezing import Unfreezing, read_unfreezing
 from heredity.algorithms.training_plan import TrainingPlan
 from heredity.common import counters
+from heredity.common.errors import UsageError
 from heredity.common.seeds import most_of_seeds
 from heredity.environments.contract import JaxEnvironment
 from heredity.environments.room import GIBIBYTE, bytes_of
@@ -188,6 +189,11 @@ class Dreamer:
 
     def begin(self, environment: JaxEnvironment, seed: jax.Array | int) -> Experience:
         """First states of all environments, and an empty replay."""
+        if self.config.overlap:
+            raise UsageError(
+                "overlap is for environments of the host: in this one acting and learning are one "
+                "program; leave it out"
+            )
         return begin(self, environment, seed)
 
     def iteration(
@@ -246,12 +252,13 @@ class Dreamer:
         of_replay, of_losses = jax.random.split(state.key("update", state.updates))
         replay: Replay = state.experience.replay
         place, replay = replay.draw(of_replay, config.batch_size, config.sequence_length)
-        batch = self.batch(replay.read(place))
-        state, learnt, logged = self.step_on(constants, state, batch, of_losses)
+        records = replay.read(place)
+        age = self.policy_age(state, records)
+        state, learnt, logged = self.step_on(constants, state, self.batch(records), of_losses)
         later = place._replace(rows=place.rows[1:])
         replay = replay.with_states(later, learnt.states, self.priorities(learnt))
         experience = state.experience._replace(replay=replay)
-        return dataclasses.replace(state, experience=experience), logged
+        return dataclasses.replace(state, experience=experience), {**logged, "policy_age": age}
 
     def step_on(
         self, constants: Params, state: DreamerState, batch: Batch, key: jax.Array | None
@@ -268,6 +275,10 @@ class Dreamer:
         squares = [jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradients)]
         logged = {**learnt.logged, "loss": loss, "gradient_norm": jnp.sqrt(sum(squares))}
         return self.moved(constants, state, learnt, gradients), learnt, logged
+
+    def policy_age(self, state: DreamerState, records: Record) -> jax.Array:
+        """How many gradient steps ago the policies acted that made the records, in the mean."""
+        return (state.updates[1] - records.version[1:]).astype(jnp.float32).mean()
 
     def priorities(self, learnt: Learnt) -> jax.Array:
         """What the world model lost on each moment of a batch, ``(T, B)``."""

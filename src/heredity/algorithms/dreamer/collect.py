@@ -74,7 +74,9 @@ def begin(algorithm: Dreamer, environment: JaxEnvironment, seed: jax.Array | int
     moment = first_moment(algorithm, environment, keys)
     shapes = algorithm.functions.shapes()
     example = jax.eval_shape(
-        lambda params, moment: acted(algorithm, params, moment, jax.random.key(0))[1],
+        lambda params, moment: acted(algorithm, params, moment, jax.random.key(0), jnp.uint32(0))[
+            1
+        ],
         shapes,
         moment,
     )
@@ -82,9 +84,16 @@ def begin(algorithm: Dreamer, environment: JaxEnvironment, seed: jax.Array | int
 
 
 def acted(
-    algorithm: Dreamer, params: Params, now: Moment, key: jax.Array
+    algorithm: Dreamer, params: Params, now: Moment, key: jax.Array, version: Any
 ) -> tuple[Any, Record, jax.Array]:
     """Act on a moment.
+
+    Args:
+        algorithm: Whose functions.
+        params: All weights.
+        now: The moment.
+        key: Decides what is drawn.
+        version: How many gradient steps made the weights, uint32.
 
     Returns:
         The memory after acting, the record of this moment, and what environments receive.
@@ -113,6 +122,7 @@ def acted(
         deter,
         stoch,
         tokens,
+        jnp.broadcast_to(version, now.is_first.shape),
     )
     return carry, record, family.to_action(raw)
 
@@ -151,7 +161,7 @@ def collect(
     def step(carry: tuple, chances: tuple) -> tuple[tuple, tuple]:
         now, sums = carry
         key, reset = chances
-        memory, record, action = acted(algorithm, params, now, key)
+        memory, record, action = acted(algorithm, params, now, key, state.updates[1])
         states, result = environment.step_batch(now.environment, action)
         ended = result.terminated | result.truncated
         following = Moment(

@@ -36,6 +36,8 @@ class DreamerConfig:
             recorded step are this divided by batch_size * batch_length.
         batch_size: Sequences of a gradient step.
         batch_length: Steps of each sequence.
+        overlap: On the host: whether to act while the device learns. Decisions then follow weights
+            that are one iteration older; a resume is as exact as without.
         replay_capacity: Steps that are kept to be replayed, all environments together.
         replay_memory: Gibibytes of memory that they may take. On the host older steps lie in files
             then, and their states are no more renewed; default: half of the machine's.
@@ -88,6 +90,7 @@ class DreamerConfig:
     train_ratio: float = 32.0
     batch_size: int = 16
     batch_length: int = 64
+    overlap: bool = False
     replay_capacity: int = 1_000_000
     replay_memory: float | None = None
     recency_share: float = 0.0

@@ -25,6 +25,7 @@ class Record(NamedTuple):
         deter: The state of the world model here, the bits of bfloat16 as uint16.
         stoch: Its drawn part, the number of each choice, uint8.
         tokens: What a frozen encoder made of what was seen, kept as `deter` is; else ().
+        version: How many gradient steps the policy had made that chose the action, uint32.
     """
 
     observation: Any
@@ -36,6 +37,7 @@ class Record(NamedTuple):
     deter: jax.Array
     stoch: jax.Array
     tokens: Any = ()
+    version: Any = ()
 
 
 def halved(numbers: jax.Array) -> jax.Array:
