@@ -9,6 +9,7 @@ batch from the replay and writes the refreshed states back, and acting keeps its
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 from typing import Any
@@ -78,7 +79,7 @@ def main() -> None:
 
     updates = quartiles(update, given.seconds)
 
-    def act():
+    def act() -> None:
         acted = runner.act(runner._ready(), told, runner._replay.add)
         runner.state = dataclasses.replace(runner.state, experience=acted.standing)
 
