@@ -16,8 +16,8 @@ def keep_memory() -> bool:
     A compiled program allocates room for what it computes on the way each time it is called, some
     400 MB for an update of a small DreamerV3 on a CPU. By default glibc gives so large a piece back
     to the system at once; then the system has to find and clear each of its 100,000 pages anew,
-    which took a third of the processors' time. What the process has at most does not change, but it
-    keeps that much.
+    which took a quarter to a third of the processors' time. The process then keeps the most that it
+    ever had (docs/performance.md).
 
     To be called before there are threads. Other C libraries than glibc are left alone.
 

@@ -88,7 +88,6 @@ def rms_norm(scale: jax.Array, x: jax.Array) -> jax.Array:
     return (y * (jax.lax.rsqrt(mean_square + EPSILON) * scale)).astype(x.dtype)
 
 
-@jax.checkpoint
 def activated(norm: jax.Array, x: jax.Array) -> jax.Array:
     """What follows the product of a hidden layer: the norm, then SiLU."""
     return jax.nn.silu(rms_norm(norm, x))
