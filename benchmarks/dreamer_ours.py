@@ -3,7 +3,8 @@
 ``python benchmarks/dreamer_ours.py walker size1m``
 
 Of the runner for environments of the host, whose environments stand still: an update reads its
-batch from the replay and writes the refreshed states back, and acting keeps its records.
+batch from the replay and writes the refreshed states back, and acting keeps its records. Memory is
+kept as ``heredity train`` keeps it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from heredity.algorithms.dreamer.algorithm import Dreamer
 from heredity.algorithms.dreamer.config import SIZES, DreamerConfig
+from heredity.common.kept_memory import keep_memory
 from heredity.common.provenance import versions
 from heredity.environments import HostEnvironment
 from heredity.environments.contract import TimeStep
@@ -64,6 +66,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     given = parser.parse_args()
     load = os.getloadavg()[0]
+    keep_memory()
     kept: dict[str, Any] = {"num_envs": ENVS, "num_steps": 64, "replay_capacity": ENVS * 1000}
     sizes: dict[str, Any] = dict(SIZES[given.preset])
     config = DreamerConfig(**sizes, **kept, dtype=given.dtype, train_ratio=0.0)
