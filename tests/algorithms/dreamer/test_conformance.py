@@ -66,7 +66,10 @@ class Ours:
         if case.noise:
             shifted = jnp.float32(case.noise)
             family.mode = lambda parameters: family.draw(parameters, shifted)
-        _, state = jax.jit(self.algorithm.init)(0)
+        state = jax.tree.map(
+            lambda leaf: np.zeros(leaf.shape, leaf.dtype),
+            jax.eval_shape(self.algorithm.init, 0)[1],
+        )
         self.state = dataclasses.replace(
             state,
             params=self.weights(case.before.params),
