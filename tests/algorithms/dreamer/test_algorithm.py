@@ -1,9 +1,10 @@
-"""A small DreamerV3 whole: what is learnt when, from what, and what reaches which weights."""
+"""A small DreamerV3 whole: what is learnt when, from what, and what reaches which weights.
+
+That a resumed run ends in the same bytes, `tests/lifecycle` asks.
+"""
 
 import dataclasses
-import shutil
-from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +17,9 @@ from heredity.algorithms.dreamer.losses import Batch, total_loss
 from heredity.algorithms.dreamer.state import DreamerState
 from heredity.common import counters
 from heredity.common.errors import UsageError
-from heredity.common.run_folder import RunFolder
 from heredity.environments import JaxEnvironment, make
 from heredity.networks.world_model import latents
 from heredity.training.device_runner import DeviceRunner
-from heredity.training.session import begin_run, resume_run
-from heredity.training.settings import RunSettings
 from heredity.weights import flatten
 
 TINY = DreamerConfig(
@@ -164,7 +162,16 @@ def test_predictions_are_nothing_at_first(algorithm: Dreamer):
         np.testing.assert_array_equal(found, 0.0)
 
 
-def test_gradient_steps_follow_the_ratio(algorithm: Dreamer, environment: JaxEnvironment):
+def test_gradient_steps_follow_the_ratio(
+    algorithm: Dreamer, environment: JaxEnvironment, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever one of them is, which takes long to compile."""
+
+    def step(self: Dreamer, constants: Any, state: DreamerState) -> tuple[DreamerState, dict]:
+        state = dataclasses.replace(state, updates=counters.add(state.updates, 1))
+        return state, {"loss": jnp.float32(0.0)}
+
+    monkeypatch.setattr(Dreamer, "gradient_step", step)
     runner = DeviceRunner(algorithm, environment, 0)
     made = []
     for _ in range(3):
@@ -173,24 +180,6 @@ def test_gradient_steps_follow_the_ratio(algorithm: Dreamer, environment: JaxEnv
     # 16 records an iteration; 16 / 8 * 8 steps of 2 x 4, once there are 8 sequences.
     assert made == [16, 32, 48]
     assert runner.step == 48
-
-
-def files(run: Path) -> dict[str, bytes]:
-    place = RunFolder(run).checkpoint(64)
-    names = ("policy/model.safetensors", "training_state/state.safetensors")
-    return {name: (place / name).read_bytes() for name in names}
-
-
-def test_two_halves_are_the_whole(tmp_path: Path, environment: JaxEnvironment):
-    settings = RunSettings(
-        total_timesteps=64, checkpoint_every=32, evaluate_every=64, evaluation_episodes=2
-    )
-    list(begin_run(TINY, environment, settings, tmp_path / "whole"))
-    # As if it had been killed right after the checkpoint in the middle.
-    shutil.copytree(tmp_path / "whole", tmp_path / "halves", symlinks=True)
-    shutil.rmtree(RunFolder(tmp_path / "halves").checkpoint(64))
-    list(resume_run(tmp_path / "halves"))
-    assert files(tmp_path / "whole") == files(tmp_path / "halves")
 
 
 @pytest.mark.parametrize(
