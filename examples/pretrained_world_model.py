@@ -7,11 +7,13 @@ downloaded. Everything lands in ``runs/pretrained_world_model``.
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
+import jax
 from safetensors import safe_open
 
 import heredity as hd
@@ -25,10 +27,10 @@ from pretrained_vit import say, write_file
 PLACE = Path("runs/pretrained_world_model")
 ENCODER = "trunk/encoder"  # where it is, in the weights of a policy with a world model
 SMALL: dict[str, Any] = {
-    **{"num_envs": 16, "train_ratio": 64, "batch_size": 16, "batch_length": 16},
-    **{"deter": 128, "hidden": 32, "units": 32, "groups": 8, "classes": 8, "depth": 8},
-    **{"learning_rate": 1e-3, "learning_rate_warmup": 200, "entropy_coefficient": 1e-2},
-    **{"replay_capacity": 50_000},
+    **{"num_envs": 16, "train_ratio": 48, "batch_size": 16, "batch_length": 16},
+    **{"deter": 128, "blocks": 2, "hidden": 32, "units": 32, "groups": 8, "classes": 8, "depth": 4},
+    **{"learning_rate": 1e-3, "learning_rate_warmup": 100, "entropy_coefficient": 1e-2},
+    **{"imagination_length": 8, "replay_capacity": 20_000},
 }
 
 
@@ -51,56 +53,60 @@ def moved(before: Params, after: Params, folder: str) -> list[str]:
     return [path for path in old if old[path].tobytes() != new[path].tobytes()]
 
 
-def in_optimizer(run: Path) -> tuple[int, int]:
-    """Arrays in the newest optimiser of a run: of the encoder, and of everything else."""
-    place = max((run / "checkpoints").glob("0*"))
-    with safe_open(place / "training_state" / "state.safetensors", "np") as file:
-        names = [name for name in file.keys() if name.startswith("optimizer/")]  # noqa: SIM118
-    of_encoder = sum(ENCODER in name for name in names)
-    return of_encoder, len(names) - of_encoder
+def in_state(checkpoint: Path) -> tuple[int, int, int]:
+    """Arrays in its optimiser, of the encoder and of all else; features kept of a picture."""
+    with safe_open(checkpoint / "training_state" / "state.safetensors", "np") as file:
+        names = list(file.keys())
+        (kept,) = (name for name in names if name.endswith("/tokens"))
+        features = file.get_slice(kept).get_shape()[-1]
+    slots = [name for name in names if name.startswith("optimizer/")]
+    of_encoder = sum(ENCODER in name for name in slots)
+    return of_encoder, len(slots) - of_encoder, features
 
 
-def main(steps: int = 16_000, tuned: int = 2_000) -> None:
+def main(steps: int = 8_000, elsewhere: bool = True) -> None:
     began = time.monotonic()
     shutil.rmtree(PLACE, ignore_errors=True)
     write_file(PLACE / "library")
     encoder = {"weights": PLACE / "library", "picture_size": (12, 12), "dtype": "bfloat16"}
 
-    say("A world model around a frozen ViT: catch a ball, seen as a picture of 6 x 5 pixels")
-    settings = {**SMALL, "encoder": encoder, "freeze": (f"{ENCODER}/**",)}
-    model = hd.Dreamer("probe/catch", **settings)
-    for event in model.run(steps, directory=PLACE / "run", evaluate_every=steps // 4):
+    say("A world model around a ViT: catch a ball, seen as a picture of 6 x 5 pixels")
+    quarter = steps // 4
+    print(f"The ViT is frozen for {3 * quarter:,} steps, and fine-tuned from there on")
+    frozen = {**SMALL, "freeze": (f"{ENCODER}/**",)}
+    thaws = (f"{ENCODER}/**@{3 * quarter}",)
+    model = hd.Dreamer("probe/catch", **frozen, encoder=encoder, unfreeze=thaws)
+    kept: dict[str, Any] = {"checkpoint_every": quarter, "keep_last": 5}
+    for event in model.run(steps, directory=PLACE / "run", evaluate_every=quarter, **kept):
         print(f"step {event.step:>6,}: mean return {event.evaluation.mean:+.2f} (best is +1)")
     learnt = model.policy
-    put_in = next(e for e in learnt.lineage.entries if e.operation == "inject")
-    print(f"lineage: {put_in.arguments['weights']}, sha256 {put_in.arguments['sha256'][:12]}…")
+    named = next(e for e in learnt.lineage.entries if e.operation == "inject").arguments
+    print(f"lineage: {named['weights']}, sha256 {named['sha256'][:12]}…")
 
-    say("No byte of it moved, and the optimiser does not know it")
-    fresh = first_policy("probe/catch", **settings)
-    frozen = flatten(subtree(fresh.params, ENCODER))
-    if changed := moved(fresh.params, learnt.params, ENCODER):
-        raise SystemExit(f"moved: {changed}")
-    size = sum(leaf.nbytes for leaf in frozen.values())
-    print(f"{len(frozen)} arrays, {size:,} bytes: all as they were put in")
-    of_encoder, others = in_optimizer(PLACE / "run")
-    if of_encoder:
-        raise SystemExit(f"{of_encoder} arrays of the optimiser are the encoder's")
-    print(f"in the optimiser: {others} arrays, none of the encoder")
+    say("Up to that step no byte of it moved, and the optimiser did not know it")
+    put_in, *later = sorted((PLACE / "run" / "checkpoints").glob("0*"))
+    before = Policy.from_pretrained(put_in / "policy").params
+    arrays = flatten(subtree(before, ENCODER)).values()
+    print(f"put in: {len(arrays)} arrays, {sum(leaf.nbytes for leaf in arrays):,} bytes")
+    changed, features = [], 0
+    for checkpoint in later:
+        changed = moved(before, Policy.from_pretrained(checkpoint / "policy").params, ENCODER)
+        of_encoder, others, features = in_state(checkpoint)
+        print(
+            f"step {int(checkpoint.name):>6,}: {len(changed):>2} have moved; "
+            f"in the optimiser {of_encoder:>2} arrays of it, and {others} of all else"
+        )
+        if changed and checkpoint != later[-1]:
+            raise SystemExit(f"moved while it was frozen: {changed}")
+        if of_encoder and checkpoint in later[:2]:
+            raise SystemExit(f"{of_encoder} arrays of the optimiser are the encoder's")
+    if not changed:
+        raise SystemExit("nothing of the encoder was tuned")
+    print(f"in the replay, for each picture: its features, {features} numbers in 16 bits")
 
     # From here on the first weights are those that were learnt: the encoder is only described.
     options = {**read_vit(PLACE / "library").options, "picture_size": (12, 12)}
-    described = {"encoder": {"options": options, "dtype": "bfloat16"}}
-
-    say("Fine-tuned from a step on")
-    half = tuned // 2
-    thawed = {**settings, "unfreeze": (f"{ENCODER}/**@{half}",)}
-    model = hd.Dreamer("probe/catch", start=learnt, **{**thawed, **described})
-    count = 0
-    for event in model.run(tuned, directory=PLACE / "tuned", evaluate_every=half):
-        count = len(moved(learnt.params, event.policy.params, ENCODER))
-        print(f"step {event.step:>6,}: {count:>2} of {len(frozen)} arrays of the encoder moved")
-    if not count:
-        raise SystemExit("nothing of the encoder was tuned")
+    described = {**frozen, "encoder": {"options": options, "dtype": "bfloat16"}}
 
     say("Parts of it, for other runs")
     with_decoder = ("trunk", "decoder", "reward", "continue")
@@ -110,16 +116,20 @@ def main(steps: int = 16_000, tuned: int = 2_000) -> None:
         "all, but a new reward head": lambda new: {**learnt.params, "reward": new["reward"]},
     }
     for told, choose in ways.items():
-        first = first_policy("probe/catch", seed=1, post_init=choose, **{**settings, **described})
+        first = first_policy("probe/catch", seed=1, post_init=choose, **described)
         kept = [name for name in learnt.params if not moved(learnt.params, first.params, name)]
         print(f"{told + ':':<28} {', '.join(kept)} are those that were learnt")
 
-    say("On, in another environment of the same spaces")
-    model = hd.Dreamer(Windy(), start=learnt, seed=2, **{**settings, **described})
-    for event in model.run(tuned * 2, evaluate_every=tuned):
-        print(f"step {event.step:>6,}: mean return {event.evaluation.mean:+.2f}, with the wind")
+    if elsewhere:
+        say("On, in another environment of the same spaces")
+        model = hd.Dreamer(Windy(), start=learnt, seed=2, **described)
+        for event in model.run(quarter, evaluate_every=quarter):
+            print(f"step {event.step:>6,}: mean return {event.evaluation.mean:+.2f}, with the wind")
     print(f"\nDone in {time.monotonic() - began:.0f} s.")
 
 
 if __name__ == "__main__":
+    # Most of the time goes into compiling: quickly rather than well, and what runs share once.
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+    jax.config.update("jax_compilation_cache_dir", str(PLACE / "compiled"))
     main()

@@ -14,6 +14,8 @@ from heredity.environments import Environment
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
+SMALLER = {"deter": 16, "hidden": 8, "units": 8, "groups": 2, "classes": 4, "train_ratio": 4}
+
 
 def example(name: str) -> ModuleType:
     """An example as a module; it runs nothing before somebody calls its `main`."""
@@ -69,6 +71,24 @@ def test_pretrained_vit_proves_what_it_says(
     assert len(ways) == 3 and len(set(ways)) == 1
     assert "resized     trunk/encoder/positions" in printed
     assert "38 arrays, 76,288 bytes: all as they were put in" in printed
+
+
+@pytest.mark.slow
+def test_pretrained_world_model_proves_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(EXAMPLES))  # it takes the file of the other example
+    module = example("pretrained_world_model")
+    monkeypatch.setattr(module, "SMALL", {**module.SMALL, **SMALLER})
+    module.main(1_024, elsewhere=False)
+    printed = capsys.readouterr().out
+    later = [line.split()[2:] for line in printed.splitlines() if "have moved" in line]
+    moved, in_optimizer = ([int(words[index]) for words in later] for index in (0, 6))
+    assert moved == [0, 0, 0, 38] and in_optimizer[:2] == [0, 0] and in_optimizer[-1] > 0
+    assert "only the world model:        continue, decoder, reward, trunk are" in printed
+    assert "only the actor:              actor are" in printed
+    assert "all, but a new reward head:  actor, continue, critic, decoder, trunk are" in printed
 
 
 @pytest.mark.slow
