@@ -201,8 +201,8 @@ def dreamer(rounds: int, quick: bool, patience: float, say: Say) -> dict[str, An
     """DreamerV3's update at batch 16 x 64, and acting, beside the official code, in turn.
 
     The first case in float32 and in bfloat16, the others in what was faster there, for each side
-    and for updating. The official code, too, has the memory that it frees kept in the process, which
-    makes its updates faster and which it does not ask for itself.
+    and for updating. The official code, too, has memory that it frees kept in the process, which it
+    does not ask for itself.
     """
     sides = ["ours", *(["peer"] if DREAMERV3 and DREAMERV3_PYTHON else [])]
     dtypes = {who: ["float32", "bfloat16"] for who in sides}
