@@ -82,8 +82,11 @@ def peers_in(record: Mapping[str, Any]) -> set[str]:
     contestants = set(record.get("contestants", {})) - {"ours"}
     of_predict = {"predict"} if record.get("peer") else set()
     of_imported = {"imported"} if "1" in record.get("libraries", {}) else set()
+    dreamt = [case.get("update", {}) for case in record.get("cases", {}).values()]
+    of_dreamer = {"official"} if any("peer" in update for update in dreamt) else set[str]()
     of_start = {name for name, (of_peers, _) in STARTS.items() if of_peers}
-    return contestants | of_predict | of_imported | of_start & set(record.get("seconds", {}))
+    contestants |= of_predict | of_imported | of_dreamer
+    return contestants | of_start & set(record.get("seconds", {}))
 
 
 def keep(name: str, record: dict[str, Any]) -> str:

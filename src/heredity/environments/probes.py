@@ -228,6 +228,22 @@ class Recall(Probe):
         return discount ** (self.length - 1)
 
 
+class RepeatFirst(Recall):
+    """-1 or 1 is seen at first and 0 from then on; every action has to be the one for it.
+
+    Each that is earns its share of 1, and each other one loses it. Without memory only the first
+    can be known, which makes 1 / length. It is the game of that name in POPGym (Morad et al. 2023),
+    with two cards.
+    """
+
+    def reward(self, state: ProbeState, action: Any) -> Any:
+        return jnp.where((action == 1) == (state.sign > 0), 1.0, -1.0) / self.length
+
+    def true_value(self, observation: np.ndarray, discount: float) -> float:
+        """Of the first observation, for one who remembers it."""
+        return sum(discount**time for time in range(self.length)) / self.length
+
+
 class Luck(Probe):
     """One step; action 1 gives 1, action 0 gives -1, and luck, 100 or -100, is added.
 
@@ -301,7 +317,12 @@ class Catch(Probe):
         return discount ** (self.length - 1 - row)
 
 
-PUZZLES: dict[str, type[Probe]] = {"catch": Catch, "luck": Luck, "recall": Recall}
+PUZZLES: dict[str, type[Probe]] = {
+    "catch": Catch,
+    "luck": Luck,
+    "recall": Recall,
+    "repeat-first": RepeatFirst,
+}
 """Probes for networks that have something special: memory, pictures, a critic that sees more."""
 
 PROBES: dict[str, type[Probe]] = {

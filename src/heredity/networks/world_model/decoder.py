@@ -23,9 +23,14 @@ from heredity.networks.axes import (
 from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, register_network
 from heredity.networks.observations import feature_size, features, leaf_observations
 from heredity.networks.pictures import largest_value
+from heredity.networks.world_model.convolutions import (
+    SIDE,
+    convolution,
+    doubling_convolution,
+    init_convolution,
+)
 from heredity.networks.world_model.encoder import (
     MULTIPLES,
-    SIDE,
     channel_pieces,
     check_sizes,
     convolution_count,
@@ -38,11 +43,9 @@ from heredity.networks.world_model.layers import (
     NO_WIDER,
     activated,
     block_axes,
-    convolution,
     hidden,
     hidden_axes,
     hidden_layers,
-    init_convolution,
     init_hidden_layers,
     init_linear,
     linear,
@@ -149,10 +152,10 @@ class Decoder(Network):
         }
         for index in reversed(range(self._count - 1)):
             narrower = options.depth * MULTIPLES[index]
-            params[f"convolution_{index}"] = init_convolution(next(keys), channels, narrower, SIDE)
+            params[f"convolution_{index}"] = init_convolution(next(keys), channels, narrower)
             channels = narrower
         shown = sum(box.concrete_shape[2] for box in self._pictures.values())
-        params["output"] = init_convolution(next(keys), channels, shown, SIDE, normed=False)
+        params["output"] = init_convolution(next(keys), channels, shown, normed=False)
         return params
 
     def outputs(self, params: Params, features: jax.Array) -> dict[str, jax.Array]:
@@ -190,8 +193,9 @@ class Decoder(Network):
         x = activated(params["norm"], places + drawn.reshape(places.shape))
         for index in reversed(range(self._count - 1)):
             layer = params[f"convolution_{index}"]
-            x = activated(layer["norm"], convolution(layer, _twice(x)))
-        x = convolution(params["output"], _twice(x) if self._count else x)
+            x = activated(layer["norm"], doubling_convolution(layer, x))
+        last = doubling_convolution if self._count else convolution
+        x = last(params["output"], x)
         return jax.nn.sigmoid(x).reshape((*batch, *x.shape[1:]))
 
     def losses(self, params: Params, features: jax.Array, observation: Any) -> dict[str, jax.Array]:
@@ -307,11 +311,6 @@ def _choices(leaf: Space, logits: jax.Array) -> list[jax.Array]:
         return [logits]
     cuts = [sum(leaf.nvec[: index + 1]) for index in range(len(leaf.nvec) - 1)]
     return jnp.split(logits, cuts, axis=-1)
-
-
-def _twice(x: jax.Array) -> jax.Array:
-    """Pictures ``(N, H, W, C)`` twice as high and wide."""
-    return jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
 
 
 def _build(spec: NetworkSpec, observation_space: Space, output_size: int | None) -> Decoder:

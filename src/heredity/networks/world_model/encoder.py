@@ -16,13 +16,16 @@ from heredity.networks.contract import Carry, Network, NetworkSpec, Taps, regist
 from heredity.networks.mlp import chosen_taps
 from heredity.networks.observations import leaf_observations, leaf_spaces
 from heredity.networks.pictures import largest_value, picture_spaces
+from heredity.networks.world_model.convolutions import (
+    SIDE,
+    halving_convolution,
+    init_convolution,
+)
 from heredity.networks.world_model.layers import (
     NO_WIDER,
     activated,
-    convolution,
     hidden_axes,
     hidden_layers,
-    init_convolution,
     init_hidden_layers,
     normed_axes,
     symlog,
@@ -33,7 +36,6 @@ from heredity.spaces import Box, Discrete, MultiDiscrete, Space
 from heredity.weights import Params
 
 MULTIPLES = (2, 3, 4, 4)  # of the depth, of the convolutions one after the other
-SIDE = 5  # of their kernels
 SMALLEST = 3  # side of what the convolutions leave of a picture
 
 
@@ -178,7 +180,7 @@ class Encoder(Network):
             keys = jax.random.split(of_pictures, len(self._depths))
             params["pictures"] = {
                 f"convolution_{index}": init_convolution(
-                    keys[index], channels[index], channels[index + 1], SIDE
+                    keys[index], channels[index], channels[index + 1]
                 )
                 for index in range(len(self._depths))
             }
@@ -219,10 +221,7 @@ class Encoder(Network):
         x = x.reshape((math.prod(batch), *x.shape[-3:]))
         for index in range(len(self._depths)):
             layer = params[f"convolution_{index}"]
-            x = convolution(layer, x)
-            count, height, width, channels = x.shape
-            x = x.reshape((count, height // 2, 2, width // 2, 2, channels)).max(axis=(2, 4))
-            x = activated(layer["norm"], x)
+            x = activated(layer["norm"], halving_convolution(layer, x))
         return x.reshape((*batch, math.prod(x.shape[1:])))
 
     def axes(self) -> Axes:

@@ -117,24 +117,6 @@ def hidden_layers(params: Params, x: jax.Array) -> dict[str, jax.Array]:
     return outputs
 
 
-def init_convolution(
-    key: jax.Array, inputs: int, outputs: int, side: int, *, normed: bool = True
-) -> Params:
-    """Weights of a convolution with a square kernel ``(side, side, inputs, outputs)``."""
-    kernel = truncated_normal(key, (side, side, inputs, outputs), side * side * inputs)
-    params: Params = {"kernel": kernel, "bias": jnp.zeros(outputs, jnp.float32)}
-    return {**params, "norm": jnp.ones(outputs, jnp.float32)} if normed else params
-
-
-def convolution(params: Params, x: jax.Array) -> jax.Array:
-    """``(N, H, W, inputs)`` to ``(N, H, W, outputs)``, padded with zeros."""
-    kernel = params["kernel"].astype(x.dtype)
-    y = jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return y + params["bias"].astype(x.dtype)
-
-
 def symlog(x: jax.Array) -> jax.Array:
     """``sign(x) ln(1 + |x|)``: large numbers become small ones, small ones stay as they are.
 

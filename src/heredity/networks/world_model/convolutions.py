@@ -1,0 +1,127 @@
+"""Convolutions that halve or double the sides of a picture, as DreamerV3 has them.
+
+Both read pictures through kernels of 5 x 5. On a processor they are computed as products of
+matrices at the smaller of the two sizes, with the four places of each 2 x 2 as channels of one:
+
+- a maximum over 2 x 2 places of a convolution needs all four, which read 6 x 6 places, or 3 x 3
+  times 2 x 2; so it is a convolution of 3 x 3 from four times the channels to four times as many;
+- a picture that is shown twice as large has four places of one value, so that those of a kernel
+  which fall on the same can be added before: 3 x 3 places are left of 5 x 5 for each of the four.
+
+The numbers are the same but for the order of sums. XLA's own convolutions take a processor two to
+eight times as long, their gradients most; on other devices those are used.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from heredity.networks.world_model.layers import truncated_normal
+from heredity.weights import Params
+
+SIDE = 5  # of all kernels
+
+
+def init_convolution(key: jax.Array, inputs: int, outputs: int, *, normed: bool = True) -> Params:
+    """Weights of a convolution with a kernel ``(5, 5, inputs, outputs)``."""
+    kernel = truncated_normal(key, (SIDE, SIDE, inputs, outputs), SIDE * SIDE * inputs)
+    params: Params = {"kernel": kernel, "bias": jnp.zeros(outputs, jnp.float32)}
+    return {**params, "norm": jnp.ones(outputs, jnp.float32)} if normed else params
+
+
+def convolution(params: Params, x: jax.Array) -> jax.Array:
+    """``(N, H, W, inputs)`` to ``(N, H, W, outputs)``, padded with zeros."""
+    return _biased(params, _convolved(params["kernel"], x))
+
+
+def halving_convolution(params: Params, x: jax.Array) -> jax.Array:
+    """``(N, 2H, 2W, inputs)`` to ``(N, H, W, outputs)``: the most of each 2 x 2 places."""
+    found = jax.lax.platform_dependent(
+        params["kernel"], x, cpu=_halved_by_products, default=_halved
+    )
+    return _biased(params, found)
+
+
+def doubling_convolution(params: Params, x: jax.Array) -> jax.Array:
+    """``(N, H, W, inputs)`` to ``(N, 2H, 2W, outputs)``: of each place four of the same value."""
+    found = jax.lax.platform_dependent(
+        params["kernel"], x, cpu=_doubled_by_products, default=_doubled
+    )
+    return _biased(params, found)
+
+
+def _biased(params: Params, y: jax.Array) -> jax.Array:
+    return y + params["bias"].astype(y.dtype)
+
+
+def _convolved(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel.astype(x.dtype), (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _halved(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    y = _convolved(kernel, x)
+    count, height, width, channels = y.shape
+    return y.reshape((count, height // 2, 2, width // 2, 2, channels)).max(axis=(2, 4))
+
+
+def _doubled(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    return _convolved(kernel, jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2))
+
+
+# --- as products of matrices ----------------------------------------------------------------------
+
+
+def _reads() -> tuple[np.ndarray, np.ndarray]:
+    """Where each of two places along a side reads from, with each of five numbers of a kernel.
+
+    Returns:
+        For a picture whose places are taken in twos: ``(2, 5, 3, 2)``, which of three twos, and
+        which of both; and for one whose places are shown twice: ``(2, 5, 3)``, which of three.
+    """
+    of_twos, of_doubled = np.zeros((2, SIDE, 3, 2)), np.zeros((2, SIDE, 3))
+    for place in range(2):
+        for number in range(SIDE):
+            read = place + number - SIDE // 2
+            of_twos[place, number, read // 2 + 1, read % 2] = 1
+            of_doubled[place, number, read // 2 + 1] = 1
+    return of_twos, of_doubled
+
+
+_OF_TWOS, _OF_DOUBLED = _reads()
+
+
+def _halved_by_products(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    count, height, width, inputs = (x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3])
+    outputs = kernel.shape[-1]
+    # Letters: p, r places that are made; A, B twos that are read, q, s which of both; y, x kernel.
+    small = jnp.einsum("pyAq,rxBs,yxio->ABqsipro", _OF_TWOS, _OF_TWOS, kernel)
+    small = small.reshape((3, 3, 4 * inputs, 4 * outputs))
+    twos = x.reshape((count, height, 2, width, 2, inputs)).transpose((0, 1, 3, 2, 4, 5))
+    y = _of_three(small, twos.reshape((count, height, width, 4 * inputs)))
+    return y.reshape((count, height, width, 4, outputs)).max(axis=3)
+
+
+def _doubled_by_products(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    count, height, width, inputs = x.shape
+    outputs = kernel.shape[-1]
+    small = jnp.einsum("pyA,rxB,yxio->ABipro", _OF_DOUBLED, _OF_DOUBLED, kernel)
+    y = _of_three(small.reshape((3, 3, inputs, 4 * outputs)), x)
+    y = y.reshape((count, height, width, 2, 2, outputs)).transpose((0, 1, 3, 2, 4, 5))
+    return y.reshape((count, 2 * height, 2 * width, outputs))
+
+
+def _of_three(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    """A convolution of 3 x 3, a product for each row of the kernel."""
+    _, height, width, inputs = x.shape
+    kernel = kernel.astype(x.dtype).reshape((3, 3 * inputs, -1))
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    # Three times the channels; all nine at once would take three times the memory, and as long.
+    beside = jnp.concatenate([x[:, :, first : first + width] for first in range(3)], axis=-1)
+    rows: list[Any] = [beside[:, first : first + height] @ kernel[first] for first in range(3)]
+    return rows[0] + rows[1] + rows[2]
