@@ -110,6 +110,7 @@ def test_files_of_two_checkpoints_do_not_mix(run: Path, place: Path, name: str):
         {"schema_version": 3},
         {"shared": None},
         {"shared": {"../../../etc/shadow": "0"}},
+        {"shared": {"/etc/shadow": "0"}},
         {"files": {}},
         {"files": ["policy/config.json"]},
         {"files": {"training_state/state.safetensors": None}},

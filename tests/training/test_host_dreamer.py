@@ -129,7 +129,10 @@ def test_a_torn_part_of_the_replay_is_left_out_and_recorded(
         shutil.rmtree(place / "training_state/replay")
     with pytest.raises(RefusedError, match=r"safetensors: (was altered|is missing)"):
         verify_checkpoint(place, shared=True)
+    harmless = run / "shared"  # a person's
+    harmless.mkdir()
     list(resume_run(run, {"total_timesteps": 160}))
+    assert harmless.is_dir()
     assert "this resume is not exact: " in caplog.text
     told = read_checkpoint(RunFolder(run).checkpoint(160)).notes["exactness"]
     lost = 1 if harm == "torn" else len(found)

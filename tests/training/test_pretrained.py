@@ -144,10 +144,15 @@ def test_its_bytes_may_stay_in_its_file(left_out: Path, tmp_path: Path):
     assert "trunk/encoder/positions" in tensor_names(tmp_path / "whole" / "model.safetensors")
     # A resume leaves them out as well, as long as they do not move.
     shutil.copytree(left_out / "run", tmp_path / "run", symlinks=True)
-    hd.resume(tmp_path / "run").learn(64)
-    last = RunFolder(tmp_path / "run").checkpoint(64)
-    assert tensor_names(last / "policy" / "model.safetensors") == names
-    verify_checkpoint(last)
+    run = RunFolder(tmp_path / "run")
+    hd.resume(run.root).learn(64)
+    assert tensor_names(run.checkpoint(64) / "policy" / "model.safetensors") == names
+    verify_checkpoint(run.checkpoint(64))
+    # Until somebody wants them.
+    hd.resume(run.root).learn(96, encoder_kept="bytes")
+    assert len(tensor_names(run.checkpoint(96) / "policy" / "model.safetensors")) > len(names)
+    with pytest.raises(UsageError, match="a resume can only change it to bytes"):
+        hd.resume(run.root).learn(128, encoder_kept="hash")
 
 
 def test_without_that_file_it_is_told_where_it_was(left_out: Path, tmp_path: Path):
@@ -166,6 +171,19 @@ def test_without_that_file_it_is_told_where_it_was(left_out: Path, tmp_path: Pat
             hd.Policy.from_pretrained(policy)
     finally:
         weights.write_bytes(whole)
+
+
+def test_what_a_hook_made_of_them_is_written(file: Path, tmp_path: Path):
+    def scaled(params: Any) -> Any:
+        params["trunk"]["encoder"]["positions"] = params["trunk"]["encoder"]["positions"] * 2
+        return params
+
+    network = {**NETWORK, "weights": str(file)}
+    model = hd.PPO("probe/catch", network=network, freeze=FROZEN, post_init=scaled, **SMALL)
+    model.learn(32, directory=tmp_path, encoder_kept="hash", evaluation_episodes=0)
+    last = RunFolder(tmp_path).checkpoint(32) / "policy"
+    assert "trunk/encoder/positions" in tensor_names(last / "model.safetensors")
+    hd.Policy.from_pretrained(last)
 
 
 def test_weights_that_move_are_written(left_out: Path):

@@ -11,7 +11,7 @@ import numpy as np
 from heredity.common.errors import UsageError
 from heredity.networks.vit_file import VitFile, read_vit
 from heredity.policies.elsewhere import Elsewhere
-from heredity.weights import Params, WeightReport
+from heredity.weights import Params, WeightReport, flatten, unflatten
 from heredity.weights.report import weakest
 
 # What a file decides; the rest of its options may be other ones than it has.
@@ -41,8 +41,13 @@ class PretrainedEncoder:
         }
 
     def elsewhere(self, weights: Mapping[str, np.ndarray]) -> Elsewhere:
-        """What a folder says that leaves these weights out of those of a policy, by path."""
-        return Elsewhere.of(self.file, self.grid, self.folders, weights)
+        """What a folder says that leaves these weights out of those of a policy, by path.
+
+        The weights are those of the file, whatever a hook has made of them since.
+        """
+        of_file = flatten(self.inject(unflatten(weights))[0])
+        found = {path: np.asarray(leaf) for path, leaf in of_file.items()}
+        return Elsewhere.of(self.file, self.grid, self.folders, found)
 
     def inject(self, params: Params) -> tuple[Params, WeightReport]:
         """Put the weights into every encoder that they are for.

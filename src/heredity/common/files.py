@@ -299,8 +299,13 @@ def remove_folder(path: Path) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that nobody misses, as far as that can be done."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove a folder that nobody misses, as far as that can be done.
+
+    Where a run was moved away, what is in its place now is another's.
+    """
+    with contextlib.suppress(LostFolderError):
+        check_in_place(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep_temporaries(folder: Path) -> None:

@@ -65,8 +65,11 @@ class RunFolder:
 
     @property
     def shared(self) -> Path:
-        """While it trains: files that its checkpoints share, under names of their own."""
-        return self.root / "shared"
+        """While it trains: files that its checkpoints share, under names of their own.
+
+        Named as what a killed writer leaves, so that it goes with that.
+        """
+        return self.root / ".writing-shared"
 
     def snapshot(self, step: int) -> Path:
         """One snapshot: ``policy/``, ``evaluation.json``, ``rollout/``, ``imagined/``."""

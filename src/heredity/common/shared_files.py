@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from heredity.common.errors import StorageError
-from heredity.common.files import sha256_bytes
+from heredity.common.files import check_in_place, sha256_bytes
 from heredity.common.formats import Format
 from heredity.common.reading import check_hash
 from heredity.common.tensors import StoredTensor, stored_tensors, tensor_bytes
@@ -42,7 +42,7 @@ class SharedFile:
         It is not flushed: what is not in a checkpoint yet need not outlive the machine.
 
         Args:
-            folder: Made if it is not there.
+            folder: Made if it is not there, where it is to be.
             tensors: What is in it.
             kind: Its format.
 
@@ -50,9 +50,8 @@ class SharedFile:
             StorageError: when the disk refuses.
         """
         content = tensor_bytes(tensors, kind.header)
-        path = _somewhere(folder)
+        path = _place_in(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         except OSError as error:
             _remove(path, os.getpid())
@@ -73,8 +72,7 @@ class SharedFile:
         Raises:
             StorageError: when the disk refuses.
         """
-        path = _somewhere(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        path = _place_in(folder)
         self.put(path)
         return SharedFile(path, self.sha256, passing=True)
 
@@ -104,7 +102,13 @@ class SharedFile:
         return stored_tensors(self.path)[0]
 
 
-def _somewhere(folder: Path) -> Path:
+def _place_in(folder: Path) -> Path:
+    """A name of its own in a folder, which is made if it is not there."""
+    check_in_place(folder)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StorageError(folder, error) from error
     return folder / f"{uuid.uuid4().hex}.safetensors"
 
 

@@ -115,7 +115,7 @@ class Elsewhere:
             file, params = read_vit(self.file, heads=self.heads), unflatten(empty)
             for place in self.folders:
                 params, _ = file.inject(params, place, self.grid)
-        except HeredityError as error:
+        except (HeredityError, MemoryError, ValueError) as error:  # shapes that there cannot be
             raise RefusedError(
                 folder,
                 f"leaves out an encoder, and its file is not to be had: {error}",

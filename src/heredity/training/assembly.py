@@ -222,6 +222,11 @@ def resumed_run(plan: Plan, checkpoints: Sequence[Checkpoint], changed: dict[str
     Raises:
         MismatchError: when they are of other policies than the run would train now.
     """
+    if changed.get("encoder_kept") == "hash":
+        raise UsageError(
+            "encoder_kept hash: that is said when a run begins, with the file of the encoder; a "
+            "resume can only change it to bytes"
+        )
     seats, driver = plan.seats, plan.driver
     places = [seat.folder.checkpoint(checkpoints[0].step) for seat in seats if seat.folder]
     for checkpoint, place in zip(checkpoints, places, strict=True):
@@ -271,7 +276,8 @@ def resumed_run(plan: Plan, checkpoints: Sequence[Checkpoint], changed: dict[str
         )
         memory.note_exactness(reasons)
         FrozenProof(memory.frozen).check(unflatten(checkpoint.policy))
-        lineage, elsewhere = checkpoint.lineage.then(entry), checkpoint.elsewhere
+        lineage = checkpoint.lineage.then(entry)
+        elsewhere = checkpoint.elsewhere if plan.settings.encoder_kept == "hash" else None
         members.append(_member(plan, seat, learner, lineage, memory, elsewhere))
     for reasons in sorted(told):
         log.warning("this resume is not exact: %s", reasons)
@@ -286,7 +292,6 @@ def resumed_run(plan: Plan, checkpoints: Sequence[Checkpoint], changed: dict[str
 def _keep_files(plan: Plan) -> None:
     """Give a folder to what checkpoints share; once the run ends, they alone have it."""
     if (folder := plan.written(plan.folder)) is not None:
-        remove_tree(folder.shared)  # of a process that was killed
         plan.made.callback(remove_tree, folder.shared)
         plan.driver.keep_in(folder.shared)
 

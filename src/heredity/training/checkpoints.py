@@ -201,10 +201,10 @@ def verify_checkpoint(place: Path, *, shared: bool = False) -> dict[str, Any]:
     manifest = read_manifest(place)
     if STATE not in manifest["files"]:
         raise RefusedError(place / MANIFEST, f"does not name the hash of {STATE}")
-    others = {f"{_SHARED}/{name}": told for name, told in manifest["shared"].items()}
-    for name in (*manifest["files"], *others):
+    for name in (*manifest["files"], *manifest["shared"]):
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise RefusedError(place / MANIFEST, f"names a file outside of it: {name!r}")
+    others = {f"{_SHARED}/{name}": told for name, told in manifest["shared"].items()}
     for name, expected in {**manifest["files"], **(others if shared else {})}.items():
         check_hash(place / name, expected, "the manifest")
     return manifest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -127,6 +128,7 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
     def keep_in(self, folder: Path) -> None:
         """Before anything else: put what was recorded there, to be shared by checkpoints."""
         self._folder = folder
+        del self._replay  # not two of them at once
         self._replay = self._empty_replay()
 
     def _begun_anew(self) -> None:
@@ -230,13 +232,18 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
 
     def _owe(self, records: int) -> None:
         """Remember how many gradient steps are due now that there are so many more records."""
-        config = self.algorithm.config
-        moments = config.batch_size * config.batch_length
         owed = np.float32(0.0)
-        if self._replay.starts(config.sequence_length) >= moments:
-            ratio = np.float32(records * config.gradient_steps_per_record)
+        if self._has_enough():
+            ratio = np.float32(records * self.algorithm.config.gradient_steps_per_record)
             owed = np.float32(self.state.owed) + ratio
         self.state = dataclasses.replace(self.state, owed=jnp.float32(owed))
+
+    def _has_enough(self) -> bool:
+        """Whether there are as many sequences as a batch has moments."""
+        config = self.algorithm.config
+        return (
+            self._replay.starts(config.sequence_length) >= config.batch_size * config.batch_length
+        )
 
     def _due(self) -> int:
         """How many gradient steps are due, and are remembered no more."""
@@ -254,6 +261,11 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
             self._acted(acted)
             found = self.learn(self._due())
         return {**self._logged(found, acted.finite), **acted.counted.sums}
+
+    @functools.cached_property
+    def _beside(self) -> concurrent.futures.ThreadPoolExecutor:
+        """The thread that acts while this one learns; one for all, as some environments need it."""
+        return concurrent.futures.ThreadPoolExecutor(1, "heredity-acting")
 
     def _acted(self, acted: Acted) -> None:
         """Count what was done, and owe what is to be learnt of it."""
@@ -279,9 +291,11 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
         # Learning overwrites its own; these are whole, and nobody else's.
         ready = self._ready()
         ready = ready._replace(parts=(ready.parts[0], jax.tree.map(jnp.copy, ready.parts[1])))
-        with concurrent.futures.ThreadPoolExecutor(1, "heredity-acting") as beside:
-            acting = beside.submit(self.act, ready, told, remember)
+        acting = self._beside.submit(self.act, ready, told, remember)
+        try:
             found = self.learn(self._due())
+        finally:
+            concurrent.futures.wait([acting])
         acted = acting.result()
         for record, which in new:
             self._replay.add(record, which)
@@ -348,6 +362,8 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
             "training_state/state.safetensors",
         )
         exactness = super().load(policy, rest, attempt)
+        if not self._has_enough():  # records were lost
+            self.state = dataclasses.replace(self.state, owed=jnp.float32(0.0))
         if exactness.reason:
             reasons.append(exactness.reason)
         return Exactness(not reasons, "; ".join(reasons))

@@ -2,6 +2,7 @@
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -193,11 +194,31 @@ def test_states_in_files_are_no_more_renewed(tmp_path: Path):
     assert 0 < renewed.sum() < 80 and (np.diff(renewed.astype(int)) >= 0).all()
 
 
+def test_states_are_renewed_until_they_leave_the_memory(tmp_path: Path, caplog: Any):
+    replay = filled(20, rows=80, memory=LITTLE, folder=tmp_path / "one")
+    place = Place(np.arange(20)[:, None].repeat(2, 1), np.array([0, 1]))
+    replay.put_states(place, np.ones((20, 2, 3), np.uint16), np.ones((20, 2, 2), np.uint8))
+    assert "budget" not in caplog.text
+    for number in range(20, 80):
+        replay.add(record(number))
+    assert caplog.text.count("the replay has reached its budget of memory") == 1
+    assert replay.read(place).deter.all() and replay.read(place).stoch.all()
+    saved, shared = replay.save(), replay.shared()
+    back = HostReplay(record(0), 80, LITTLE, tmp_path / "two")
+    assert back.load(saved, shared, "the file") == []
+    assert back.read(place).deter.all() and back.read(place).stoch.all()
+    larger = HostReplay(record(0), 80, PLENTY, tmp_path / "three")
+    assert larger.load(saved, shared, "the file") == [
+        "the replay has another budget of memory than before"
+    ]
+    assert larger.read(place).deter.all()
+
+
 def test_without_a_folder_files_are_passing():
     replay = filled(160, rows=80, memory=LITTLE)
     places = [file.path for file in replay.shared().values()]
     places = [path for path in places if path.exists()]
-    assert len(places) == 8
+    assert len(places) >= 8
     del replay
     gc.collect()
     assert not any(path.exists() for path in places)
@@ -281,6 +302,12 @@ def test_those_with_much_to_learn_are_chosen_most():
     # Sequences of three steps from 38 on hold 1, 2, 3, 2 and 1 of them.
     for start, number in zip(range(138, 143), (1, 2, 3, 2, 1), strict=True):
         assert shares[start] == pytest.approx(number * 10 / (9 * 10 + 5.7), abs=0.02)
+    # A loss that is no number ends the iteration, and until then any sequence will do.
+    broken = prioritised()
+    here = Place(np.arange(3)[:, None], np.array([0]))
+    broken.put_states(here, np.zeros((3, 1, 3)), np.zeros((3, 1, 2)), np.full((3, 1), np.nan))
+    drawn(broken, 0, count=200)
+    assert drawn(broken, 1, count=200)[0].max() <= 196
     # What is new is worth as much as the most that was lost.
     for number in range(99, 101):
         replay.add(record(number))

@@ -7,8 +7,8 @@ environments whose episodes end more often have more records.
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
-import uuid
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,9 +53,9 @@ class HostReplay:
         mixture: Mixture = UNIFORM,
     ) -> None:
         self._layout = layout_of(example, rows, memory)
-        self._folder = folder or Path(tempfile.gettempdir()) / f"heredity-replay-{uuid.uuid4().hex}"
+        self._folder = folder or Path(tempfile.mkdtemp(prefix="heredity-replay-"))
         if folder is None:
-            weakref.finalize(self, remove_tree, self._folder)
+            weakref.finalize(self, _remove, self._folder, os.getpid())
         self._segments = Segments(example, self._layout, self._folder, at_once=folder is not None)
         environments = example.reward.shape[0]
         # Of each segment: its first rows, and whether what was before them is lost. In rings.
@@ -157,6 +157,8 @@ class HostReplay:
             chances = np.maximum(sums[:, length:] - sums[:, :-length], 0.0)
             begins = np.arange(chances.shape[1]) < starts[:, None]
             ends = np.cumsum(np.where(begins, chances, 0.0))
+            # Not where all are 0, nor after a loss that is no number, which ends the iteration.
+            chosen &= ends[-1] > 0.0
             found = np.searchsorted(ends, of_priority[chosen] * ends[-1], side="right")
             environments[chosen], start = np.divmod(found, chances.shape[1])
             first[chosen] = oldest[environments[chosen]] + start
@@ -232,8 +234,14 @@ class HostReplay:
             "cut": self._cut[kept],
             "written": self.written.copy(),
             "served": self.served.copy(),
+            "states_in_memory": np.array(self._states_in_memory),
             **self._saved_priorities(),
         }
+
+    @property
+    def _states_in_memory(self) -> int:
+        """Segments whose states are renewed; all of them count as one number."""
+        return self._layout.states if self._layout.states < self._layout.segments else -1
 
     def _saved_priorities(self) -> dict[str, np.ndarray]:
         if not self._mixture.priority:
@@ -284,6 +292,8 @@ class HostReplay:
                 f"{len(refused)} of {len(counts)} files of the replay could not be read, their "
                 f"records are lost ({refused[0]})"
             )
+        if int(saved.get("states_in_memory", -1)) != self._states_in_memory:
+            told.append("the replay has another budget of memory than before")
         if older:
             told.append(
                 f"states in {older} of {len(counts)} files of the replay are as they were when "
@@ -356,6 +366,11 @@ def _checked(shared: Mapping[str, SharedFile], name: str) -> SharedFile:
         raise RefusedError(name, "is not in the checkpoint")
     shared[name].check()
     return shared[name]
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked worker holds a copy of everything
+        remove_tree(folder)
 
 
 def _name(place: int, part: str = "") -> str:

@@ -7,6 +7,7 @@ The states of the world model beside the records do change, as long as they are 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,8 @@ from heredity.common.formats import REPLAY
 from heredity.common.shared_files import SharedFile
 from heredity.environments.room import GIBIBYTE
 from heredity.weights import named_leaves
+
+log = logging.getLogger("heredity")
 
 # Bytes of a segment at most: a checkpoint writes as many anew. And of the replay at most so much.
 _SEGMENT = 2**25
@@ -138,6 +141,7 @@ class Segments:
         self._windows = (self._happened, self._states)
         self.newest = 0
         self.files: dict[int, SharedFile] = {}
+        self._last_states: dict[int, SharedFile] = {}  # of segments whose states are in files
 
     def put(self, record: Record, environments: np.ndarray, rows: np.ndarray) -> None:
         """Write a step ``(E, ...)`` of some environments into the newest segment."""
@@ -165,10 +169,26 @@ class Segments:
         if self._at_once:
             self.file(self.newest)
         self.newest += 1
-        self.files.pop(self.newest - self.layout.segments, None)
+        self._spill()
+        gone = self.newest - self.layout.segments
+        for files in (self.files, self._last_states):
+            files.pop(gone, None)
         for window in self._windows:
             for leaf in window.leaves(self.newest).values():
                 leaf.fill(0)
+
+    def _spill(self) -> None:
+        """Write states that leave the memory now: they were renewed since their segment's file."""
+        number = self.newest - self._states.count
+        if number >= 0 and self._states.count < self.layout.segments:
+            leaves = self._states.leaves(number)
+            self._last_states[number] = SharedFile.written(self._folder, leaves, REPLAY)
+        if self.newest == min(window.count for window in self._windows) < self.layout.segments:
+            log.warning(
+                "the replay has reached its budget of memory: older records are read from %s from "
+                "now on, and their states are no more renewed",
+                self._folder,
+            )
 
     def read(self, numbers: np.ndarray, rows: np.ndarray, environments: np.ndarray) -> Record:
         """Sequences of records, leaves ``(L, B, ...)``.
@@ -197,7 +217,10 @@ class Segments:
             for number in np.unique(numbers[in_file[:, sequence], sequence]):
                 times = np.flatnonzero(numbers[:, sequence] == number)
                 begin, end = times[0], times[-1] + 1
-                tensors = self.files[int(number)].tensors
+                file = self.files[int(number)]
+                if window is self._states:
+                    file = self._last_states.get(int(number), file)
+                tensors = file.tensors
                 first = int(environments[sequence]) * self.layout.rows + int(rows[begin, sequence])
                 for name, leaf in leaves.items():
                     shape = leaf.shape[2:]
@@ -234,19 +257,22 @@ class Segments:
         return self.files[number]
 
     def states(self, most: int) -> dict[int, SharedFile]:
-        """Files of the states of full segments that are in memory, written now, by number.
+        """Files of the newest states of full segments, by number.
+
+        Those of states that are in memory are written now.
 
         Args:
-            most: Bytes that they may take; there are none if they would take more.
+            most: Bytes that these may take; there are none of them if they would take more.
 
         Raises:
             StorageError: when the disk refuses.
         """
         numbers = self._with_states()
         if sum(leaf.nbytes for leaf in self._states.leaves(0).values()) * len(numbers) > most:
-            return {}
+            return dict(self._last_states)
         leaves = self._states.leaves
-        return {n: SharedFile.written(self._folder, leaves(n), REPLAY) for n in numbers}
+        now = {n: SharedFile.written(self._folder, leaves(n), REPLAY) for n in numbers}
+        return self._last_states | now
 
     def _with_states(self) -> range:
         """Numbers of the full segments whose states are in memory."""
@@ -287,15 +313,18 @@ class Segments:
             for name, leaf in window.leaves(self.newest).items():
                 leaf.fill(0)
                 leaf[:, :rows] = newest[name]
-        missing = 0
-        for number in self._with_states():
-            if number in states:
-                leaves = self._states.leaves(number)
-                _check(leaves, states[number].tensors, f"{what}, {states[number].path.name}")
-                _read_into(leaves, states[number])
-            else:
-                missing += 1
-        return missing
+        there = self._with_states()
+        for number, file in states.items():
+            leaves = self._states.leaves(number)
+            _check(leaves, file.tensors, f"{what}, {file.path.name}")
+            if number in there:
+                _read_into(leaves, file)
+        self._last_states = {
+            number: file.taken(self._folder)
+            for number, file in states.items()
+            if number not in there
+        }
+        return len([number for number in there if number not in states])
 
 
 def _read_into(leaves: Mapping[str, np.ndarray], file: SharedFile) -> None:
