@@ -22,9 +22,9 @@ def test_every_past_version_has_a_way_up(known: Format):
 
 
 def test_no_two_formats_are_called_the_same():
-    assert len({known.kind for known in KNOWN}) == len(KNOWN) == 9
+    assert len({known.kind for known in KNOWN}) == len(KNOWN) == 10
     names = [known.name for known in KNOWN if known.name]
-    assert len(set(names)) == len(names) == 2
+    assert len(set(names)) == len(names) == 3
 
 
 @pytest.mark.parametrize("version", [None, "1", 1.0, True, -1, [1], {}])

@@ -2,6 +2,7 @@ import gc
 import signal
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -87,3 +88,21 @@ def test_a_signal_that_is_noted_raises_nothing_and_shows(number: signal.Signals)
     assert received_before(handler) is None
     remember_interrupts()
     assert not is_asked_to_stop()
+
+
+def test_what_would_be_lost_when_something_goes_comes_again():
+    class Held:
+        """What somebody refers to weakly."""
+
+    remember_interrupts()
+    held, inside = Held(), []
+
+    def interrupted() -> None:
+        signal.raise_signal(signal.SIGINT)  # raises nothing: it would be printed and gone
+        inside.append(received_before(signal.getsignal(signal.SIGINT)))
+
+    weakref.finalize(held, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        del held
+        time.sleep(5.0)
+    assert inside == [signal.SIGINT]

@@ -1,5 +1,6 @@
 import atexit
 import dataclasses
+import gc
 import json
 import os
 import shutil
@@ -246,6 +247,7 @@ def test_memory_does_not_grow_with_the_number_of_snapshots(tmp_path: Path):
         if event.step == 200:
             tracemalloc.start()  # not before: what is compiled would take twice as long
         if event.step in (300, 1000):
+            gc.collect()
             sizes[event.step] = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert len(RunFolder(tmp_path).snapshot_steps()) == 251

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -52,11 +53,22 @@ class RememberedInterrupt:
         raise KeyboardInterrupt
 
 
+# Where Python calls functions of its own, and of others, when something is gone.
+_OF_WEAK_REFERENCES = {
+    kind.__init__.__code__.co_filename for kind in (weakref.WeakKeyDictionary, weakref.WeakSet)
+}
+
+
 def _would_be_lost(frame: FrameType | None) -> bool:
     """Whether a frame is one from which Python lets no exception out."""
     callbacks = [getattr(one, "__code__", None) for one in gc.callbacks]
     while frame is not None:
-        if frame.f_code in callbacks or frame.f_code.co_name == "__del__":
+        code = frame.f_code
+        if (
+            code in callbacks
+            or code.co_name == "__del__"
+            or code.co_filename in _OF_WEAK_REFERENCES
+        ):
             return True
         frame = frame.f_back
     return False
