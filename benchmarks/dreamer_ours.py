@@ -3,8 +3,9 @@
 ``python benchmarks/dreamer_ours.py walker size1m``
 
 Of the runner for environments of the host, whose environments stand still: an update reads its
-batch from the replay and writes the refreshed states back, and acting keeps its records. Memory is
-kept as ``heredity train`` keeps it.
+batch from the replay and writes the refreshed states back. Acting ends, as the other's does, with
+actions and what a replay needs in numpy; ``acting_and_keeping`` is a step of a run, with the
+environments' own part and the replay. Memory is kept as ``heredity train`` keeps it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from heredity.environments import HostEnvironment
 from heredity.environments.contract import TimeStep
 from heredity.environments.infos import InfoMeans
 from heredity.spaces import Box, Dict, Discrete, Space
-from heredity.training.host_dreamer import DreamerHostRunner
+from heredity.training.host_dreamer import DreamerHostRunner, Standing
 from timing import quartiles
 
 ENVS = 16
@@ -48,14 +49,14 @@ class Still(HostEnvironment):
         self.observation_space, self.action_space = PROBLEMS[problem]
         draw = np.random.default_rng(0)
         seen = [self.observation_space.sample(draw) for _ in range(ENVS)]
-        self._seen = jax.tree.map(lambda *leaves: np.stack(leaves), *seen)
+        self.seen = jax.tree.map(lambda *leaves: np.stack(leaves), *seen)
 
     def reset(self, seeds: np.ndarray, mask: np.ndarray) -> Any:
-        return self._seen
+        return self.seen
 
     def step(self, actions: np.ndarray) -> TimeStep:
         none = np.zeros(ENVS, bool)
-        return TimeStep(self._seen, np.zeros(ENVS, np.float32), none, none, {})
+        return TimeStep(self.seen, np.zeros(ENVS, np.float32), none, none, {})
 
 
 def main() -> None:
@@ -82,13 +83,23 @@ def main() -> None:
 
     updates = quartiles(update, given.seconds)
 
+    parts, standing, key, version = runner._ready()
+    acting_on = Standing(standing.carry, standing.reward, np.zeros(ENVS, bool))
+    carries = [standing.carry]
+
     def act() -> None:
+        now = acting_on._replace(carry=carries[0])
+        carries[0], *decided = runner._act(parts, environment.seen, now, key, np.uint32(0), version)
+        jax.device_get(decided)
+
+    def act_and_keep() -> None:
         acted = runner.act(runner._ready(), told, runner._replay.add)
         runner.state = dataclasses.replace(runner.state, experience=acted.standing)
 
     acting = quartiles(act, given.seconds / 4)
+    keeping = quartiles(act_and_keep, given.seconds / 4)
     for name in ("median_ms", "quarter_ms", "three_quarters_ms"):
-        acting[name] = round(acting[name] / config.num_steps, 3)
+        keeping[name] = round(keeping[name] / config.num_steps, 3)
     result = {
         "what": "DreamerV3, ours",
         "problem": given.problem,
@@ -99,6 +110,7 @@ def main() -> None:
         "batch": [config.batch_size, config.batch_length],
         "update": updates,
         "acting": {"environments": ENVS, **acting},
+        "acting_and_keeping": {"environments": ENVS, **keeping},
         "versions": versions(),
     }
     print(json.dumps(result))

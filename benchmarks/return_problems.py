@@ -6,7 +6,7 @@ Needs nothing but Python: peers are run in an environment of their own.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, Literal
 
 from problems import PROBLEMS
 
@@ -30,6 +30,8 @@ class ReturnProblem:
         stable_baselines3: Its settings, in its own names; empty where it is not run.
         settings: Of everybody, in our names, instead of each one's own; see `problems`.
         published: A number of somebody else's to compare with, and where it stands.
+        published_curve: Steps and returns of somebody else, drawn beside ours.
+        algorithm: Ours that trains.
     """
 
     name: str
@@ -42,6 +44,8 @@ class ReturnProblem:
     stable_baselines3: dict[str, Any] = dataclasses.field(default_factory=dict)
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     published: str = ""
+    published_curve: tuple[tuple[int, float], ...] = ()
+    algorithm: Literal["PPO", "Dreamer"] = "PPO"
 
     @property
     def scripts(self) -> dict[str, str]:
@@ -113,6 +117,16 @@ _ZOO_WALKER2D = {
     "max_grad_norm": 1.0,
     "vf_coef": 0.871923,
 }
+
+# danijar/dreamerv3, scores/dmc_proprio-dreamerv3.json.gz: the mean over five seeds, size12m, with
+# a train ratio of 512.
+_AUTHORS_SWINGUP = tuple(
+    zip(
+        range(10_000, 100_001, 10_000),
+        (63.0, 189.0, 261.0, 298.0, 322.0, 372.0, 453.0, 403.0, 504.0, 528.0),
+        strict=True,
+    )
+)
 
 _ALL = (
     ReturnProblem(
@@ -196,6 +210,62 @@ _ALL = (
         episodes=128,
         together=1,
         published="gymnax's PPO (gymnax-blines, an MLP, 10 M steps): 28, as its README says",
+    ),
+    ReturnProblem(
+        "dreamer-catch",
+        "gymnax/Catch-bsuite",
+        "DreamerV3 on gymnax Catch-bsuite",
+        steps=40_000,
+        episodes=100,
+        published="1 is the most that can be had",
+        algorithm="Dreamer",
+    ),
+    ReturnProblem(
+        "dreamer-memory",
+        "probe/repeat-first",
+        "DreamerV3 on a puzzle for memory",
+        steps=20_480,
+        episodes=100,
+        published="1 is the most that can be had, and 1/6 without a memory",
+        algorithm="Dreamer",
+    ),
+    ReturnProblem(
+        "dreamer-pictures",
+        "probe/catch",
+        "DreamerV3 on Catch in pictures of 16 x 16",
+        steps=10_240,
+        episodes=100,
+        options={"resize": [16, 16]},
+        published="1 is the most that can be had; standing still gives -0.6",
+        algorithm="Dreamer",
+    ),
+    ReturnProblem(
+        "dreamer-gridworld",
+        "minigrid/MiniGrid-Empty-5x5-v0",
+        "DreamerV3 on MiniGrid Empty-5x5",
+        steps=12_000,
+        published="the shortest way gives 0.955",
+        algorithm="Dreamer",
+    ),
+    ReturnProblem(
+        "dreamer-cartpole",
+        "gym/CartPole-v1",
+        "DreamerV3 on Gymnasium CartPole-v1",
+        steps=24_000,
+        published="500 is the most that can be had",
+        algorithm="Dreamer",
+    ),
+    ReturnProblem(
+        "dreamer-swingup",
+        "dm_control/cartpole-swingup",
+        "DreamerV3 on dm_control cartpole-swingup",
+        steps=100_000,
+        options={"action_repeat": 2},
+        published="528 in training at 100,000 steps, the mean of five seeds of the authors' "
+        "(grey), with settings that are the same for every task; ours has its own, a smaller "
+        "model, and twice as many gradient steps, of a quarter of the size",
+        published_curve=_AUTHORS_SWINGUP,
+        algorithm="Dreamer",
     ),
     _as_measured("brax-inverted-pendulum"),
     _as_measured("brax-reacher"),

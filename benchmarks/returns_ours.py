@@ -1,4 +1,4 @@
-"""Our PPO with its preset, trained to the end; prints JSON, one entry for each seed."""
+"""Ours with its preset, trained to the end; prints JSON, one entry for each seed."""
 
 import argparse
 import dataclasses
@@ -43,11 +43,12 @@ class Episodes(hd.callbacks.Callback):
 
 settings = json.loads(given.settings)
 num_envs = settings.pop("num_envs", None)
-model = hd.PPO(problem.environment, seed=given.seed, **settings)
+learner = getattr(hd, problem.algorithm)
+model = learner(problem.environment, seed=given.seed, **settings)
 if num_envs or problem.options:
     size = num_envs or model.config.num_envs
     environment = hd.make(problem.environment, size, **problem.options)
-    model = hd.PPO(environment, seed=given.seed, **settings)
+    model = learner(environment, seed=given.seed, **settings)
 episodes = Episodes()
 began, cpu_began = time.perf_counter(), time.process_time()
 events = model.run(
@@ -67,6 +68,7 @@ packages = {
     "minigrid": ("minigrid", "gymnasium"),
     "dm_control": ("dm_control", "mujoco"),
     "envpool": ("envpool",),
+    "probe": (),
 }[problem.environment.partition("/")[0]]
 packages = ("jax", "jaxlib", "flax", "optax", "numpy", *packages)
 found = [

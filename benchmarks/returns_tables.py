@@ -17,7 +17,8 @@ from return_problems import RETURN_PROBLEMS, ReturnProblem
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "returns.md"
 NAMES = {"ours": "heredity", "sb3": "stable-baselines3", "brax": "brax"}
-COLOURS = {"ours": "#00897b", "sb3": "#c0602d", "brax": "#c0602d"}
+LEGEND = {**NAMES, "published": "published"}
+COLOURS = {"ours": "#00897b", "sb3": "#c0602d", "brax": "#c0602d", "published": "#777"}
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 300, 62, 12, 34, 40
 
 REGION = re.compile(r"(<!-- returns -->\n).*?(<!-- /returns -->)", re.DOTALL)
@@ -146,6 +147,8 @@ def verdict(found: Mapping[str, Runs]) -> str:
 def drawn(problem: ReturnProblem, found: Mapping[str, Runs]) -> str:
     """Returns over steps as an SVG: a line for each seed, legend by name."""
     curves = {name: distinct(runs) for name, runs in found.items()}
+    if problem.published_curve:
+        curves["published"] = [list(problem.published_curve)]
     points = [point for lines in curves.values() for line in lines for point in line]
     most = max((step for step, _ in points), default=1)
     low = min(0.0, *(value for _, value in points)) if points else 0.0
@@ -175,7 +178,7 @@ def drawn(problem: ReturnProblem, found: Mapping[str, Runs]) -> str:
         x, y = LEFT + 150 * row, HEIGHT - 8
         parts.append(
             f'<rect x="{x}" y="{y - 8}" width="14" height="4" fill="{COLOURS[name]}"/>'
-            f'<text x="{x + 20}" y="{y}" {grey}>{NAMES[name]}</text>'
+            f'<text x="{x + 20}" y="{y}" {grey}>{LEGEND[name]}</text>'
         )
         for line in lines:
             path = " ".join(f"{across(step):.1f},{up(value):.1f}" for step, value in line)

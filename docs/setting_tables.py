@@ -16,6 +16,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from regions import DOCS, filled, table, write
 
+from heredity.algorithms.dreamer.config import DreamerConfig
+from heredity.algorithms.dreamer.encoder_config import EncoderConfig
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.algorithms.ppo.network_config import NetworkConfig
 from heredity.environments.registry import load_adapter
@@ -27,10 +29,15 @@ from heredity.training.settings import RunSettings
 SETTINGS = (
     ("settings.md", "settings-ppo", PPOConfig),
     ("settings.md", "settings-network", NetworkConfig),
+    ("settings.md", "settings-dreamer", DreamerConfig),
+    ("settings.md", "settings-encoder", EncoderConfig),
     ("settings.md", "settings-run", RunSettings),
     ("wrappers.md", "options-wrappers", Wrapping),
     ("environments.md", "options-vectors", VectorOptions),
 )
+
+# Where on their page settings stand that are a group of their own.
+GROUPS = {NetworkConfig: "networks", EncoderConfig: "pretrained-encoder"}
 
 # Each page holds the options of one adapter in a region `options-<adapter>`.
 ADAPTERS = {
@@ -122,7 +129,7 @@ def default_of(field: dataclasses.Field[Any]) -> str:
     if field.default_factory is not dataclasses.MISSING:
         value = field.default_factory()
         if dataclasses.is_dataclass(value):
-            return "[below](#networks)"
+            return f"[below](#{GROUPS[type(value)]})"
     if value is dataclasses.MISSING:
         return "required"
     if isinstance(value, float):

@@ -17,9 +17,10 @@ from pathlib import Path
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ.setdefault("SDL_VIDEODRIVER", "dummy")
 os.environ.setdefault("WANDB_MODE", "offline")
-# Most of the time of the tests goes into compiling programs that run once. The compiler's lowest
-# level would spare more, but sums in an order of its own, and what learns is slow there. Its older
-# way to write loops takes a third less time than the one by default.
+# Most of the time of the tests goes into compiling programs that run once: they are compiled as
+# fast as can be, and run as they come. What learns asks for `well_compiled`.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+# Of the rest: its older way to write loops takes a third less time than the one by default.
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=1 --xla_cpu_use_fusion_emitters=false"
 )
@@ -84,6 +85,16 @@ def _programs_of_all() -> None:
             os.link(_compiled / name, _shared / name)
     for name in all - mine:
         os.link(_shared / name, _compiled / name)
+
+
+@pytest.fixture(scope="module")
+def well_compiled() -> Iterator[None]:
+    """For modules that learn: their programs run for longer than they take to compile."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
+        yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from heredity.algorithms.dreamer.presets import presets as dreamer_presets
 from heredity.algorithms.ppo import PPOConfig
 from heredity.algorithms.ppo.presets import preset_config, presets
 
@@ -227,7 +228,8 @@ def test_the_difference_of_two_means_is_welchs(harness: SimpleNamespace):
 def test_what_is_recorded_is_what_the_preset_trains(harness: SimpleNamespace):
     for problem in harness.return_problems.RETURN_PROBLEMS.values():
         if not problem.settings:
-            assert presets()[problem.environment].total_timesteps == problem.steps, problem.name
+            known = {"PPO": presets, "Dreamer": dreamer_presets}[problem.algorithm]()
+            assert known[problem.environment].total_timesteps == problem.steps, problem.name
 
 
 def test_what_is_recorded_was_trained_with_the_settings_as_they_are(harness: SimpleNamespace):

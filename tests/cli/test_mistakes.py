@@ -86,6 +86,11 @@ OF_EVALUATE = "(known: --env, --episodes, --json, --seed, --stochastic, --trust)
             "unknown option '--max-rollback': did you mean '--max-rollbacks'? "
             "(heredity resume --help lists all options)",
         ),
+        (
+            "train dreamer --steps 9",
+            "unknown option '--steps': give total_timesteps to learn() (--total-timesteps) "
+            "(heredity train dreamer --help lists all options)",
+        ),
         ("resume X Y", "unexpected 'Y' (heredity resume --help lists all options)"),
         ("inspect X --jsn", "unknown option '--jsn': did you mean '--json'? (known: --json)"),
         ("inspect X --env.foo 3", "unknown option '--env.foo' (known: --json)"),
@@ -150,6 +155,10 @@ OF_EVALUATE = "(known: --env, --episodes, --json, --seed, --stochastic, --trust)
         (
             f"{TRAIN} --env.no-host=1",
             "--env.no-host takes no value, '1' was given: --env.host or --env.no-host",
+        ),
+        (
+            "inspect X --json --jsn",
+            "unknown option '--jsn': did you mean '--json'? (known: --json)",
         ),
         ("inspect X --json yes", "--json takes no value, 'yes' was given: --json or --no-json"),
         # What the settings themselves refuse.

@@ -90,7 +90,10 @@ def hash_of(policy: Policy, folder: str) -> str:
 def test_freeze(cell: Cell):
     first = cell.policy_at(STEPS)
     fresh = ActorCritic(first.spec).init(0)
-    assert hash_of(first, cell.folder) == content_hash(subtree(fresh, cell.folder))
+    frozen, drawn = (flatten(subtree(params, cell.folder)) for params in (first.params, fresh))
+    assert frozen.keys() == drawn.keys()
+    for path, leaf in frozen.items():  # two programs may round differently
+        np.testing.assert_allclose(leaf, drawn[path], rtol=1e-6, atol=1e-7)
     assert not diff(fresh, first.params).is_empty, "the rest has learnt"
     state = read_checkpoint(cell.checkpoint(STEPS)).state
     slots = [path for path in state if path.startswith("optimizer/") and cell.folder in path]

@@ -61,7 +61,7 @@ def test_programs_are_counted():
     program(2.0)
     assert counted.compiled + counted.from_cache == 1 and counted.seconds > 0
     assert Compilations().row() == dict.fromkeys(counted.row(), 0.0)
-    assert "programs compiled in" in str(counted)
+    assert "1 program compiled in" in str(counted)
 
 
 @pytest.mark.usefixtures("before_jax")

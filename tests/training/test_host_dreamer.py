@@ -146,7 +146,7 @@ def test_what_is_not_finite_never_reaches_a_checkpoint(tmp_path: Path, part: str
     host = HostedEnvironment(faulty, CONFIG.num_envs)
     host.spec = faulty.spec
     settings = RunSettings(total_timesteps=256, checkpoint_every=32, evaluation_episodes=0)
-    waiting = dataclasses.replace(CONFIG, batch_size=128)
+    waiting = dataclasses.replace(CONFIG, batch_size=128, replay_capacity=2048)
     with pytest.raises(DivergedError, match="reward or observation is not finite at step 64"):
         list(begin_run(waiting, host, settings, tmp_path))
     assert RunFolder(tmp_path).checkpoint_steps() == [32]

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from tiny_runs import CONFIG, apart, environment, resume, train
 
+from heredity.algorithms.dreamer.algorithm import Dreamer
+from heredity.algorithms.dreamer.config import DreamerConfig
 from heredity.algorithms.ppo.algorithm import PPO
 from heredity.algorithms.ppo.collect import collect
 from heredity.algorithms.ppo.config import PPOConfig
@@ -21,6 +23,23 @@ from heredity.training.checkpoints import read_manifest
 from heredity.training.device_runner import DeviceRunner
 from heredity.training.mesh import DeviceMesh, mesh_for
 
+DREAMER = DreamerConfig(
+    num_envs=4,
+    num_steps=8,
+    train_ratio=1.0,
+    batch_size=4,
+    batch_length=4,
+    replay_capacity=128,
+    learning_rate=1e-3,
+    learning_rate_warmup=0,
+    deter=24,
+    blocks=2,
+    hidden=8,
+    units=8,
+    groups=2,
+    classes=3,
+    imagination_length=3,
+)
 COLLECTIVE = re.compile(r" (all-gather|all-reduce|all-to-all|collective-permute)(?:-start)?\(")
 
 
@@ -74,6 +93,34 @@ def test_sequences_are_divided_as_well():
     check_alike(
         DeviceRunner(ppo(config, env), env, 3), DeviceRunner(ppo(config, env), env, 3, mesh)
     )
+
+
+@pytest.mark.slow
+def test_a_world_model_is_learnt_by_two_devices():
+    env = jax_environment("gymnax/Catch-bsuite")
+    algorithm = Dreamer(DREAMER, env.observation_space, env.action_space)
+    mesh = mesh_for("all", DREAMER)
+    assert mesh is not None
+    one, two = DeviceRunner(algorithm, env, 3), DeviceRunner(algorithm, env, 3, mesh)
+    was, now = one.iterate(1), two.iterate(1)
+    assert was["train/gradient_steps"] == now["train/gradient_steps"] == 2
+    # What is imagined says nothing yet: while the chances of returns up to 5e8 are nearly those of
+    # -5e8, their mean is made of rounding.
+    of_world = re.compile("train/(dynamics|representation|reward|continue|reconstruction)")
+    names = [name for name in was if of_world.match(name)]
+    assert len(names) == 5
+    for name in names:
+        assert now[name] == pytest.approx(was[name], rel=1e-4), name
+    acted = {path: leaf for path, leaf in one.save().items() if "experience/moment" in path}
+    assert acted and apart(acted, {path: two.save()[path] for path in acted}) < 1e-4
+    for leaf in jax.tree.leaves(two.state.experience.moment):
+        assert leaf.sharding.shard_shape(leaf.shape)[0] == 2, "each device has two of the four"
+    for leaf in jax.tree.leaves((two.state.params, two.state.experience.replay)):
+        assert leaf.sharding.is_fully_replicated
+    with jax.set_mesh(mesh.mesh):
+        program = two._advance.lower(two.constants, two.state, np.int32(1)).compile()
+    divided = f"f32[{DREAMER.batch_length},{DREAMER.batch_size // 2},{DREAMER.deter}]"
+    assert divided in program.as_text(), "each device learns from half of the sequences"
 
 
 def check_alike(one: DeviceRunner, two: DeviceRunner) -> None:

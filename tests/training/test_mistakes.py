@@ -44,10 +44,14 @@ def test_a_mistake_amid_an_iteration_costs_no_training(
 ):
     one_at_a_time(monkeypatch)
     callback = FailingAt(step)
-    with pytest.raises(RuntimeError, match="mine"):
-        train(tmp_path / "run", 512, callback, **SETTINGS)
-    assert callback.ended == [step]
     folder = RunFolder(tmp_path / "run")
+    with pytest.raises(RuntimeError, match="mine") as failure:
+        train(tmp_path / "run", 512, callback, **SETTINGS)
+    assert failure.value.__notes__ == [
+        f"heredity: what was learnt until step {step} is saved. "
+        f"Go on with: heredity resume {folder.root}"
+    ]
+    assert callback.ended == [step]
     assert folder.checkpoint_steps()[-1] == step
     # What was due at that step is done by the resume, so that nothing is missing.
     assert (read_checkpoint(folder.checkpoint(step)).notes["owed"] is not None) == owed

@@ -17,6 +17,7 @@ from heredity.common.run_folder import RunFolder
 from heredity.policies import Policy
 from heredity.training.checkpoints import read_checkpoint
 from heredity.training.session import resume_run
+from heredity.training.start import _first_difference
 from heredity.weights import WeightReport, content_hash, flatten, inject, put
 
 KEPT: dict[str, Any] = {"evaluation_episodes": 1, "evaluate_every": SIZE, "checkpoint_every": SIZE}
@@ -154,6 +155,12 @@ def test_another_policy_is_refused():
         hd.PPO(environment(), config=other, start=teacher).learn(SIZE, **KEPT)
     with pytest.raises(MismatchError, match="the policy to start from sees something else"):
         hd.PPO("gymnax/CartPole-v1", config=CONFIG, start=teacher).learn(SIZE, **KEPT)
+
+
+def test_a_part_that_only_one_has_is_named_without_all_that_is_in_it():
+    one, other = {"heads": {"decoder": {"kind": "mlp"}}}, {"heads": {"decoder": None}}
+    assert _first_difference(one, other, "") == "heads decoder, which is not"
+    assert _first_difference(other, one, "") == "no heads decoder, which is"
 
 
 def test_several_seeds_begin_with_the_same_policy(tmp_path: Path):

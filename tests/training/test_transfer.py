@@ -163,6 +163,7 @@ def test_an_optimiser_of_other_weights_is_refused(moved: Checkpoint, source: Che
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("well_compiled")
 def test_going_on_is_ahead_of_fresh_weights():
     """The claim of docs/transfer.md, small: one seed of Acrobot, a sensor added."""
     id = "gymnax/Acrobot-v1"

@@ -132,7 +132,7 @@ class Registered:
     def warnings_for(
         self, config: AlgorithmConfig, schedule: int | None, total: int
     ) -> Iterable[str]:
-        """What a person should know of a run that goes on.
+        """What a person should know of a run before it begins or goes on.
 
         Args:
             config: Settings.

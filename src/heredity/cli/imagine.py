@@ -23,6 +23,7 @@ from heredity.cli.parsing import (
 from heredity.cli.places import kind_of, policy_folder
 from heredity.common.errors import UsageError
 from heredity.common.run_folder import RunFolder
+from heredity.common.words import counted
 
 if TYPE_CHECKING:
     from heredity.common.open_loop import Episode, OpenLoop
@@ -191,8 +192,8 @@ def _tell(found: OpenLoop, source: dict[str, Any], output: Path) -> None:
     what = "the episode of its snapshot" if source["recorded"] else "an episode that was played"
     where = f" in {source['environment']}" if source["environment"] else ""
     out.print(
-        f"{escape(source['policy'])}: [bold]{found.context}[/] moments seen, "
-        f"[bold]{found.moments - found.context}[/] imagined, of {what}{escape(where)}",
+        f"{escape(source['policy'])}: {counted(found.context, 'moment')} seen, "
+        f"{found.moments - found.context} imagined, of {what}{escape(where)}",
         soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False, header_style="dim")

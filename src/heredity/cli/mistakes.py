@@ -104,7 +104,7 @@ class CommandLine:
         if dashed in self.fixed:
             return UsageError(f"{given} {self.fixed[dashed]}")
         switch = self._switch_before(word, options)
-        if switch:
+        if switch and not _OPTION.match(word):
             return UsageError(f"{switch} takes no value, {word!r} was given: {options[switch]}")
         told = f"unknown option {given!r}" if given.startswith("-") else f"unexpected {given!r}"
         if dashed.startswith("--env.") and "--env" in options:
@@ -115,6 +115,9 @@ class CommandLine:
         theirs = dashed.removeprefix("--").replace("-", "_")
         ours = [one.renamed.get(theirs, "").replace("_", "-") for one in ALGORITHMS.values()]
         near = [f"--{name}" for name in dict.fromkeys(ours) if f"--{name}" in options]
+        algorithm = ALGORITHMS.get(self.program.split()[-1])
+        if algorithm is not None and not near and (way := algorithm.our_way(theirs)):
+            return UsageError(f"{told}: {way} ({self.program} --help lists all options)")
         near = near or nearest(dashed, options)
         guess = f": did you mean {' or '.join(repr(name) for name in near)}?" if near else ""
         listed = [n for n, pair in options.items() if not pair or pair.startswith(f"{n} or")]

@@ -68,7 +68,7 @@ class _Output:
         start: Policy to start from, or a checkpoint, whose optimiser goes on as well; of a run, the
             best checkpoint's policy.
         preset: auto (the tuned settings for this environment, if there are any), none, or the id
-            of an environment whose settings to use.
+            of an environment whose settings to use; of dreamer also a size, such as size1m.
         wandb: Project on Weights & Biases to send metrics to.
         progress: Show the progress bar and a line for each evaluation.
         report: Write report.html at the end if there are snapshots.
@@ -222,7 +222,10 @@ def _parse(algorithm: Registered, arguments: Sequence[str]) -> Any:
     preset = peek(arguments, "--preset") or "auto"
     config = algorithm.preset_config(preset, environment_id or "")
     known = preset_of(algorithm.presets(), preset, environment_id or "")
-    notes = [f"Preset of {known.environment}: {known.source}"] if known else []
+    notes = []
+    if known:
+        reached = f". Seen to reach: {known.reached}" if known.reached else ""
+        notes.append(f"Preset of {known.environment}: {known.source}{reached}")
     if environment_id is None:
         notes.append(
             "The options of an environment (--env.*), and its preset as defaults:\n"

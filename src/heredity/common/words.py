@@ -26,6 +26,8 @@ def in_words(value: Any) -> str:
         'mlp, hidden 64 64, scale 1.41421, bias yes'
         >>> in_words(None), in_words([])
         ('none', 'none')
+        >>> in_words({"kind": "rssm", "encoder": {"kind": "mlp", "units": 32}, "units": 64})
+        'rssm, encoder (mlp, units 32), units 64'
     """
     match value:
         case None | "":
@@ -49,7 +51,13 @@ def in_words(value: Any) -> str:
 
 def _pairs(value: Mapping[str, Any]) -> str:
     given = {n: part for n, part in value.items() if part is not None and part not in ([], {})}
-    return ", ".join(f"{name.replace('_', ' ')} {in_words(part)}" for name, part in given.items())
+    told = {n: f"({in_words(p)})" if _is_group(p) else in_words(p) for n, p in given.items()}
+    return ", ".join(f"{name.replace('_', ' ')} {part}" for name, part in told.items())
+
+
+def _is_group(value: Any) -> bool:
+    """Whether it has several things of its own to say, which are not those of what it is in."""
+    return isinstance(value, Mapping) and len(value) > 1
 
 
 def space_in_words(space: Mapping[str, Any]) -> str:

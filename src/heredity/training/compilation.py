@@ -16,6 +16,7 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 from heredity.common.provenance import processor
+from heredity.common.words import counted
 
 log = logging.getLogger("heredity")
 
@@ -170,7 +171,7 @@ class Compilations:
         if not self.compiled and self.from_cache:
             return f"no programs compiled, {kept}, in {self.seconds:.1f} s"
         also = f", {kept}," if self.from_cache else ""
-        return f"{self.compiled} programs compiled{also} in {self.seconds:.1f} s"
+        return f"{counted(self.compiled, 'program')} compiled{also} in {self.seconds:.1f} s"
 
 
 _total = {"programs": 0.0, "cached": 0.0, "seconds": 0.0}

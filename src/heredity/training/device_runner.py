@@ -46,14 +46,18 @@ class DeviceRunner(BaseRunner[Algorithm, AlgorithmState]):
     def _use(self, algorithm: Algorithm) -> None:
         super()._use(algorithm)
         environment, mesh = self._environment, self._mesh
-        self._first = jax.jit(lambda seed: algorithm.begin(environment, seed))
-        placed = None if mesh is None else (mesh.whole, mesh.of_state(algorithm))
-        if placed is not None:
-            self._init = jax.jit(algorithm.init, out_shardings=placed)
+        placed = None if mesh is None else mesh.of_state(algorithm)
+        self._first = jax.jit(
+            lambda seed: algorithm.begin(environment, seed),
+            out_shardings=placed and placed.experience,
+        )
+        if mesh is not None and placed is not None:
+            without = dataclasses.replace(placed, experience=())
+            self._init = jax.jit(algorithm.init, out_shardings=(mesh.whole, without))
         self._advance = jax.jit(
             self._many_iterations,
             donate_argnums=1,
-            out_shardings=placed and placed[::-1],
+            out_shardings=mesh and (placed, mesh.whole),
             compiler_options=self._options,
         )
 

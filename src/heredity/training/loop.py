@@ -15,11 +15,13 @@ import shlex
 import time
 from collections.abc import Generator, Sequence
 
+from heredity.common.errors import HeredityError
 from heredity.common.run_folder import RunFolder
 from heredity.training.boundaries import Boundaries, Due
 from heredity.training.callbacks import Callback, tell, with_children
 from heredity.training.checkpoints import retire_checkpoints, write_checkpoint
 from heredity.training.compilation import Compilations
+from heredity.training.ended_early import interrupted, tell_how_to_go_on
 from heredity.training.evaluation import Evaluation, Evaluator
 from heredity.training.events import Event
 from heredity.training.member import Member
@@ -161,6 +163,11 @@ class Run:
             except GeneratorExit:
                 # The person broke out of the loop: what was learnt is not lost.
                 self._checkpoint(writer)
+                raise
+            except HeredityError:
+                raise  # it says itself what to do
+            except Exception as error:  # of an environment or a callback
+                tell_how_to_go_on(error, self._saved_at, self._resume_command)
                 raise
 
     def _train(self, signals: StopSignals, writer: BackgroundWriter) -> Generator[Event]:
@@ -382,12 +389,8 @@ class Run:
     # --- when things go wrong ---------------------------------------------------------------------
 
     def _interrupted(self, signals: StopSignals) -> str:
-        asked = signals.requested
-        signal_name = asked.name if asked is not None else "another process was asked to stop"
-        if not self._kept:
-            return f"{signal_name} at step {self.driver.step:,}; nothing was kept (no directory)"
-        told = f". Go on with: {self._resume_command}" if self._resume_command else ""
-        return f"{signal_name}: saved at step {self.driver.step:,}{told}"
+        kept = self._kept
+        return interrupted(signals.requested, self.driver.step, kept, self._resume_command)
 
     def _recover(self, writer: BackgroundWriter) -> None:
         """After a loss or weight that is not finite: stop, or go back to the last good moment."""

@@ -73,7 +73,10 @@ def mesh_for(devices: int | Literal["all"] | None, config: AlgorithmConfig) -> D
     count = len(found) if devices == "all" or (devices is None and processes > 1) else devices or 1
     if count > len(found):
         more = "; JAX_NUM_CPU_DEVICES=N divides a CPU" if found[0].platform == "cpu" else ""
-        raise UsageError(f"devices {count}: JAX finds {len(found)} ({found[0].platform}){more}")
+        raise UsageError(
+            f"devices {count}: JAX finds {len(found)} ({found[0].platform}){more}. "
+            "Give fewer (--devices, devices=)"
+        )
     if processes > 1 and count < len(found):
         raise UsageError(
             f"devices {count}: {processes} processes have {len(found)}, and all of them take part; "

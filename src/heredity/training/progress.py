@@ -31,8 +31,9 @@ class _Rate(ProgressColumn):
     """Of the wall time, evaluations and snapshots included, as the time left is."""
 
     def render(self, task: Task) -> Text:
-        speed = task.speed
-        return Text(f"{speed:,.0f} steps/s" if speed else "compiling …", style="green")
+        speed, since = task.speed, task.elapsed or 0.0
+        told = f"{speed:,.0f} steps/s" if speed else f"compiling … {since:.0f} s"
+        return Text(told, style="green")
 
 
 class ProgressBarCallback(Callback):

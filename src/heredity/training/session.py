@@ -89,6 +89,7 @@ def begin_run(
     folder = None if directory is None else RunFolder(Path(directory))
     if folder is not None:
         processes.first_does(lambda: _check_unused(folder))
+    _warn(config, settings)
     compiled = Compilations()
     config, encoder = algorithm_of(config).prepared(config, environment)
     start = dataclasses.replace(start, encoder=encoder)
@@ -120,6 +121,12 @@ def begin_run(
         made.close()
         raise
     return run.events()
+
+
+def _warn(config: AlgorithmConfig, settings: RunSettings) -> None:
+    ends = settings.schedule_timesteps, settings.total_timesteps
+    for warning in algorithm_of(config).warnings_for(config, *ends):
+        log.warning("%s", warning)
 
 
 def _take(folder: RunFolder, seats: Sequence[Seat], made: contextlib.ExitStack) -> None:
@@ -288,9 +295,7 @@ def _resume(
     else:
         given = environment.spec and environment.spec.to_json()
         record = {**record, "environment": json.loads(json.dumps(given))}  # as the file has it
-    ends = settings.schedule_timesteps, settings.total_timesteps
-    for warning in algorithm_of(config).warnings_for(config, *ends):
-        log.warning("%s", warning)
+    _warn(config, settings)
     compiled = Compilations()
     stage = len(checkpoints[0].notes.get("unfrozen", ())) if checkpoints else 0
     driver, settings = driver_of(config, environment, settings, processes, stage)

@@ -288,6 +288,10 @@ def _first_difference(one: Any, other: Any, path: str) -> str:
             if found:
                 return found
         return ""
+    if isinstance(one, Mapping) and other is None:
+        return f"{path}, which is not"
+    if isinstance(other, Mapping) and one is None:
+        return f"no {path}, which is"
     return "" if one == other else f"{path} {one!r}, not the {other!r}"
 
 

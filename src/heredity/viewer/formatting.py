@@ -23,6 +23,16 @@ def steps_text(steps: float) -> str:
     return f"{steps:g}"
 
 
+def algorithm_text(name: str) -> str:
+    """What people call the algorithm that files have a name for.
+
+    Example:
+        >>> algorithm_text("ppo"), algorithm_text("dreamer")
+        ('PPO', 'DreamerV3')
+    """
+    return {"dreamer": "DreamerV3"}.get(name, name.upper())
+
+
 def _digits(size: float) -> int:
     """Digits after the point of a number that large: three or four digits in all."""
     if size >= 1000 or size == 0:

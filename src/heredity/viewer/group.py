@@ -27,7 +27,7 @@ from heredity.viewer.charts import (
     steps_axis,
     varies,
 )
-from heredity.viewer.formatting import score_text, steps_text, time_text, value_text
+from heredity.viewer.formatting import algorithm_text, score_text, steps_text, time_text, value_text
 from heredity.viewer.markup import escape
 from heredity.viewer.reading import Run, Score, evenly, number, read_run
 from heredity.viewer.rollouts import plain_numbers
@@ -91,7 +91,7 @@ def group_lead(group: Group) -> str:
     seeds = list(group.runs)
     parts = [f"<b>{escape(named)}</b>"] if named else []
     if algorithm := group.config.get("algorithm"):
-        parts.append(f"<b>{escape(str(algorithm).upper())}</b>")
+        parts.append(f"<b>{escape(algorithm_text(str(algorithm)))}</b>")
     if seeds:
         parts.append(f"<b>{len(seeds)} seeds</b>, {seeds[0]} to {seeds[-1]}, in one program")
     if created := group.config.get("created"):

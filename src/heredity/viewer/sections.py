@@ -11,6 +11,7 @@ import numpy as np
 from heredity.common.words import counted, in_words
 from heredity.viewer.charts import Chart, evaluated_spread
 from heredity.viewer.formatting import (
+    algorithm_text,
     mean_text,
     score_text,
     spread_text,
@@ -63,7 +64,7 @@ def lead(run: Run) -> str:
     if run.environment:
         parts.append(f"<b>{escape(run.environment)}</b>")
     if algorithm := run.config.get("algorithm"):
-        parts.append(f"<b>{escape(str(algorithm).upper())}</b>")
+        parts.append(f"<b>{escape(algorithm_text(str(algorithm)))}</b>")
     if (seed := run.config.get("seed")) is not None:
         parts.append(f"seed {escape(seed)}")
     if run_id := run.config.get("run_id"):

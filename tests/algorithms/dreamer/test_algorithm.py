@@ -14,6 +14,7 @@ import pytest
 from heredity.algorithms.dreamer.algorithm import Dreamer
 from heredity.algorithms.dreamer.config import DreamerConfig
 from heredity.algorithms.dreamer.losses import Batch, total_loss
+from heredity.algorithms.dreamer.preparing import warnings_for
 from heredity.algorithms.dreamer.state import DreamerState
 from heredity.common import counters
 from heredity.common.errors import UsageError
@@ -139,6 +140,26 @@ def test_without_a_decoder_the_state_agrees_with_the_encoder(
         assert np.asarray(flatten(slopes)[path]).any()
 
 
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_acting_sees_what_learning_sees(environment: JaxEnvironment, blocks: int):
+    """Moment by moment with whole kernels, or all moments with their parts."""
+    config = dataclasses.replace(TINY, blocks=blocks)
+    algorithm = Dreamer(config, environment.observation_space, environment.action_space)
+    rssm, params = algorithm.world.rssm, drawn_state(algorithm).params["trunk"]
+    draws = np.random.default_rng(2)
+    times, count = 4, 3
+    tokens = draws.normal(size=(times, count, rssm.encoder.output_size)).astype(np.float32)
+    actions = draws.normal(size=(times, count, rssm.options.actions)).astype(np.float32)
+    is_first = draws.random((times, count)) < 0.3
+    chance = latents.noise(jax.random.key(0), (times, count, config.groups, config.classes))
+    whole, _ = rssm.observe(params, tokens, rssm.start((count,)), actions, is_first, chance)
+    state = rssm.start((count,))
+    for t in range(times):
+        state = rssm.observe_once(params, tokens[t], state, actions[t], is_first[t], chance[t])
+        np.testing.assert_allclose(state.deter, whole.deter[t], rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(state.stoch, whole.stoch[t])
+
+
 def test_an_episode_begins_as_if_nothing_was_before(
     algorithm: Dreamer, state: DreamerState, batch: Batch
 ):
@@ -190,9 +211,20 @@ def test_gradient_steps_follow_the_ratio(
         ({"replay_capacity": 64}, "replay_capacity 64 is 4 steps of each of 16"),
         ({"learning_rate": float("nan")}, "learning_rate nan: a finite number >= 0"),
         ({"discount": 1.5}, "discount 1.5: a finite number > 0 and <= 1"),
-        ({"num_envs": 0}, "num_envs 0"),
+        ({"num_envs": 0}, "num_envs 0: a finite number > 0 and <= 2,147,483,647"),
+        ({"replay_capacity": 2032}, "learning begins with 1,024 of them .* Give 2,048 or more"),
+        ({"num_steps": 200, "replay_capacity": 3199}, "200 steps come at once. Give 3,200"),
+        ({"classes": 256}, "classes 256: at most 255 were expected"),
     ],
 )
 def test_settings_that_cannot_be(settings: dict, told: str):
     with pytest.raises(UsageError, match=told):
         DreamerConfig(**settings)
+
+
+def test_a_run_too_short_to_learn_is_told():
+    config = DreamerConfig()
+    assert config.records_to_learn * config.num_envs == 2048
+    (told,) = warnings_for(config, None, 1500)
+    assert "nothing will be learnt in 1,500 steps: learning begins after about 2,048" in told
+    assert not list(warnings_for(config, None, 2000))  # rounded up to whole iterations

@@ -212,6 +212,9 @@ def test_states_are_renewed_until_they_leave_the_memory(tmp_path: Path, caplog: 
         "the replay has another budget of memory than before"
     ]
     assert larger.read(place).deter.all()
+    shared["replay/00000000-states.safetensors"].path.write_bytes(b"")
+    (told,) = HostReplay(record(0), 80, LITTLE, tmp_path / "four").load(saved, shared, "the file")
+    assert told.startswith("1 file of newer states of the replay could not be read (")
 
 
 def test_without_a_folder_files_are_passing():

@@ -5,6 +5,7 @@ That it stays as it is while all else learns is what `examples/pretrained_world_
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -23,6 +24,7 @@ from heredity.algorithms.dreamer.replay import Place, doubled
 from heredity.common.errors import UnknownNameError, UsageError
 from heredity.environments import HostEnvironment, JaxEnvironment
 from heredity.networks import read_vit
+from heredity.spaces import Box
 from heredity.training.host_dreamer import DreamerHostRunner
 from heredity.weights import flatten, merge
 
@@ -136,3 +138,10 @@ def test_a_vit_reads_pictures(config: DreamerConfig):
     numbers = hd.make("probe/constant-reward")
     with pytest.raises(UsageError, match="a vit reads pictures"):
         made(config, numbers)
+
+
+@pytest.mark.parametrize(("side", "told"), [(84, "can be halved 2 times only"), (96, ""), (64, "")])
+def test_pictures_that_stay_large_are_told(side: int, told: str, caplog: pytest.LogCaptureFixture):
+    environment: Any = SimpleNamespace(observation_space=Box((side, side, 3), 0, 255, "uint8"))
+    prepared(TINY, environment)
+    assert told in caplog.text and bool(told) == bool(caplog.text)

@@ -11,6 +11,8 @@ from heredity.training.evaluation import Evaluator
 from heredity.training.runners import make_runner
 from heredity.weights import unflatten
 
+pytestmark = pytest.mark.usefixtures("well_compiled")
+
 EPISODES = 100
 
 

@@ -17,6 +17,8 @@ from heredity.training.evaluation import Evaluator
 from heredity.training.runners import make_runner
 from heredity.weights import unflatten
 
+pytestmark = pytest.mark.usefixtures("well_compiled")
+
 GRU = {"kind": "gru", "hidden": (16,), "memory_size": 16}
 CNN = {"kind": "cnn", "hidden": (32,)}
 CONFIG = PPOConfig(num_envs=32, num_steps=24, num_minibatches=4, learning_rate=3e-3, discount=0.9)

@@ -21,65 +21,37 @@ from heredity.algorithms.dreamer.replay import Record, Replay, doubled, unpacked
 from heredity.algorithms.dreamer.returns import ReturnRange
 from heredity.algorithms.dreamer.state import DreamerState
 from heredity.algorithms.dreamer.world import World
-from heredity.algorithms.freezing import Unfreezing, read_unfreezing
+from heredity.algorithms.stages import Staged
 from heredity.algorithms.training_plan import TrainingPlan
 from heredity.common import counters
+from heredity.common.devices import split
 from heredity.common.errors import UsageError
 from heredity.common.seeds import most_of_seeds
 from heredity.environments.contract import JaxEnvironment
 from heredity.environments.room import GIBIBYTE, bytes_of
 from heredity.networks.world_model.options import DTYPES
-from heredity.policies import ActorCritic
+from heredity.policies import PolicySpec
 from heredity.spaces import Space
-from heredity.weights import Params, all_finite, flatten, merge
+from heredity.weights import Params, all_finite, merge
 
 _ENCODER = "trunk/encoder/"
 
 
-class Dreamer:
-    """DreamerV3 (Hafner et al. 2023) for given spaces.
-
-    Args:
-        config: Settings.
-        observation_space: Of one environment.
-        action_space: Of one environment.
-        schedule_timesteps: Not needed: nothing is scheduled over the length of a run.
-        action_repeat: Environment steps of one decision.
-        environment: Id and options, to be remembered by the policy.
-        stage: How many of the settings' unfreezings there were already.
-
-    Raises:
-        UnknownNameError: when a pattern of `freeze`, `unfreeze` or `learning_rate_scale` matches no
-            weight.
-        UsageError: when nothing is left to train, or settings do not fit each other.
+class Dreamer(Staged[DreamerConfig]):
+    """DreamerV3 (Hafner et al. 2023) for given spaces; see `Staged`.
 
     Attributes:
-        plan: Which weights are trained, since when, and how fast.
         keeps_tokens: Whether the replay keeps what a pretrained encoder makes of observations, for
             it is frozen, at first at least.
     """
 
     def __init__(
-        self,
-        config: DreamerConfig,
-        observation_space: Space,
-        action_space: Space,
-        *,
-        schedule_timesteps: int = 0,
-        action_repeat: int = 1,
-        environment: dict[str, Any] | None = None,
-        stage: int = 0,
+        self, config: DreamerConfig, observation_space: Space, action_space: Space, **more: Any
     ) -> None:
-        self.config = config
-        self.stage = stage
-        self.schedule_timesteps = schedule_timesteps
-        self.action_repeat = action_repeat
-        self.steps_per_iteration = config.num_envs * config.num_steps * action_repeat
-        self.spec = policy_spec(config, observation_space, action_space, environment)
-        self.functions = ActorCritic(self.spec)
+        super().__init__(config, observation_space, action_space, **more)
+        self.steps_per_iteration = config.num_envs * config.num_steps * self.action_repeat
         self.world = World(config, self.functions)
-        weights = flatten(self.functions.shapes())
-        self.plan = TrainingPlan.of(config, weights, stage)
+        weights = self.plan.begins
         wished = config.encoder.is_vit and config.cache_features == "auto"
         encoder = {path for path in weights if path.startswith(_ENCODER)}
         self.keeps_tokens = wished and encoder <= TrainingPlan.of(config, weights, 0).frozen
@@ -126,29 +98,8 @@ class Dreamer:
     def check_all_used(self) -> None:
         """All settings do something, whatever is seen."""
 
-    def at_stage(self, stage: int) -> Dreamer:
-        """The same after so many unfreezings."""
-        spec = self.spec
-        return Dreamer(
-            self.config,
-            spec.observation_space,
-            spec.action_space,
-            schedule_timesteps=self.schedule_timesteps,
-            action_repeat=self.action_repeat,
-            environment=None if spec.environment is None else dict(spec.environment),
-            stage=stage,
-        )
-
-    def unfrozen(self, constants: Params, state: DreamerState) -> tuple[Params, DreamerState]:
-        """Constants and state of an earlier stage, as this one has them.
-
-        Weights stay as they are; those that are trained from now on get slots in the optimiser.
-        """
-        frozen, trained, statistics = self.plan.split(self.all_params(constants, state))
-        optimizer = self.plan.grown(state.optimizer, trained)
-        return frozen, dataclasses.replace(
-            state, params=trained, statistics=statistics, optimizer=optimizer
-        )
+    def _policy_spec(self, *given: Any) -> PolicySpec:
+        return policy_spec(*given)
 
     def placed(self, whole: Any, split: Any) -> Any:
         """Where the parts of a state are: environments are divided; the replay is everywhere."""
@@ -172,18 +123,9 @@ class Dreamer:
         return Room(
             one * config.records_per_env * config.num_envs,
             f"replay_capacity {config.replay_capacity:,} steps of {one:,} bytes",
-            "lower replay_capacity, or show less at once (a smaller resize or frame_stack)",
+            "lower replay_capacity or deter, or show less (a smaller resize or frame_stack)",
             math.inf if config.replay_memory is None else config.replay_memory * GIBIBYTE,
         )
-
-    @property
-    def unfreezing(self) -> tuple[Unfreezing, ...]:
-        """What is frozen at first and trained later, in the order of the steps."""
-        return read_unfreezing(self.config.unfreeze)
-
-    def all_params(self, constants: Params, state: DreamerState) -> Params:
-        """All weights as one nested dict."""
-        return merge(constants, state.params, state.statistics)
 
     # --- one iteration ----------------------------------------------------------------------------
 
@@ -252,7 +194,7 @@ class Dreamer:
         of_replay, of_losses = jax.random.split(state.key("update", state.updates))
         replay: Replay = state.experience.replay
         place, replay = replay.draw(of_replay, config.batch_size, config.sequence_length)
-        records = replay.read(place)
+        records = split(replay.read(place), axis=1)
         age = self.policy_age(state, records)
         state, learnt, logged = self.step_on(constants, state, self.batch(records), of_losses)
         later = place._replace(rows=place.rows[1:])

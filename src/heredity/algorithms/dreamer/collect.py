@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from heredity.algorithms.dreamer.replay import Record, Replay, halved, packed
 from heredity.algorithms.dreamer.state import DreamerState
+from heredity.common.devices import split, whole
 from heredity.common.streams import stream
 from heredity.environments.contract import JaxEnvironment
 from heredity.networks.world_model import State
@@ -140,7 +141,8 @@ def collect(
     """Act for ``num_steps`` in every environment, and remember it.
 
     The last moment of an episode is a record like others; the next one is the first of another
-    episode, and counts as a step too, as it does in the original.
+    episode, and counts as a step too, as it does in the original. Of several devices each acts in
+    its own environments.
 
     Returns:
         The experience to go on from, and what is logged: sums over the episodes that ended, means
@@ -190,13 +192,14 @@ def collect(
             / jnp.maximum(goes_on.sum(), 1)
             for name, value in result.info.items()
         }
-        return (_where(now.is_last, fresh, following), sums), (record, told)
+        return (split(_where(now.is_last, fresh, following)), sums), (record, told)
 
     zero = jnp.float32(0.0)
     sums = {"episodes": zero, "episode_returns": zero, "episode_lengths": zero}
     keys = jax.random.split(of_actions, config.num_steps)
     (moment, sums), (records, told) = jax.lax.scan(step, (experience.moment, sums), (keys, resets))
-    replay = experience.replay.with_records(records)
+    # Every device has the whole replay, so that each can draw from all of it.
+    replay = experience.replay.with_records(whole(records))
     # What is not finite would wait in the replay until it is drawn, in checkpoints as well.
     finite = all_finite((records.reward, records.observation))
     return Experience(moment, replay), {**sums, **jax.tree.map(jnp.mean, told), "finite": finite}

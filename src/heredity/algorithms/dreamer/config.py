@@ -24,6 +24,9 @@ SIZES: dict[str, dict[str, int]] = {
 }
 """The sizes of the authors, by the number of weights they have in about."""
 
+MOST_CLASSES = 255
+"""Numbers of a choice that a byte has beside that for none."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DreamerConfig:
@@ -124,7 +127,7 @@ class DreamerConfig:
     return_range_rate: float = 0.01
     dtype: Literal["float32", "bfloat16"] = "float32"
     encoder: EncoderConfig = dataclasses.field(
-        default_factory=EncoderConfig, metadata={"unset": "default: of the weights"}
+        default_factory=EncoderConfig, metadata={"unset": "optional"}
     )
     cache_features: Literal["auto", "never"] = "auto"
     freeze: tuple[str, ...] = ()
@@ -140,7 +143,7 @@ class DreamerConfig:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, numbers.Real) and not isinstance(value, bool):
-                _check_number(field.name, float(value))
+                _check_number(field.name, value)
         if self.deter % self.blocks:
             raise UsageError(f"blocks {self.blocks} does not divide deter {self.deter}")
         if self.recency_share + self.priority_share > 1.0:
@@ -150,10 +153,19 @@ class DreamerConfig:
             )
         if self.batch_length < 2:
             raise UsageError(f"batch_length {self.batch_length}: 2 or more steps were expected")
-        if self.records_per_env < self.sequence_length:
+        if self.classes > MOST_CLASSES:
+            raise UsageError(
+                f"classes {self.classes:,}: at most {MOST_CLASSES} were expected, because the "
+                "replay keeps each choice in a byte; groups can be more"
+            )
+        least = max(self.records_to_learn, self.num_steps)
+        if self.records_per_env < least:
             raise UsageError(
                 f"replay_capacity {self.replay_capacity:,} is {self.records_per_env:,} steps of "
-                f"each of {self.num_envs} environments: sequences have {self.sequence_length}"
+                f"each of {self.num_envs} environments: sequences have {self.sequence_length}, "
+                f"learning begins with {self.batch_size * self.batch_length:,} of them "
+                f"(batch_size times batch_length), and {self.num_steps} steps come at once. Give "
+                f"{least * self.num_envs:,} or more, or a smaller batch_length"
             )
 
     @property
@@ -180,6 +192,12 @@ class DreamerConfig:
     def sequence_length(self) -> int:
         """Steps that are read for a sequence: one before it says how it begins."""
         return self.batch_length + 1
+
+    @property
+    def records_to_learn(self) -> int:
+        """Of each environment, with which learning begins: a sequence for each batch's moment."""
+        sequences = -(-self.batch_size * self.batch_length // self.num_envs)
+        return self.sequence_length - 1 + sequences
 
     @property
     def gradient_steps_per_record(self) -> float:
@@ -214,13 +232,13 @@ _AT_MOST_ONE = {
 }
 
 
-def _check_number(name: str, value: float) -> None:
+def _check_number(name: str, value: numbers.Real) -> None:
     least = 0.0 if name in _MAY_BE_ZERO else math.ulp(0.0)
     most = 1.0 if name in _AT_MOST_ONE else 2.0**31 - 1
-    if not least <= value <= most:
+    if not least <= float(value) <= most:
         bound = ">= 0" if name in _MAY_BE_ZERO else "> 0"
-        told = " and <= 1" if name in _AT_MOST_ONE else ""
-        raise UsageError(f"{name} {value!r}: a finite number {bound}{told} was expected")
+        told = f"{most:,.0f}"
+        raise UsageError(f"{name} {value!r}: a finite number {bound} and <= {told} was expected")
 
 
 def recorded_config(settings: Mapping[str, Any]) -> DreamerConfig:

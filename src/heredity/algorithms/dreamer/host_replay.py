@@ -6,7 +6,6 @@ environments whose episodes end more often have more records.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 import weakref
@@ -21,6 +20,7 @@ from heredity.algorithms.dreamer.segments import Segments, layout_of
 from heredity.common.errors import MismatchError, RefusedError
 from heredity.common.files import remove_tree
 from heredity.common.shared_files import SharedFile
+from heredity.common.words import counted
 
 # Bytes of states that a checkpoint writes anew at most, for a resume that is exact.
 STATES = 2**30
@@ -280,10 +280,14 @@ class HostReplay:
                 files[place] = _checked(shared, _name(place)).taken(self._folder)
             except RefusedError as error:
                 refused.append(error)
-        states = dict[int, SharedFile]()
+        states, torn = dict[int, SharedFile](), list[RefusedError]()
         for number, place in enumerate(files):
-            with contextlib.suppress(RefusedError):  # those in the segment's own file are taken
-                states[number] = _checked(shared, _name(place, "-states"))
+            if (name := _name(place, "-states")) not in shared:
+                continue  # those in the segment's own file are taken
+            try:
+                states[number] = _checked(shared, name)
+            except RefusedError as error:
+                torn.append(error)
         newest = _below("newest/", saved)
         older = self._segments.load(list(files.values()), newest, states, what)
         told: list[str] = []
@@ -294,6 +298,11 @@ class HostReplay:
             )
         if int(saved.get("states_in_memory", -1)) != self._states_in_memory:
             told.append("the replay has another budget of memory than before")
+        if torn:
+            told.append(
+                f"{counted(len(torn), 'file')} of newer states of the replay could not be read "
+                f"({torn[0]})"
+            )
         if older:
             told.append(
                 f"states in {older} of {len(counts)} files of the replay are as they were when "

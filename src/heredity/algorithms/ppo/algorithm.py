@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from heredity.algorithms.contract import Room
-from heredity.algorithms.freezing import Unfreezing, read_unfreezing
 from heredity.algorithms.ppo import collect
 from heredity.algorithms.ppo.adam import adam, grown
 from heredity.algorithms.ppo.advantages import explained_variance, generalized_advantages
@@ -26,7 +25,7 @@ from heredity.algorithms.ppo.update import (
     as_sequences,
     update,
 )
-from heredity.algorithms.training_plan import TrainingPlan
+from heredity.algorithms.stages import Staged
 from heredity.common import counters
 from heredity.common.devices import whole
 from heredity.common.errors import UsageError
@@ -36,30 +35,19 @@ from heredity.networks.contract import Carry
 from heredity.networks.normalizer import update_observation_statistics
 from heredity.networks.observations import example_batch
 from heredity.networks.own import check_dtypes
-from heredity.policies import ActorCritic
+from heredity.policies import PolicySpec
 from heredity.spaces import Space
 from heredity.weights import Params, all_finite, flatten, merge, unflatten
 
 
-class PPO:
-    """Proximal policy optimisation for given spaces.
-
-    Args:
-        config: Settings.
-        observation_space: Of one environment.
-        action_space: Of one environment.
-        schedule_timesteps: Over how many steps the schedules run.
-        action_repeat: Environment steps of one decision.
-        environment: Id and options, to be remembered by the policy.
-        stage: How many of the settings' unfreezings there were already.
+class PPO(Staged[PPOConfig]):
+    """Proximal policy optimisation for given spaces; see `Staged`.
 
     Raises:
-        UnknownNameError: when a pattern of `freeze`, `unfreeze` or `learning_rate_scale` matches no
-            weight.
-        UsageError: when nothing is left to train, or settings do not fit each other.
+        UsageError: also when sequences cannot be divided into minibatches, or features cannot be
+            cached.
 
     Attributes:
-        plan: Which weights are trained, since when, and how fast.
         caches_features: Whether encoders are frozen, and compute features once, for acting.
     """
 
@@ -70,17 +58,12 @@ class PPO:
         action_space: Space,
         *,
         schedule_timesteps: int,
-        action_repeat: int = 1,
-        environment: dict[str, Any] | None = None,
-        stage: int = 0,
+        **more: Any,
     ) -> None:
-        self.config = config
-        self.stage = stage
-        self.schedule_timesteps = schedule_timesteps
-        self.steps_per_iteration = config.num_transitions * action_repeat
-        self.spec = policy_spec(config, observation_space, action_space, environment)
-        self.functions = ActorCritic(self.spec)
-        self.plan = TrainingPlan.of(config, flatten(self.functions.shapes()), stage)
+        super().__init__(
+            config, observation_space, action_space, schedule_timesteps=schedule_timesteps, **more
+        )
+        self.steps_per_iteration = config.num_transitions * self.action_repeat
         self.caches_features = self._caches()
         if self.functions.has_memory and config.num_sequences % config.num_minibatches:
             raise UsageError(
@@ -199,38 +182,11 @@ class PPO:
             raise UsageError(f"cache_features 'always': {needed}; or leave it out")
         return possible and wish != "never"
 
-    @property
-    def unfreezing(self) -> tuple[Unfreezing, ...]:
-        """What is frozen at first and trained later, in the order of the steps."""
-        return read_unfreezing(self.config.unfreeze)
+    def _policy_spec(self, *given: Any) -> PolicySpec:
+        return policy_spec(*given)
 
-    def at_stage(self, stage: int) -> PPO:
-        """The same after so many unfreezings."""
-        spec = self.spec
-        return PPO(
-            self.config,
-            spec.observation_space,
-            spec.action_space,
-            schedule_timesteps=self.schedule_timesteps,
-            action_repeat=self.steps_per_iteration // self.config.num_transitions,
-            environment=None if spec.environment is None else dict(spec.environment),
-            stage=stage,
-        )
-
-    def unfrozen(self, constants: Params, state: PPOState) -> tuple[Params, PPOState]:
-        """Constants and state of an earlier stage, as this one has them.
-
-        Weights stay as they are; those that are trained from now on get slots in the optimiser.
-        """
-        frozen, trained, statistics = self.plan.split(self.all_params(constants, state))
-        optimizer = grown(self.plan, state.optimizer, trained)
-        return frozen, dataclasses.replace(
-            state, params=trained, statistics=statistics, optimizer=optimizer
-        )
-
-    def all_params(self, constants: Params, state: PPOState) -> Params:
-        """Frozen weights, trained weights and statistics as one nested dict."""
-        return merge(constants, state.params, state.statistics)
+    def _grown(self, optimizer: Any, params: Params) -> Any:
+        return grown(self.plan, optimizer, params)
 
     # --- acting -----------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ def with_pretrained(config: NetworkConfig) -> tuple[NetworkConfig, PretrainedEnc
 
 
 def warnings_for(config: PPOConfig, schedule: int | None, total: int) -> Iterator[str]:
-    """What a person should know of a run that goes on.
+    """What a person should know of a run before it begins or goes on.
 
     Args:
         config: Settings.

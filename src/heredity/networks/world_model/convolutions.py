@@ -18,7 +18,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from heredity.networks.world_model.layers import truncated_normal
 from heredity.weights import Params
@@ -77,41 +76,36 @@ def _doubled(kernel: jax.Array, x: jax.Array) -> jax.Array:
 # --- as products of matrices ----------------------------------------------------------------------
 
 
-def _reads() -> tuple[np.ndarray, np.ndarray]:
-    """Where each of two places along a side reads from, with each of five numbers of a kernel.
+def _at_four_places(kernel: jax.Array) -> jax.Array:
+    """What each of 2 x 2 places reads of the 6 x 6 that all of them do.
 
     Returns:
-        For a picture whose places are taken in twos: ``(2, 5, 3, 2)``, which of three twos, and
-        which of both; and for one whose places are shown twice: ``(2, 5, 3)``, which of three.
+        ``(3, 2, 3, 2, inputs, 4 * outputs)`` of ``(5, 5, inputs, outputs)``: which of three twos
+        and which of both, along each side.
     """
-    of_twos, of_doubled = np.zeros((2, SIDE, 3, 2)), np.zeros((2, SIDE, 3))
-    for place in range(2):
-        for number in range(SIDE):
-            read = place + number - SIDE // 2
-            of_twos[place, number, read // 2 + 1, read % 2] = 1
-            of_doubled[place, number, read // 2 + 1] = 1
-    return of_twos, of_doubled
-
-
-_OF_TWOS, _OF_DOUBLED = _reads()
+    placed = [
+        jnp.pad(kernel, ((down, 1 - down), (along, 1 - along), (0, 0), (0, 0)))
+        for down in range(2)
+        for along in range(2)
+    ]
+    six = jnp.concatenate(placed, axis=-1)
+    return six.reshape((3, 2, 3, 2, *six.shape[2:]))
 
 
 def _halved_by_products(kernel: jax.Array, x: jax.Array) -> jax.Array:
     count, height, width, inputs = (x.shape[0], x.shape[1] // 2, x.shape[2] // 2, x.shape[3])
     outputs = kernel.shape[-1]
-    # Letters: p, r places that are made; A, B twos that are read, q, s which of both; y, x kernel.
-    small = jnp.einsum("pyAq,rxBs,yxio->ABqsipro", _OF_TWOS, _OF_TWOS, kernel)
-    small = small.reshape((3, 3, 4 * inputs, 4 * outputs))
+    small = _at_four_places(kernel).transpose((0, 2, 1, 3, 4, 5))
     twos = x.reshape((count, height, 2, width, 2, inputs)).transpose((0, 1, 3, 2, 4, 5))
-    y = _of_three(small, twos.reshape((count, height, width, 4 * inputs)))
+    twos = twos.reshape((count, height, width, 4 * inputs))
+    y = _of_three(small.reshape((3, 3, 4 * inputs, 4 * outputs)), twos)
     return y.reshape((count, height, width, 4, outputs)).max(axis=3)
 
 
 def _doubled_by_products(kernel: jax.Array, x: jax.Array) -> jax.Array:
-    count, height, width, inputs = x.shape
+    count, height, width, _ = x.shape
     outputs = kernel.shape[-1]
-    small = jnp.einsum("pyA,rxB,yxio->ABipro", _OF_DOUBLED, _OF_DOUBLED, kernel)
-    y = _of_three(small.reshape((3, 3, inputs, 4 * outputs)), x)
+    y = _of_three(_at_four_places(kernel).sum(axis=(1, 3)), x)
     y = y.reshape((count, height, width, 2, 2, outputs)).transpose((0, 1, 3, 2, 4, 5))
     return y.reshape((count, 2 * height, 2 * width, outputs))
 

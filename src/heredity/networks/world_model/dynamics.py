@@ -126,9 +126,8 @@ class Dynamics:
         return Kernels(kernel[:, :own], shared[:of_state], shared[of_state:])
 
     def of_actions(self, params: Params, kernels: Kernels, actions: jax.Array) -> jax.Array:
-        """What actions add to the mix, bounded to [-1, 1] without changing their gradients."""
-        bounded = actions / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(actions)))
-        return hidden(params["from_action"], bounded.astype(self._dtype)) @ kernels.done
+        """What actions add to the mix."""
+        return self._done(params, actions) @ kernels.done
 
     def following(
         self,
@@ -150,10 +149,33 @@ class Dynamics:
         Returns:
             In blocks.
         """
-        of_deter = hidden(params["from_deter"], self.joined(parts))
-        read = jnp.concatenate([of_deter, hidden(params["from_stoch"], stoch)], axis=-1)
+        read = self._read(params, parts, stoch)
         shared = read @ kernels.read + of_action + params["mix"]["bias"].astype(self._dtype)
-        mix = _product(kernels.own, parts) + self.apart(shared)
+        return self._moved(params, _product(kernels.own, parts) + self.apart(shared), parts)
+
+    def following_once(
+        self, params: Params, parts: jax.Array, stoch: jax.Array, actions: jax.Array
+    ) -> jax.Array:
+        """`following` for a single moment, by the whole kernel: to take it apart would copy it."""
+        read = [self._read(params, parts, stoch), self._done(params, actions)]
+        shared = jnp.concatenate(read, axis=-1)
+        of_all = jnp.broadcast_to(shared, (self.blocks, *shared.shape))
+        kernel = self._by_block(params["mix"]["kernel"])
+        mix = _product(kernel, jnp.concatenate([parts, of_all], axis=-1))
+        return self._moved(params, mix + self._beside(params["mix"]["bias"], parts.ndim), parts)
+
+    def _done(self, params: Params, actions: jax.Array) -> jax.Array:
+        """What all blocks read of actions, bounded to [-1, 1] without changing their gradients."""
+        bounded = actions / jax.lax.stop_gradient(jnp.maximum(1.0, jnp.abs(actions)))
+        return hidden(params["from_action"], bounded.astype(self._dtype))
+
+    def _read(self, params: Params, parts: jax.Array, stoch: jax.Array) -> jax.Array:
+        """What all blocks read of the state."""
+        of_deter = hidden(params["from_deter"], self.joined(parts))
+        return jnp.concatenate([of_deter, hidden(params["from_stoch"], stoch)], axis=-1)
+
+    def _moved(self, params: Params, mix: jax.Array, parts: jax.Array) -> jax.Array:
+        """The deterministic part a moment later, from the products of ``mix``."""
         mix = jax.nn.silu(self._normed(params["mix"]["norm"], mix))
         bias = self._beside(params["gates"]["bias"], parts.ndim)
         gates = _product(self._by_block(params["gates"]["kernel"]), mix) + bias

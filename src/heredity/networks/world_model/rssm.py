@@ -252,12 +252,31 @@ class Rssm(Network):
             parts = dynamics.following(of_dynamics, kernels, parts, stoch, added)
             deter_now = dynamics.joined(parts)
             logits = self._logits(later, activated(norm, deter_now @ kernel + seen))
-            stoch = latents.choose(self.log_probs(logits), drawn).astype(self._dtype)
+            stoch = self._chosen(logits, drawn)
             return (parts, _flat(stoch)), (State(deter_now, stoch), logits)
 
         moments = (seen, added, is_first, chance)
         _, (states, logits) = scan(step, weights, self._inside(state), moments)
         return states, logits
+
+    def observe_once(
+        self,
+        params: Params,
+        tokens: jax.Array,
+        state: State,
+        action: jax.Array,
+        is_first: jax.Array,
+        chance: jax.Array | None = None,
+    ) -> State:
+        """`observe` of a single moment, without an axis of time: faster, as no kernel is split."""
+        dynamics = self._dynamics
+        action = jnp.where(is_first[..., None], 0.0, action)
+        parts, stoch = self._inside(state)
+        parts, stoch = (jnp.where(is_first[..., None], 0, part) for part in (parts, stoch))
+        parts = dynamics.following_once(params["dynamics"], parts, stoch, action)
+        deter = dynamics.joined(parts)
+        logits = self._logits(params["posterior"], jnp.concatenate([deter, tokens], axis=-1))
+        return State(deter, self._chosen(logits, chance))
 
     def imagine(
         self,
@@ -292,8 +311,7 @@ class Rssm(Network):
             remembered, action = act(features, of_act)
             added = dynamics.of_actions(of_dynamics, kernels, action)
             parts = dynamics.following(of_dynamics, kernels, parts, stoch, added)
-            prior = self.log_probs(self.prior(params, dynamics.joined(parts)))
-            stoch = latents.choose(prior, drawn).astype(self._dtype)
+            stoch = self._chosen(self.prior(params, dynamics.joined(parts)), drawn)
             return (parts, _flat(stoch)), (features, remembered)
 
         (parts, stoch), (features, remembered) = jax.lax.scan(
@@ -301,6 +319,10 @@ class Rssm(Network):
         )
         last = jnp.concatenate([dynamics.joined(parts), stoch], axis=-1)
         return jnp.concatenate([features, last[None]]), remembered
+
+    def _chosen(self, logits: jax.Array, chance: jax.Array | None) -> jax.Array:
+        """The drawn part that logits and a chance of `latents.noise` give."""
+        return latents.choose(self.log_probs(logits), chance).astype(self._dtype)
 
     def _inside(self, state: State) -> tuple[jax.Array, jax.Array]:
         """What goes from moment to moment: the deterministic part in blocks, the drawn one flat."""
@@ -337,12 +359,10 @@ class Rssm(Network):
         batch = tokens.shape[:-1]
         if is_first is None:
             is_first = jnp.zeros(batch, bool)
-        chance = None if key is None else latents.noise(key, (1, *batch, *self.latents))
+        chance = None if key is None else latents.noise(key, (*batch, *self.latents))
         before = State(carry["deter"], carry["stoch"])
-        states, _ = self.observe(
-            params, tokens[None], before, carry["action"][None], is_first[None], chance
-        )
-        state = State(*(part[0].astype(jnp.float32) for part in states))
+        found = self.observe_once(params, tokens, before, carry["action"], is_first, chance)
+        state = State(*(part.astype(jnp.float32) for part in found))
         following = {"deter": state.deter, "stoch": state.stoch, "action": carry["action"]}
         return (
             state.features,
