@@ -224,7 +224,7 @@ _ALL = (
         "dreamer-memory",
         "probe/repeat-first",
         "DreamerV3 on a puzzle for memory",
-        steps=20_480,
+        steps=10_240,
         episodes=100,
         published="1 is the most that can be had, and 1/6 without a memory",
         algorithm="Dreamer",

@@ -63,6 +63,7 @@ def record(
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = recorded(problem)
         known |= {
+            "algorithm": problem.algorithm,
             "environment": problem.environment,
             "options": problem.options,
             "evaluation": f"{problem.episodes} episodes of the last policy, most likely actions, "

@@ -33,11 +33,12 @@ def rendered(text: str) -> str:
 
 
 def recorded() -> dict[str, list[dict[str, Any]]]:
-    """Seeds that were trained with a preset, by environment."""
+    """Seeds that PPO was trained on with a preset, by environment."""
     found = {}
     for path in sorted(RECORDED.glob("*.json")):
         known = json.loads(path.read_text(encoding="utf-8"))
-        if "brax" not in known["runs"]:  # beside brax both have the settings of the benchmark
+        # Beside brax both have the settings of the benchmark.
+        if known["algorithm"] == "PPO" and "brax" not in known["runs"]:
             found[known["environment"]] = known["runs"].get("ours", [])
     return found
 

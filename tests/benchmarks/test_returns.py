@@ -15,6 +15,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from heredity.algorithms.dreamer.config import DreamerConfig
+from heredity.algorithms.dreamer.presets import preset_config as dreamer_preset_config
 from heredity.algorithms.dreamer.presets import presets as dreamer_presets
 from heredity.algorithms.ppo import PPOConfig
 from heredity.algorithms.ppo.presets import preset_config, presets
@@ -242,12 +244,15 @@ def test_what_is_recorded_was_trained_with_the_settings_as_they_are(harness: Sim
             config = PPOConfig(**problem.settings)
             theirs = known["runs"].get("brax", [])
         else:
-            config, theirs = preset_config("auto", known["environment"]), []
+            of_preset = {"PPO": preset_config, "Dreamer": dreamer_preset_config}
+            config = of_preset[problem.algorithm]("auto", known["environment"])
+            theirs = []
         for run in [*known["runs"].get("ours", []), *theirs]:
-            assert as_json(PPOConfig(**run["settings"])) == as_json(config), path.name
+            ran = type(config)(**run["settings"])
+            assert as_json(ran) == as_json(config), path.name
 
 
-def as_json(config: PPOConfig) -> str:
+def as_json(config: PPOConfig | DreamerConfig) -> str:
     """Settings without the difference between a list and a tuple."""
     return json.dumps(dataclasses.asdict(config))
 

@@ -19,7 +19,7 @@ from heredity.weights import unflatten
 pytestmark = pytest.mark.usefixtures("well_compiled")
 
 LENGTH = 3  # of an episode; only its first action can be known without a memory
-MOST_STEPS = 7_000
+MOST_STEPS = 6_000
 
 
 @pytest.mark.slow
