@@ -29,6 +29,7 @@ class ReturnProblem:
         together: Seeds trained side by side in one program of ours; 1 for one after another.
         stable_baselines3: Its settings, in its own names; empty where it is not run.
         settings: Of everybody, in our names, instead of each one's own; see `problems`.
+        changed: Settings of ours that are not those of its preset.
         published: A number of somebody else's to compare with, and where it stands.
         published_curve: Steps and returns of somebody else, drawn beside ours.
         algorithm: Ours that trains.
@@ -43,6 +44,7 @@ class ReturnProblem:
     together: int = 1
     stable_baselines3: dict[str, Any] = dataclasses.field(default_factory=dict)
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    changed: dict[str, Any] = dataclasses.field(default_factory=dict)
     published: str = ""
     published_curve: tuple[tuple[int, float], ...] = ()
     algorithm: Literal["PPO", "Dreamer"] = "PPO"
@@ -236,6 +238,17 @@ _ALL = (
         steps=10_240,
         episodes=100,
         options={"resize": [16, 16]},
+        published="1 is the most that can be had; standing still gives -0.6",
+        algorithm="Dreamer",
+    ),
+    ReturnProblem(
+        "dreamer-no-decoder",
+        "probe/catch",
+        "DreamerV3 without a decoder (R2-Dreamer), on the same pictures",
+        steps=10_240,
+        episodes=100,
+        options={"resize": [16, 16]},
+        changed={"objective": "barlow_twins"},
         published="1 is the most that can be had; standing still gives -0.6",
         algorithm="Dreamer",
     ),

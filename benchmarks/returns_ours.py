@@ -41,7 +41,7 @@ class Episodes(hd.callbacks.Callback):
         pass
 
 
-settings = json.loads(given.settings)
+settings = {**problem.changed, **json.loads(given.settings)}
 num_envs = settings.pop("num_envs", None)
 learner = getattr(hd, problem.algorithm)
 model = learner(problem.environment, seed=given.seed, **settings)

@@ -245,7 +245,8 @@ def test_what_is_recorded_was_trained_with_the_settings_as_they_are(harness: Sim
             theirs = known["runs"].get("brax", [])
         else:
             of_preset = {"PPO": preset_config, "Dreamer": dreamer_preset_config}
-            config = of_preset[problem.algorithm]("auto", known["environment"])
+            preset = of_preset[problem.algorithm]("auto", known["environment"])
+            config = dataclasses.replace(preset, **problem.changed)
             theirs = []
         for run in [*known["runs"].get("ours", []), *theirs]:
             ran = type(config)(**run["settings"])

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import heredity as hd
+from heredity.algorithms.dreamer.config import DreamerConfig
 from heredity.algorithms.ppo.config import PPOConfig
 from heredity.common.run_folder import RunFolder
 from heredity.environments import Environment, EnvironmentSpec, make
@@ -48,7 +49,7 @@ def train(
     directory: Path | None,
     total: int,
     callback: CallbackLike = None,
-    config: PPOConfig = CONFIG,
+    config: PPOConfig | DreamerConfig = CONFIG,
     env: Environment | None = None,
     **settings: Any,
 ) -> list[Event]:

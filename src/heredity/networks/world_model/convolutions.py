@@ -9,7 +9,9 @@ matrices at the smaller of the two sizes, with the four places of each 2 x 2 as 
   which fall on the same can be added before: 3 x 3 places are left of 5 x 5 for each of the four.
 
 The numbers are the same but for the order of sums. XLA's own convolutions take a processor two to
-eight times as long, their gradients most; on other devices those are used.
+eight times as long, their gradients most; on other devices those are used. Where nothing is learnt,
+as in acting, they are faster from some channels on, together with XLA's own way to take the most of
+2 x 2 places, whose gradient is slow.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
 
 from heredity.networks.world_model.layers import truncated_normal
 from heredity.weights import Params
 
 SIDE = 5  # of all kernels
+FEW_CHANNELS = 8  # below them XLA's convolution takes longer than products, gradient or not
 
 
 def init_convolution(key: jax.Array, inputs: int, outputs: int, *, normed: bool = True) -> Params:
@@ -40,7 +44,7 @@ def convolution(params: Params, x: jax.Array) -> jax.Array:
 def halving_convolution(params: Params, x: jax.Array) -> jax.Array:
     """``(N, 2H, 2W, inputs)`` to ``(N, H, W, outputs)``: the most of each 2 x 2 places."""
     found = jax.lax.platform_dependent(
-        params["kernel"], x, cpu=_halved_by_products, default=_halved
+        params["kernel"], x, cpu=_halved_on_processor, default=_halved
     )
     return _biased(params, found)
 
@@ -71,6 +75,33 @@ def _halved(kernel: jax.Array, x: jax.Array) -> jax.Array:
 
 def _doubled(kernel: jax.Array, x: jax.Array) -> jax.Array:
     return _convolved(kernel, jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2))
+
+
+# One after the other for several kernels: XLA has no fast convolution of many at once.
+@sequential_vmap
+def _halved_in_windows(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    least = jnp.array(-jnp.inf, x.dtype)
+    windows = (1, 2, 2, 1)
+    return jax.lax.reduce_window(
+        _convolved(kernel, x), least, jax.lax.max, windows, windows, "VALID"
+    )
+
+
+@jax.custom_vjp
+def _halved_on_processor(kernel: jax.Array, x: jax.Array) -> jax.Array:
+    few = x.shape[-1] < FEW_CHANNELS
+    return (_halved_by_products if few else _halved_in_windows)(kernel, x)
+
+
+def _halved_to_learn(kernel: jax.Array, x: jax.Array) -> tuple[jax.Array, Any]:
+    return jax.vjp(_halved_by_products, kernel, x)
+
+
+def _gradients_of_halved(back: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return back(gradient)
+
+
+_halved_on_processor.defvjp(_halved_to_learn, _gradients_of_halved)
 
 
 # --- as products of matrices ----------------------------------------------------------------------
