@@ -217,7 +217,7 @@ _ALL = (
         "dreamer-catch",
         "gymnax/Catch-bsuite",
         "DreamerV3 on gymnax Catch-bsuite",
-        steps=40_000,
+        steps=32_000,
         episodes=100,
         published="1 is the most that can be had",
         algorithm="Dreamer",
