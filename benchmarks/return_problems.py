@@ -253,6 +253,17 @@ _ALL = (
         algorithm="Dreamer",
     ),
     ReturnProblem(
+        "dreamer-bfloat16",
+        "probe/catch",
+        "DreamerV3 in bfloat16, on the same pictures",
+        steps=10_240,
+        episodes=100,
+        options={"resize": [16, 16]},
+        changed={"dtype": "bfloat16"},
+        published="1 is the most that can be had; standing still gives -0.6",
+        algorithm="Dreamer",
+    ),
+    ReturnProblem(
         "dreamer-gridworld",
         "minigrid/MiniGrid-Empty-5x5-v0",
         "DreamerV3 on MiniGrid Empty-5x5",

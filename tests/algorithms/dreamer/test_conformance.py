@@ -42,7 +42,7 @@ def space_of(described: dict) -> Space:
 class Ours:
     """Our algorithm with the sizes, weights and batch of a case."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, **changed: Any) -> None:
         rssm, encoder = case.agent["dyn"]["rssm"], case.agent["enc"]["simple"]
         seen = {n: space_of(s) for n, s in case.spaces.items() if n != "action"}
         action = space_of(case.spaces["action"])
@@ -60,6 +60,7 @@ class Ours:
             imagination_length=case.agent["imag_length"],
             learning_rate=case.agent["opt"]["lr"],
             learning_rate_warmup=case.agent["opt"]["warmup"],
+            **changed,
         )
         self.algorithm = Dreamer(config, Dict(seen), action)
         family = self.algorithm.functions.family
@@ -144,6 +145,22 @@ def test_losses_gradients_and_updates_are_theirs(both: tuple[Case, Ours]):
             state = move(state, learnt, gradients)
         if after is not None:
             ours.check(state, after)
+
+
+def test_bfloat16_is_theirs_but_for_rounding(both: tuple[Case, Ours]):
+    case, _ = both
+    ours = Ours(case, dtype="bfloat16")
+    learn = jax.jit(lambda state: ours.algorithm.gradients({}, state, ours.batch, None))
+    loss, _, gradients = learn(ours.state)
+    assert float(loss) == pytest.approx(case.loss, rel=0.02)
+    expected = flatten(ours.weights(case.gradients))
+    slope, theirs = (
+        np.concatenate([np.ravel(part[path]) for path in expected])
+        for part in (flatten(gradients), expected)
+    )
+    lengths = np.linalg.norm(slope), np.linalg.norm(theirs)
+    assert slope @ theirs / np.prod(lengths) > 0.9, "it points where theirs does"
+    assert lengths[0] == pytest.approx(lengths[1], rel=0.1)
 
 
 def test_acting_is_theirs(both: tuple[Case, Ours]):

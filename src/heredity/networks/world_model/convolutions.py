@@ -10,8 +10,8 @@ matrices at the smaller of the two sizes, with the four places of each 2 x 2 as 
 
 The numbers are the same but for the order of sums. XLA's own convolutions take a processor two to
 eight times as long, their gradients most; on other devices those are used. Where nothing is learnt,
-as in acting, they are faster from some channels on, together with XLA's own way to take the most of
-2 x 2 places, whose gradient is slow.
+as in acting, those of float32 are faster from some channels on, together with XLA's own way to take
+the most of 2 x 2 places, whose gradient is slow.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
 
+from heredity.networks.products import product
 from heredity.networks.world_model.layers import truncated_normal
 from heredity.weights import Params
 
@@ -89,8 +90,8 @@ def _halved_in_windows(kernel: jax.Array, x: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _halved_on_processor(kernel: jax.Array, x: jax.Array) -> jax.Array:
-    few = x.shape[-1] < FEW_CHANNELS
-    return (_halved_by_products if few else _halved_in_windows)(kernel, x)
+    products = x.shape[-1] < FEW_CHANNELS or x.dtype == jnp.bfloat16
+    return (_halved_by_products if products else _halved_in_windows)(kernel, x)
 
 
 def _halved_to_learn(kernel: jax.Array, x: jax.Array) -> tuple[jax.Array, Any]:
@@ -144,9 +145,10 @@ def _doubled_by_products(kernel: jax.Array, x: jax.Array) -> jax.Array:
 def _of_three(kernel: jax.Array, x: jax.Array) -> jax.Array:
     """A convolution of 3 x 3, a product for each row of the kernel."""
     _, height, width, inputs = x.shape
-    kernel = kernel.astype(x.dtype).reshape((3, 3 * inputs, -1))
+    kernel = kernel.reshape((3, 3 * inputs, -1))
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     # Three times the channels; all nine at once would take three times the memory, and as long.
     beside = jnp.concatenate([x[:, :, first : first + width] for first in range(3)], axis=-1)
-    rows: list[Any] = [beside[:, first : first + height] @ kernel[first] for first in range(3)]
-    return rows[0] + rows[1] + rows[2]
+    rows = [beside[:, first : first + height] for first in range(3)]
+    found: list[Any] = [product(row, part) for row, part in zip(rows, kernel, strict=True)]
+    return found[0] + found[1] + found[2]

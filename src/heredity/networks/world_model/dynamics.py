@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from heredity.networks.axes import Axis, Piece
+from heredity.networks.products import block_products, product
 from heredity.networks.world_model.layers import (
     EPSILON,
     block_axes,
@@ -127,7 +128,7 @@ class Dynamics:
 
     def of_actions(self, params: Params, kernels: Kernels, actions: jax.Array) -> jax.Array:
         """What actions add to the mix."""
-        return self._done(params, actions) @ kernels.done
+        return product(self._done(params, actions), kernels.done)
 
     def following(
         self,
@@ -150,8 +151,8 @@ class Dynamics:
             In blocks.
         """
         read = self._read(params, parts, stoch)
-        shared = read @ kernels.read + of_action + params["mix"]["bias"].astype(self._dtype)
-        return self._moved(params, _product(kernels.own, parts) + self.apart(shared), parts)
+        shared = product(read, kernels.read) + of_action + params["mix"]["bias"].astype(self._dtype)
+        return self._moved(params, block_products(parts, kernels.own) + self.apart(shared), parts)
 
     def following_once(
         self, params: Params, parts: jax.Array, stoch: jax.Array, actions: jax.Array
@@ -161,7 +162,7 @@ class Dynamics:
         shared = jnp.concatenate(read, axis=-1)
         of_all = jnp.broadcast_to(shared, (self.blocks, *shared.shape))
         kernel = self._by_block(params["mix"]["kernel"])
-        mix = _product(kernel, jnp.concatenate([parts, of_all], axis=-1))
+        mix = block_products(jnp.concatenate([parts, of_all], axis=-1), kernel)
         return self._moved(params, mix + self._beside(params["mix"]["bias"], parts.ndim), parts)
 
     def _done(self, params: Params, actions: jax.Array) -> jax.Array:
@@ -178,7 +179,7 @@ class Dynamics:
         """The deterministic part a moment later, from the products of ``mix``."""
         mix = jax.nn.silu(self._normed(params["mix"]["norm"], mix))
         bias = self._beside(params["gates"]["bias"], parts.ndim)
-        gates = _product(self._by_block(params["gates"]["kernel"]), mix) + bias
+        gates = block_products(mix, self._by_block(params["gates"]["kernel"])) + bias
         reset, candidate, update = jnp.split(gates, 3, axis=-1)
         candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
         update = jax.nn.sigmoid(update - 1.0)
@@ -200,7 +201,3 @@ class Dynamics:
         mean_square = jnp.square(y).mean(axis=(0, -1), keepdims=True)
         factor = jax.lax.rsqrt(mean_square + EPSILON)
         return (y * (factor * self._beside(scale, parts.ndim))).astype(parts.dtype)
-
-
-def _product(kernel: jax.Array, parts: jax.Array) -> jax.Array:
-    return jnp.einsum("g...i,gio->g...o", parts, kernel)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from heredity.networks.axes import Axis, Piece, fixed, layer_axes
+from heredity.networks.products import block_products, product
 from heredity.weights import Params
 
 EPSILON = 1e-4  # of the norms
@@ -68,17 +69,16 @@ def init_linear(
 
 def linear(params: Params, x: jax.Array) -> jax.Array:
     """``(..., inputs)`` to ``(..., outputs)``; by blocks where the kernel has some."""
-    kernel = params["kernel"].astype(x.dtype)
-    y = block_product(kernel, x) if kernel.ndim == 3 else x @ kernel
+    kernel = params["kernel"]
+    y = product(x, kernel) if kernel.ndim == 2 else _by_block(x, kernel)
     return y + params["bias"].astype(x.dtype)
 
 
-def block_product(kernel: jax.Array, x: jax.Array) -> jax.Array:
-    """The product of each block of ``x (..., g * i)`` with its own ``kernel (g, i, o)``."""
-    blocks, inputs, _ = kernel.shape
-    parts = x.reshape((*x.shape[:-1], blocks, inputs))
-    y = jnp.einsum("...gi,gio->...go", parts, kernel)
-    return y.reshape((*x.shape[:-1], -1))
+def _by_block(x: jax.Array, kernels: jax.Array) -> jax.Array:
+    """The product of each block of ``x (..., g * i)`` with its own of ``kernels (g, i, o)``."""
+    blocks, inputs, _ = kernels.shape
+    parts = jnp.moveaxis(x.reshape((*x.shape[:-1], blocks, inputs)), -2, 0)
+    return jnp.moveaxis(block_products(parts, kernels), 0, -2).reshape((*x.shape[:-1], -1))
 
 
 def rms_norm(scale: jax.Array, x: jax.Array) -> jax.Array:

@@ -19,6 +19,7 @@ from heredity.networks.contract import (
     build_network,
     register_network,
 )
+from heredity.networks.products import product
 from heredity.networks.world_model import latents
 from heredity.networks.world_model.dynamics import Dynamics
 from heredity.networks.world_model.layers import (
@@ -32,7 +33,7 @@ from heredity.networks.world_model.layers import (
     units,
 )
 from heredity.networks.world_model.options import DTYPES, WorldOptions, read_world_options
-from heredity.networks.world_model.scanning import scan
+from heredity.networks.world_model.scanning import scan, widened_scan
 from heredity.spaces import Space
 from heredity.weights import Params
 
@@ -235,7 +236,7 @@ class Rssm(Network):
         kernel = first["kernel"].astype(self._dtype)
         deter = self.options.deter
         # What does not depend on the state is computed for all moments at once.
-        seen = tokens @ kernel[deter:] + first["bias"].astype(self._dtype)
+        seen = product(tokens, kernel[deter:]) + first["bias"].astype(self._dtype)
         later = {
             f"hidden_{index}": posterior[f"hidden_{index + 1}"]
             for index in range(self.options.posterior_layers - 1)
@@ -243,6 +244,8 @@ class Rssm(Network):
         later["logits"] = posterior["logits"]
 
         weights = (of_dynamics, kernels, first["norm"], kernel[:deter], later)
+        # Cast once, and not at every moment.
+        weights = jax.tree.map(lambda w: w.astype(self._dtype) if w.ndim > 1 else w, weights)
 
         def step(weights: tuple, before: tuple, now: tuple) -> tuple[tuple, tuple]:
             of_dynamics, kernels, norm, kernel, later = weights
@@ -251,12 +254,12 @@ class Rssm(Network):
             parts, stoch = (jnp.where(first_now[..., None], 0, part) for part in (parts, stoch))
             parts = dynamics.following(of_dynamics, kernels, parts, stoch, added)
             deter_now = dynamics.joined(parts)
-            logits = self._logits(later, activated(norm, deter_now @ kernel + seen))
+            logits = self._logits(later, activated(norm, product(deter_now, kernel) + seen))
             stoch = self._chosen(logits, drawn)
             return (parts, _flat(stoch)), (State(deter_now, stoch), logits)
 
         moments = (seen, added, is_first, chance)
-        _, (states, logits) = scan(step, weights, self._inside(state), moments)
+        _, (states, logits) = scan(step, weights, self._inside(state), moments, axes=(1, 0))
         return states, logits
 
     def observe_once(
@@ -314,8 +317,8 @@ class Rssm(Network):
             stoch = self._chosen(self.prior(params, dynamics.joined(parts)), drawn)
             return (parts, _flat(stoch)), (features, remembered)
 
-        (parts, stoch), (features, remembered) = jax.lax.scan(
-            step, self._inside(state), chances, length=length
+        (parts, stoch), (features, remembered) = widened_scan(
+            step, self._inside(state), chances, length
         )
         last = jnp.concatenate([dynamics.joined(parts), stoch], axis=-1)
         return jnp.concatenate([features, last[None]]), remembered

@@ -1,0 +1,115 @@
+"""Products with kernels in float32 or bfloat16, whichever their other side is.
+
+A processor that multiplies bfloat16 (AMX, AVX512-BF16) adds up in float32 and takes a fifth of the
+time. XLA lets it do so where a product is asked for in float32 and everything lies in memory row
+after row. Else it makes float32 of both sides first, or gives up where it notices too late: "BF16 x
+BF16 = F32" is then unsupported. So products of bfloat16, and their gradients, say how they lie.
+On other devices, and in float32, they are those of `jax.numpy`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.custom_batching import sequential_vmap
+from jax.experimental.layout import Layout, with_layout_constraint
+
+
+def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """``x (..., i) @ kernel (i, o)``, in the dtype of ``x``.
+
+    Example:
+        >>> product(jnp.ones((2, 3), jnp.bfloat16), jnp.full((3, 1), 0.5)).ravel().tolist()
+        [1.5, 1.5]
+    """
+    kernel = kernel.astype(x.dtype)
+    if not _written_out(x):
+        return x @ kernel
+    return jax.lax.platform_dependent(x, kernel, cpu=_on_processor, default=jnp.matmul)
+
+
+def block_products(x: jax.Array, kernels: jax.Array) -> jax.Array:
+    """The product of each block of ``x (g, ..., i)`` with its own of ``kernels (g, i, o)``.
+
+    Example:
+        >>> block_products(jnp.ones((2, 5, 3)), jnp.ones((2, 3, 4))).shape
+        (2, 5, 4)
+    """
+    kernels = kernels.astype(x.dtype)
+    if not _written_out(x):
+        return _by_block(x, kernels)
+    return jax.lax.platform_dependent(x, kernels, cpu=_blocks_on_processor, default=_by_block)
+
+
+def _written_out(x: jax.Array) -> bool:
+    # What is divided among devices would be gathered first, to lie as it is said to.
+    return x.dtype == jnp.bfloat16 and jax.sharding.get_abstract_mesh().empty
+
+
+def _by_block(x: jax.Array, kernels: jax.Array) -> jax.Array:
+    return jnp.einsum("g...i,gio->g...o", x, kernels)
+
+
+def _on_processor(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    y = _of_matrices(x.reshape((-1, x.shape[-1])), kernel)
+    return y.reshape((*x.shape[:-1], kernel.shape[-1]))
+
+
+def _blocks_on_processor(x: jax.Array, kernels: jax.Array) -> jax.Array:
+    blocks, inputs, outputs = kernels.shape
+    y = _of_matrices(x.reshape((blocks, -1, inputs)), kernels)
+    return y.reshape((*x.shape[:-1], outputs))
+
+
+@jax.custom_vjp
+def _of_matrices(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """``(n, i)`` and ``(i, o)`` to ``(n, o)``; or each of them as often as there are blocks."""
+    return _multiplied(x, kernel)
+
+
+def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Any]:
+    return _of_matrices(x, kernel), (x, kernel)
+
+
+def _backward(known: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = known
+    of_x = _multiplied_across(gradient, kernel)
+    if x.shape[-1] <= gradient.shape[-1]:
+        return of_x, _multiplied(_turned(x), gradient)
+    return of_x, _turned(_multiplied(_turned(gradient), x))  # turns what is narrower
+
+
+_of_matrices.defvjp(_forward, _backward)
+
+
+# With vmap one after the other: several kernels at once would be no faster, and lie otherwise.
+@sequential_vmap
+def _multiplied(left: jax.Array, right: jax.Array) -> jax.Array:
+    return _dot(left, right, right.ndim - 2)
+
+
+@sequential_vmap
+def _multiplied_across(left: jax.Array, right: jax.Array) -> jax.Array:
+    """With the transposed matrix on the right."""
+    return _dot(left, right, right.ndim - 1)
+
+
+@sequential_vmap
+def _turned(x: jax.Array) -> jax.Array:
+    """Transposed, in memory too."""
+    return _row_after_row(jnp.swapaxes(x, -1, -2))
+
+
+def _dot(left: jax.Array, right: jax.Array, axis: int) -> jax.Array:
+    """Over the last axis on the left and this one on the right; by block where there are some."""
+    blocks = tuple(range(left.ndim - 2))
+    numbers = (((left.ndim - 1,), (axis,)), (blocks, blocks))
+    left, right = _row_after_row(left), _row_after_row(right)
+    found = jax.lax.dot_general(left, right, numbers, preferred_element_type=jnp.float32)
+    return _row_after_row(found).astype(left.dtype)
+
+
+def _row_after_row(x: jax.Array) -> jax.Array:
+    return with_layout_constraint(x, Layout(tuple(range(x.ndim))))

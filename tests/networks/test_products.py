@@ -1,0 +1,79 @@
+"""Products of bfloat16: the numbers of float32 but for rounding, however things lie in memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from heredity.networks.products import block_products, product
+
+SIZES = [(16, 64, 96), (1, 7, 3), (100, 30, 4), (9, 1, 5)]  # rows, inputs, outputs
+
+
+def gradients(x: jax.Array, kernel: jax.Array, weights: jax.Array) -> Any:
+    return jax.vjp(product, x, kernel)[1](weights)
+
+
+def of_blocks(x: jax.Array, kernels: jax.Array, weights: jax.Array) -> Any:
+    """With the blocks in the middle, before and after."""
+
+    def made(x: jax.Array, kernels: jax.Array) -> jax.Array:
+        return jnp.moveaxis(block_products(jnp.moveaxis(x, 1, 0), kernels), 0, 1)
+
+    found, back = jax.vjp(made, x, kernels)
+    return found, back(weights)
+
+
+# Where XLA may turn an array instead of the product, it would give up on one of bfloat16.
+WAYS: dict[str, Callable] = {
+    "as it is": lambda x, kernel, _: product(x, kernel),
+    "turned after": lambda x, kernel, _: product(x, kernel).T,
+    "turned before": lambda x, kernel, _: product(jnp.flip(x.T, 0).T, jnp.flip(kernel.T, 0).T),
+    "gradients": gradients,
+    "gradients turned": lambda *all_: jax.tree.map(lambda g: g.T, gradients(*all_)),
+}
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("way", WAYS)
+def test_bfloat16_gives_the_numbers_of_float32(way: str, size: tuple[int, int, int]):
+    rows, inputs, outputs = size
+    holds(WAYS[way], (rows, inputs), (inputs, outputs), (rows, outputs))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_by_block(size: tuple[int, int, int]):
+    rows, inputs, outputs = size
+    holds(of_blocks, (rows, 3, inputs), (3, inputs, outputs), (rows, 3, outputs))
+
+
+def test_of_several_policies_at_once():
+    each = jax.vmap(gradients, in_axes=(1, 0, 2))
+    holds(each, (16, 3, 64), (3, 64, 96), (16, 96, 3))
+    of_one = jax.vmap(gradients, in_axes=(0, None, 0))
+    holds(of_one, (3, 16, 64), (64, 96), (3, 16, 96))
+
+
+def test_a_processor_adds_up_in_float32():
+    """So many ones are more than bfloat16 can count."""
+    found = product(jnp.ones((1, 1000), jnp.bfloat16), jnp.ones((1000, 1)))
+    assert found.dtype == jnp.bfloat16
+    assert float(found[0, 0]) == 1000.0
+    text = jax.jit(product).lower(jnp.ones((16, 64), jnp.bfloat16), jnp.ones((64, 32))).as_text()
+    assert "xbf16>, tensor<64x32xbf16>) -> tensor<16x32xf32>" in text
+
+
+def holds(way: Callable, *shapes: tuple[int, ...]) -> None:
+    """In bfloat16 a way gives what it gives in float32."""
+    draw = np.random.default_rng(0)
+    given = [jnp.asarray(draw.normal(size=shape), jnp.bfloat16) for shape in shapes]
+    found = jax.tree.leaves(jax.jit(way)(*given))
+    expected = jax.tree.leaves(way(*(array.astype(jnp.float32) for array in given)))
+    for ours, wanted in zip(found, expected, strict=True):
+        assert ours.dtype == jnp.bfloat16
+        np.testing.assert_allclose(
+            np.float32(ours), wanted, rtol=1e-2, atol=1e-2 * float(jnp.abs(wanted).max())
+        )
