@@ -51,6 +51,11 @@ def number(value: float) -> str:
     return f"{value:,.{digits_of(value)}f}"
 
 
+def aim(words: str, reached: bool) -> str:
+    """What was aimed at, and that it was missed where it was."""
+    return words if reached else f"{words}, missed"
+
+
 def duration(seconds: float | None) -> str:
     """In the unit that fits; a dash for none."""
     if seconds is None:

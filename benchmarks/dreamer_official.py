@@ -24,7 +24,7 @@ import numpy as np
 from dreamerv3_setup import COMMIT, FLAGS, PRESETS, PROBLEMS, agent_settings, settings
 from embodied.jax import internal
 
-from timing import quartiles
+from timing import largest_megabytes, quartiles
 
 ENVS = 16
 
@@ -104,6 +104,7 @@ def main() -> None:
         "batch": [config.batch_size, config.batch_length],
         "update": updates,
         "acting": {"environments": ENVS, **acting},
+        "largest_megabytes": largest_megabytes(),
         "dreamerv3": COMMIT,
         "versions": {name: importlib.metadata.version(name) for name in libraries},
     }

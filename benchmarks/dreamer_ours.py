@@ -28,7 +28,7 @@ from heredity.environments.contract import TimeStep
 from heredity.environments.infos import InfoMeans
 from heredity.spaces import Box, Dict, Discrete, Space
 from heredity.training.host_dreamer import DreamerHostRunner, Standing
-from timing import quartiles
+from timing import largest_megabytes, quartiles
 
 ENVS = 16
 PROBLEMS: dict[str, tuple[Space, Space]] = {
@@ -111,6 +111,7 @@ def main() -> None:
         "update": updates,
         "acting": {"environments": ENVS, **acting},
         "acting_and_keeping": {"environments": ENVS, **keeping},
+        "largest_megabytes": largest_megabytes(),
         "versions": versions(),
     }
     print(json.dumps(result))

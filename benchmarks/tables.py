@@ -6,15 +6,16 @@ import json
 import re
 from pathlib import Path
 
+import dreamer_tables
 import summary
 from cells import (
     AIMS,
-    DREAMER_AIMS,
     NOT_MEASURED,
     PREDICT_AIM,
     SNAPSHOT_AIM,
     Found,
     Row,
+    aim,
     commit_of,
     duration,
     mean_told,
@@ -45,6 +46,7 @@ def render(results: Path, root: Path) -> list[Path]:
         "benchmark-starts": starts(found),
         "benchmark-profile": profiles(found),
         "benchmark-changes": changes(found),
+        "benchmark-dreamer": dreamer_tables.by_precision(found),
         "benchmark-machine": machine(found),
     }
     written = []
@@ -121,7 +123,7 @@ def beside_peers(found: Found) -> str:
         ]
     if "dreamer" in found:
         rows += [
-            _dreamt(case["told"], what, case[what])
+            dreamer_tables.row(case["told"], what, case[what])
             for case in found["dreamer"]["cases"].values()
             for what in ("update", "acting")
         ]
@@ -180,24 +182,6 @@ def beside_peers(found: Found) -> str:
     return table(*rows)
 
 
-def _dreamt(told: str, what: str, times: Found) -> Row:
-    """A row of DreamerV3: a gradient step, or acting."""
-    seen = "a gradient step, 16 x 64" if what == "update" else "acting in 16 environments"
-    ours, beside, ratio = times["ours"], NOT_MEASURED, ""
-    aimed = DREAMER_AIMS[what]
-    if "peer" in times:
-        peer = times["peer"]
-        beside = f"the official code: {number(peer['median_ms'])} ms ({peer['dtype']})"
-        ratio = f"{times['ratio']:.2f}x its time"
-    return (
-        f"DreamerV3 {told}: {seen}",
-        f"{number(ours['median_ms'])} ms ({ours['dtype']})",
-        beside,
-        ratio,
-        aim(f"≤ {aimed}x", not ratio or times["ratio"] <= aimed),
-    )
-
-
 def _imported(told: str, what: str, times: Found, record: Found) -> Row:
     """A row of `predict` of a policy that was imported."""
     seen = "one observation" if what == "one" else f"{record['batch']} observations"
@@ -214,11 +198,6 @@ def _imported(told: str, what: str, times: Found, record: Found) -> Row:
         ratio,
         "",
     )
-
-
-def aim(words: str, reached: bool) -> str:
-    """What was aimed at, and that it was missed where it was."""
-    return words if reached else f"{words}, missed"
 
 
 def compared(problem: Problem, record: Found) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -50,6 +51,11 @@ def seconds_in_turns(
             ways[name](times[name])
             found[name].append((time.perf_counter() - began) / times[name])
     return found
+
+
+def largest_megabytes() -> int:
+    """The largest resident size of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
 def quartiles(step: Callable[[], object], seconds: float) -> dict[str, float]:

@@ -26,6 +26,7 @@ NAMES = (
     "run",
     "single",
     "summary",
+    "dreamer_tables",
     "tables",
     "timing",
 )
@@ -208,6 +209,20 @@ def test_dreamer_stands_beside_the_official_code(harness: SimpleNamespace):
     text = harness.summary.overview({"dreamer": both["dreamer"] | where})
     assert "(0.75× the official code's time, short of 0.7×)." in text
     assert "Acting with it takes 1.2 ms at size1m, numbers (0.25× the official" in text
+
+
+def test_each_precision_is_compared_with_the_same(harness: SimpleNamespace):
+    def run(dtype: str, update: float, acting: float, megabytes: int) -> dict[str, Any]:
+        times = {"update": {"median_ms": update}, "acting": {"median_ms": acting}}
+        return {"dtype": dtype, **times, "largest_megabytes": megabytes}
+
+    ours = [run("float32", 300.0, 1.0, 2048), run("float32", 100.0, 3.0, 1024)]
+    peer = [run("float32", 400.0, 4.0, 512), run("bfloat16", 800.0, 5.0, 256)]
+    case = {"told": "size1m, numbers", "runs": {"ours": ours, "peer": peer}}
+    text = harness.dreamer_tables.by_precision({"dreamer": {"cases": {"one": case}}})
+    float32 = "200 ms | 400 ms | 0.50x | 2.0 ms | 4.0 ms | 2.0 GiB | 0.5 GiB |"
+    assert f"| size1m, numbers | float32 | {float32}" in text
+    assert "| size1m, numbers | bfloat16 | – | 800 ms | | – | 5.0 ms | – | 0.2 GiB |" in text
 
 
 def test_what_was_learnt_stands_with_its_interval_or_that_runs_are_too_few(

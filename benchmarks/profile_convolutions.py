@@ -1,0 +1,102 @@
+"""How long each convolution of DreamerV3 takes, in every way to compute it; prints two tables.
+
+``python benchmarks/profile_convolutions.py size12m``
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import jax
+
+from cells import Row, table
+from heredity.algorithms.dreamer.config import SIZES
+from heredity.common.kept_memory import keep_memory
+from heredity.networks.world_model import convolutions
+from heredity.networks.world_model.encoder import MULTIPLES
+
+SIDE, COLOURS = 64, 3
+ROUNDS = 5
+Convolution = Callable[[jax.Array, jax.Array], jax.Array]
+# By the kind of layer, then by name: the function, and what it computes in.
+WAYS: dict[str, dict[str, tuple[Convolution, str]]] = {
+    "halved": {
+        "convolution": (convolutions._halved, "float32"),
+        "products": (convolutions._halved_by_products, "float32"),
+        "products, bfloat16": (convolutions._halved_by_products, "bfloat16"),
+        "convolution, `reduce_window`": (convolutions._halved_in_windows, "float32"),
+    },
+    "doubled": {
+        "convolution": (convolutions._doubled, "float32"),
+        "products": (convolutions._doubled_by_products, "float32"),
+        "products, bfloat16": (convolutions._doubled_by_products, "bfloat16"),
+    },
+}
+LEARNT = ("convolution", "products", "products, bfloat16")  # the gradient of the fourth is slow
+
+
+def milliseconds(call: Callable[[], object]) -> float:
+    """The median of some calls, after one that compiles."""
+    jax.block_until_ready(call())
+    taken = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        jax.block_until_ready(call())
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken) * 1e3
+
+
+def with_gradients(way: Convolution) -> Convolution:
+    def both(kernel: jax.Array, x: jax.Array) -> jax.Array:
+        found, back = jax.vjp(way, kernel, x)
+        return back(found)
+
+    return both
+
+
+def timed(
+    kind: str, names: Mapping[str, object], pictures: int, side: int, inputs: int, outputs: int
+) -> Row:
+    """A row of a table: one layer in each of the ways."""
+    cells = [f"{side} x {side} x {inputs} to {outputs}, {kind}"]
+    for name in names:
+        if name not in WAYS[kind]:
+            cells.append("")
+            continue
+        way, dtype = WAYS[kind][name]
+        kernel = jax.random.normal(jax.random.key(0), (5, 5, inputs, outputs), dtype)
+        x = jax.random.normal(jax.random.key(1), (pictures, side, side, inputs), dtype)
+        program = jax.jit(with_gradients(way) if pictures > 100 else way)
+        taken = milliseconds(lambda program=program, given=(kernel, x): program(*given))
+        cells.append(f"{taken:,.0f}" if pictures > 100 else f"{taken:.1f}")
+    return tuple(cells)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("preset", choices=SIZES)
+    keep_memory()
+    depth = int(SIZES[parser.parse_args().preset]["depth"])
+    channels = [COLOURS, *(depth * multiple for multiple in MULTIPLES)]
+    sides = [SIDE >> number for number in range(len(MULTIPLES) + 1)]
+    layers = list(zip(sides, itertools.pairwise(channels), strict=False))
+    of_learning: list[Row] = [("layer, 1,024 pictures, with gradients", *LEARNT)]
+    for side, (inputs, outputs) in layers:
+        of_learning.append(timed("halved", dict.fromkeys(LEARNT), 1024, side, inputs, outputs))
+    for side, (outputs, inputs) in reversed(layers):
+        of_learning.append(
+            timed("doubled", dict.fromkeys(LEARNT), 1024, side // 2, inputs, outputs)
+        )
+    print(table(*of_learning, right=range(1, 4)))
+    of_acting: list[Row] = [("layer, 16 pictures", *WAYS["halved"])]
+    for side, (inputs, outputs) in layers:
+        of_acting.append(timed("halved", WAYS["halved"], 16, side, inputs, outputs))
+    print(table(*of_acting, right=range(1, 5)))
+
+
+if __name__ == "__main__":
+    main()
