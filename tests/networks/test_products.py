@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from heredity.networks.products import block_products, product
+from heredity.networks.products import block_products, product, tall_product
 
 SIZES = [(16, 64, 96), (1, 7, 3), (100, 30, 4), (9, 1, 5)]  # rows, inputs, outputs
 
@@ -48,6 +48,21 @@ def test_bfloat16_gives_the_numbers_of_float32(way: str, size: tuple[int, int, i
 def test_by_block(size: tuple[int, int, int]):
     rows, inputs, outputs = size
     holds(of_blocks, (rows, 3, inputs), (3, inputs, outputs), (rows, 3, outputs))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_of_many_rows(dtype: str):
+    draw = np.random.default_rng(0)
+    x, kernel, weights = (
+        jnp.asarray(draw.normal(size=shape), dtype)
+        for shape in ((5, 4, 3, 6), (6, 2), (5, 4, 3, 2))
+    )
+    found, back = jax.vjp(tall_product, x, kernel)
+    expected, plain = jax.vjp(jnp.matmul, x, kernel)
+    for ours, wanted in zip((found, *back(weights)), (expected, *plain(weights)), strict=True):
+        assert ours.dtype == dtype
+        close = 1e-5 if dtype == "float32" else 5e-2
+        np.testing.assert_allclose(np.float32(ours), np.float32(wanted), rtol=close, atol=close)
 
 
 def test_of_several_policies_at_once():

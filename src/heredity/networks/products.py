@@ -30,6 +30,17 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return jax.lax.platform_dependent(x, kernel, cpu=_on_processor, default=jnp.matmul)
 
 
+def tall_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`product` of so many rows that how they lie decides the time in float32, too.
+
+    Left to itself XLA turns the gradient of all rows to multiply it with them.
+    """
+    if not jax.sharding.get_abstract_mesh().empty:
+        return product(x, kernel)
+    kernel = kernel.astype(x.dtype)
+    return jax.lax.platform_dependent(x, kernel, cpu=_on_processor, default=jnp.matmul)
+
+
 def block_products(x: jax.Array, kernels: jax.Array) -> jax.Array:
     """The product of each block of ``x (g, ..., i)`` with its own of ``kernels (g, i, o)``.
 
@@ -75,10 +86,15 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, Any]:
 
 def _backward(known: Any, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = known
-    of_x = _multiplied_across(gradient, kernel)
+    return _multiplied_across(gradient, kernel), _of_kernel(x, gradient)
+
+
+def _of_kernel(x: jax.Array, gradient: jax.Array) -> jax.Array:
+    if x.dtype != jnp.bfloat16:
+        return _multiplied_down(x, gradient)
     if x.shape[-1] <= gradient.shape[-1]:
-        return of_x, _multiplied(_turned(x), gradient)
-    return of_x, _turned(_multiplied(_turned(gradient), x))  # turns what is narrower
+        return _multiplied(_turned(x), gradient)
+    return _turned(_multiplied(_turned(gradient), x))  # turns what is narrower
 
 
 _of_matrices.defvjp(_forward, _backward)
@@ -87,13 +103,19 @@ _of_matrices.defvjp(_forward, _backward)
 # With vmap one after the other: several kernels at once would be no faster, and lie otherwise.
 @sequential_vmap
 def _multiplied(left: jax.Array, right: jax.Array) -> jax.Array:
-    return _dot(left, right, right.ndim - 2)
+    return _dot(left, right, (-1, -2))
 
 
 @sequential_vmap
 def _multiplied_across(left: jax.Array, right: jax.Array) -> jax.Array:
     """With the transposed matrix on the right."""
-    return _dot(left, right, right.ndim - 1)
+    return _dot(left, right, (-1, -1))
+
+
+@sequential_vmap
+def _multiplied_down(left: jax.Array, right: jax.Array) -> jax.Array:
+    """With the transposed matrix on the left, which bfloat16 cannot."""
+    return _dot(left, right, (-2, -2))
 
 
 @sequential_vmap
@@ -102,10 +124,11 @@ def _turned(x: jax.Array) -> jax.Array:
     return _row_after_row(jnp.swapaxes(x, -1, -2))
 
 
-def _dot(left: jax.Array, right: jax.Array, axis: int) -> jax.Array:
-    """Over the last axis on the left and this one on the right; by block where there are some."""
+def _dot(left: jax.Array, right: jax.Array, axes: tuple[int, int]) -> jax.Array:
+    """Over one axis on the left and one on the right; by block where there are some."""
     blocks = tuple(range(left.ndim - 2))
-    numbers = (((left.ndim - 1,), (axis,)), (blocks, blocks))
+    over_left, over_right = (axis + left.ndim for axis in axes)
+    numbers = (((over_left,), (over_right,)), (blocks, blocks))
     left, right = _row_after_row(left), _row_after_row(right)
     found = jax.lax.dot_general(left, right, numbers, preferred_element_type=jnp.float32)
     return _row_after_row(found).astype(left.dtype)

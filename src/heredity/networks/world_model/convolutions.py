@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_batching import sequential_vmap
 
-from heredity.networks.products import product
+from heredity.networks.products import tall_product
 from heredity.networks.world_model.layers import truncated_normal
 from heredity.weights import Params
 
@@ -150,5 +150,5 @@ def _of_three(kernel: jax.Array, x: jax.Array) -> jax.Array:
     # Three times the channels; all nine at once would take three times the memory, and as long.
     beside = jnp.concatenate([x[:, :, first : first + width] for first in range(3)], axis=-1)
     rows = [beside[:, first : first + height] for first in range(3)]
-    found: list[Any] = [product(row, part) for row, part in zip(rows, kernel, strict=True)]
+    found: list[Any] = [tall_product(row, part) for row, part in zip(rows, kernel, strict=True)]
     return found[0] + found[1] + found[2]
