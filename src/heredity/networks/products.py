@@ -1,10 +1,10 @@
 """Products with kernels in float32 or bfloat16, whichever their other side is.
 
-A processor that multiplies bfloat16 (AMX, AVX512-BF16) adds up in float32 and takes a fifth of the
-time. XLA lets it do so where a product is asked for in float32 and everything lies in memory row
-after row. Else it makes float32 of both sides first, or gives up where it notices too late: "BF16 x
-BF16 = F32" is then unsupported. So products of bfloat16, and their gradients, say how they lie.
-On other devices, and in float32, they are those of `jax.numpy`.
+Processors that multiply bfloat16 (AMX, AVX512-BF16) add up in float32, and take a fifth of the time
+of float32. XLA uses that where a product is asked for in float32 and all of it lies in memory row
+after row; else it makes float32 of both sides first, or gives up where it finds out too late ("BF16
+x BF16 = F32" is then unsupported). So on a processor products of bfloat16 and their gradients are
+written out, and say how they lie. Elsewhere, and in float32, they are those of `jax.numpy`.
 """
 
 from __future__ import annotations
@@ -25,20 +25,24 @@ def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
         [1.5, 1.5]
     """
     kernel = kernel.astype(x.dtype)
-    if not _written_out(x):
+    return tall_product(x, kernel) if x.dtype == jnp.bfloat16 else x @ kernel
+
+
+def tall_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`product` of so many rows that it matters in float32, too, how they lie.
+
+    Left to itself XLA may turn the gradient of all of them before it multiplies it with them.
+    """
+    kernel = kernel.astype(x.dtype)
+    if _divided():
         return x @ kernel
     return jax.lax.platform_dependent(x, kernel, cpu=_on_processor, default=jnp.matmul)
 
 
-def tall_product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """`product` of so many rows that how they lie decides the time in float32, too.
-
-    Left to itself XLA turns the gradient of all rows to multiply it with them.
-    """
-    if not jax.sharding.get_abstract_mesh().empty:
-        return product(x, kernel)
-    kernel = kernel.astype(x.dtype)
-    return jax.lax.platform_dependent(x, kernel, cpu=_on_processor, default=jnp.matmul)
+def dense_product(x: jax.Array, kernel: jax.Array, numbers: Any, **_: Any) -> jax.Array:
+    """`product` in the place of the ``dot_general`` of `flax.linen.Dense`."""
+    assert numbers == (((x.ndim - 1,), (0,)), ((), ())), numbers
+    return product(x, kernel)
 
 
 def block_products(x: jax.Array, kernels: jax.Array) -> jax.Array:
@@ -49,14 +53,14 @@ def block_products(x: jax.Array, kernels: jax.Array) -> jax.Array:
         (2, 5, 4)
     """
     kernels = kernels.astype(x.dtype)
-    if not _written_out(x):
+    if x.dtype != jnp.bfloat16 or _divided():
         return _by_block(x, kernels)
     return jax.lax.platform_dependent(x, kernels, cpu=_blocks_on_processor, default=_by_block)
 
 
-def _written_out(x: jax.Array) -> bool:
-    # What is divided among devices would be gathered first, to lie as it is said to.
-    return x.dtype == jnp.bfloat16 and jax.sharding.get_abstract_mesh().empty
+def _divided() -> bool:
+    """Whether among several devices: arrays would be gathered, to lie as they are said to."""
+    return not jax.sharding.get_abstract_mesh().empty
 
 
 def _by_block(x: jax.Array, kernels: jax.Array) -> jax.Array:

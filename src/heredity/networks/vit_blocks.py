@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from heredity.networks.layers import DTYPES
+from heredity.networks.products import dense_product
 
 _SMALL = nn.initializers.truncated_normal(0.02)  # of kernels and embeddings, as in the paper's code
 
@@ -53,7 +54,13 @@ class EncoderShape:
 
     def dense(self, width: int, name: str) -> nn.Dense:
         """A layer of `width` outputs."""
-        return nn.Dense(width, kernel_init=_SMALL, dtype=DTYPES[self.dtype], name=name)
+        return nn.Dense(
+            width,
+            kernel_init=_SMALL,
+            dtype=DTYPES[self.dtype],
+            dot_general=dense_product,
+            name=name,
+        )
 
     def norm(self, name: str) -> nn.LayerNorm:
         """A layer norm over each token."""
