@@ -97,11 +97,14 @@ def _dreamt(cases: Found) -> list[str]:
     for what, named in (("update", "a gradient step of DreamerV3"), ("acting", "acting with it")):
         told = []
         for case in cases.values():
-            ours, ratio = case[what]["ours"]["median_ms"], case[what].get("ratio")
+            ours, ratio = case[what]["ours"], case[what].get("ratio")
             beside = NOT_MEASURED if ratio is None else f"{ratio:.2f}× the official code's time"
+            if ratio is not None and case[what]["peer"]["dtype"] != ours["dtype"]:
+                beside += f" in {case[what]['peer']['dtype']}"
             if ratio is not None and ratio > DREAMER_AIMS[what]:
                 beside += f", short of {DREAMER_AIMS[what]:g}×"
-            told.append(f"{number(ours)} ms at {case['told']} ({beside})")
+            milliseconds = number(ours["median_ms"])
+            told.append(f"{milliseconds} ms at {case['told']} ({ours['dtype']}, {beside})")
         lines.append(f"- {named[0].upper()}{named[1:]} takes {'; '.join(told)}.")
     return lines
 

@@ -207,8 +207,9 @@ def test_dreamer_stands_beside_the_official_code(harness: SimpleNamespace):
     where = {"measured": "2026-01-02T03:04:05+00:00"}
     where |= {"machine": competed(harness, "brax-ant", "brax")["machine"]}
     text = harness.summary.overview({"dreamer": both["dreamer"] | where})
-    assert "(0.75× the official code's time, short of 0.7×)." in text
-    assert "Acting with it takes 1.2 ms at size1m, numbers (0.25× the official" in text
+    slower = "(float32, 0.75× the official code's time in bfloat16, short of 0.7×)."
+    assert slower in text
+    assert "Acting with it takes 1.2 ms at size1m, numbers (float32, 0.25× the official" in text
 
 
 def test_each_precision_is_compared_with_the_same(harness: SimpleNamespace):

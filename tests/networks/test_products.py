@@ -70,15 +70,25 @@ def test_of_several_policies_at_once():
     holds(each, (16, 3, 64), (3, 64, 96), (16, 96, 3))
     of_one = jax.vmap(gradients, in_axes=(0, None, 0))
     holds(of_one, (3, 16, 64), (64, 96), (3, 16, 96))
+    holds(jax.vmap(of_blocks), (2, 16, 3, 64), (2, 3, 64, 96), (2, 16, 3, 96))
+    of_one = jax.vmap(of_blocks, in_axes=(1, None, 1))
+    holds(of_one, (16, 2, 3, 64), (3, 64, 96), (16, 2, 3, 96))
 
 
-def test_a_processor_adds_up_in_float32():
-    """So many ones are more than bfloat16 can count."""
-    found = product(jnp.ones((1, 1000), jnp.bfloat16), jnp.ones((1000, 1)))
-    assert found.dtype == jnp.bfloat16
-    assert float(found[0, 0]) == 1000.0
-    text = jax.jit(product).lower(jnp.ones((16, 64), jnp.bfloat16), jnp.ones((64, 32))).as_text()
-    assert "xbf16>, tensor<64x32xbf16>) -> tensor<16x32xf32>" in text
+PROGRAMS = {product: ((16, 64), (64, 32)), block_products: ((2, 16, 64), (2, 64, 32))}
+
+
+@pytest.mark.parametrize("made", PROGRAMS)
+def test_a_processor_is_asked_for_float32_unless_devices_share_the_work(made: Callable):
+    x, kernel = (jnp.ones(shape, jnp.bfloat16) for shape in PROGRAMS[made])
+
+    def text() -> str:
+        return jax.jit(lambda *given: made(*given)).lower(x, kernel).as_text()
+
+    assert "LayoutConstraint" in text()
+    assert "xbf16>) -> tensor<" in text() and "16x32xf32>" in text()
+    with jax.set_mesh(jax.make_mesh((2,), ("devices",))):
+        assert "LayoutConstraint" not in text()
 
 
 def holds(way: Callable, *shapes: tuple[int, ...]) -> None:

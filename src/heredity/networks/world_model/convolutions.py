@@ -8,10 +8,11 @@ matrices at the smaller of the two sizes, with the four places of each 2 x 2 as 
 - a picture that is shown twice as large has four places of one value, so that those of a kernel
   which fall on the same can be added before: 3 x 3 places are left of 5 x 5 for each of the four.
 
-The numbers are the same but for the order of sums. XLA's own convolutions take a processor two to
-eight times as long, their gradients most; on other devices those are used. Where nothing is learnt,
-as in acting, those of float32 are faster from some channels on, together with XLA's own way to take
-the most of 2 x 2 places, whose gradient is slow.
+The numbers are the same but for the order of sums. To learn, XLA's own convolutions take processors
+four to nine times as long where sides are doubled, and up to twice as long where they are halved
+(docs/performance.md); on other devices those are used. Where nothing is learnt, as in acting,
+those of float32 are faster from some channels on, together with XLA's own way to take the most of
+2 x 2 places, whose gradient is slow.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from heredity.networks.world_model.layers import truncated_normal
 from heredity.weights import Params
 
 SIDE = 5  # of all kernels
-FEW_CHANNELS = 8  # below them XLA's convolution takes longer than products, gradient or not
+FEW_CHANNELS = 8  # below them XLA's convolution takes longer than products where nothing is learnt
 
 
 def init_convolution(key: jax.Array, inputs: int, outputs: int, *, normed: bool = True) -> Params:

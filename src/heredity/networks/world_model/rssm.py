@@ -244,7 +244,7 @@ class Rssm(Network):
         later["logits"] = posterior["logits"]
 
         weights = (of_dynamics, kernels, first["norm"], kernel[:deter], later)
-        # Cast once, and not at every moment.
+        # Cast once: going back, it would be at every moment.
         weights = jax.tree.map(lambda w: w.astype(self._dtype) if w.ndim > 1 else w, weights)
 
         def step(weights: tuple, before: tuple, now: tuple) -> tuple[tuple, tuple]:

@@ -24,9 +24,10 @@ def scan(
     moments as one batch, and its gradient is that of the weights.
 
     Args:
-        step: Closes over nothing that has a gradient, and takes any number of axes of a batch.
+        step: Closes over nothing that has a gradient, takes any number of axes of a batch, and has
+            them first in what it gives out.
         weights: The same at every moment.
-        carry: Before the first moment.
+        carry: Before the first moment; floats.
         moments: ``(T, ...)``.
         axes: The first axis of the batch in each array of ``carry``.
     """
@@ -84,7 +85,7 @@ _scan.defvjp(_forward, _backward)
 
 
 def widened_scan(step: Any, carry: Any, moments: Any, length: int | None = None) -> tuple[Any, Any]:
-    """`jax.lax.scan`, which carries and keeps what is bfloat16 as float32.
+    """`jax.lax.scan`; where it carries bfloat16 it carries and keeps float32 instead.
 
     A processor writes one moment of bfloat16 into an array of many by making float32 of all of
     them, and bfloat16 again. What a gradient needs would be kept like that too, so that it is
@@ -92,7 +93,7 @@ def widened_scan(step: Any, carry: Any, moments: Any, length: int | None = None)
     """
     if all(leaf.dtype != jnp.bfloat16 for leaf in jax.tree.leaves(carry)):
         return jax.lax.scan(step, carry, moments, length)
-    first = jax.tree.map(lambda leaf: leaf[0], moments)
+    first = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), moments)
     given_like = jax.eval_shape(step, carry, first)[1]
 
     @jax.checkpoint
