@@ -130,6 +130,16 @@ _AUTHORS_SWINGUP = tuple(
     )
 )
 
+_PICTURES = ReturnProblem(
+    "dreamer-pictures",
+    "probe/catch",
+    "DreamerV3 on Catch in pictures of 16 x 16",
+    steps=10_240,
+    episodes=100,
+    options={"resize": [16, 16]},
+    published="1 is the most that can be had; standing still gives -0.6",
+    algorithm="Dreamer",
+)
 _ALL = (
     ReturnProblem(
         "playground-cartpole",
@@ -231,37 +241,18 @@ _ALL = (
         published="1 is the most that can be had, and 1/6 without a memory",
         algorithm="Dreamer",
     ),
-    ReturnProblem(
-        "dreamer-pictures",
-        "probe/catch",
-        "DreamerV3 on Catch in pictures of 16 x 16",
-        steps=10_240,
-        episodes=100,
-        options={"resize": [16, 16]},
-        published="1 is the most that can be had; standing still gives -0.6",
-        algorithm="Dreamer",
-    ),
-    ReturnProblem(
-        "dreamer-no-decoder",
-        "probe/catch",
-        "DreamerV3 without a decoder (R2-Dreamer), on the same pictures",
-        steps=10_240,
-        episodes=100,
-        options={"resize": [16, 16]},
+    _PICTURES,
+    dataclasses.replace(
+        _PICTURES,
+        name="dreamer-no-decoder",
+        title="DreamerV3 without a decoder (R2-Dreamer), on the same pictures",
         changed={"objective": "barlow_twins"},
-        published="1 is the most that can be had; standing still gives -0.6",
-        algorithm="Dreamer",
     ),
-    ReturnProblem(
-        "dreamer-bfloat16",
-        "probe/catch",
-        "DreamerV3 in bfloat16, on the same pictures",
-        steps=10_240,
-        episodes=100,
-        options={"resize": [16, 16]},
+    dataclasses.replace(
+        _PICTURES,
+        name="dreamer-bfloat16",
+        title="DreamerV3 in bfloat16, on the same pictures",
         changed={"dtype": "bfloat16"},
-        published="1 is the most that can be had; standing still gives -0.6",
-        algorithm="Dreamer",
     ),
     ReturnProblem(
         "dreamer-gridworld",
