@@ -4,8 +4,9 @@
 
 Of the runner for environments of the host, whose environments stand still: an update reads its
 batch from the replay and writes the refreshed states back. Acting ends, as the other's does, with
-actions and what a replay needs in numpy; ``acting_and_keeping`` is a step of a run, with the
-environments' own part and the replay. Memory is kept as ``heredity train`` keeps it.
+actions and what a replay needs in numpy; ``weights_to_act_with`` is done before, once for all steps
+of an iteration, and ``acting_and_keeping`` is a step of a run, with all of that, the environments'
+own part and the replay. Memory is kept as ``heredity train`` keeps it.
 """
 
 from __future__ import annotations
@@ -96,7 +97,11 @@ def main() -> None:
         acted = runner.act(runner._ready(), told, runner._replay.add)
         runner.state = dataclasses.replace(runner.state, experience=acted.standing)
 
+    def ready() -> None:
+        jax.block_until_ready(runner._ready().parts)
+
     acting = quartiles(act, given.seconds / 4)
+    readying = quartiles(ready, given.seconds / 8)
     keeping = quartiles(act_and_keep, given.seconds / 4)
     for name in ("median_ms", "quarter_ms", "three_quarters_ms"):
         keeping[name] = round(keeping[name] / config.num_steps, 3)
@@ -110,6 +115,7 @@ def main() -> None:
         "batch": [config.batch_size, config.batch_length],
         "update": updates,
         "acting": {"environments": ENVS, **acting},
+        "weights_to_act_with": readying,
         "acting_and_keeping": {"environments": ENVS, **keeping},
         "largest_megabytes": largest_megabytes(),
         "versions": versions(),

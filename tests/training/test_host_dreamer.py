@@ -169,10 +169,11 @@ def test_on_the_device_it_is_told_as_well():
     assert not constants and not act(state)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_acting_beside_learning_waits_for_nobody_and_depends_on_no_pace(
-    tmp_path: Path, environment: HostEnvironment, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, environment: HostEnvironment, monkeypatch: pytest.MonkeyPatch, dtype: str
 ):
-    config = dataclasses.replace(CONFIG, overlap=True)
+    config = dataclasses.replace(CONFIG, overlap=True, dtype=dtype)
     settings = dataclasses.replace(SETTINGS, evaluation_episodes=0)
     act = DreamerHostRunner.act
     beside = []

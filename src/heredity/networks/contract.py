@@ -147,6 +147,13 @@ class Network(abc.ABC):
         carry, outputs = jax.lax.scan(step, carry, (observation, is_first, keys))
         return outputs, carry
 
+    def cast(self, params: Params) -> Params:
+        """Weights in the dtype to which `apply` casts them at each call; the same outputs.
+
+        For whoever calls it often with the same weights, and needs no gradient.
+        """
+        return params
+
     def in_numpy(self, params: Params, *, batched: bool = False) -> NumpyFunction | None:
         """`apply` for few observations at a time, in numpy; None where nobody wrote it.
 

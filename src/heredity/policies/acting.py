@@ -54,7 +54,7 @@ class Acting:
                 return action, state
         params = self._on_device
         if params is None:
-            params = self._on_device = jax.device_put(self._params)
+            params = self._on_device = jax.device_put(self._functions.acting(self._params))
         carry, is_first = self._remembered(observation, batched, state, episode_start)
         if deterministic:
             action, carry, finite = self._mode(params, observation, carry, is_first)

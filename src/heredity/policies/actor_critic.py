@@ -180,6 +180,14 @@ class ActorCritic:
             return seen, carry
         return self._apply("trunk", params, seen, carry, is_first, key)
 
+    def acting(self, params: Params) -> Params:
+        """The weights that decide actions, each in the dtype that it is computed in."""
+        return {
+            name: self.networks[name].cast(part) if name in self.networks else part
+            for name, part in params.items()
+            if name in ("trunk", "actor", "normalizer")
+        }
+
     def parameters(
         self,
         params: Params,

@@ -111,12 +111,16 @@ class Imagination:
             lambda path, leaf, _: _lengthened(episode.observations[entry_name(path)], size),
         )
         actions = _lengthened(np.asarray(episode.actions, np.float32), size - 1)
-        # Without chance the most likely is chosen: one program for both. Drawn with numpy, because
-        # it takes longer to compile a draw than to make it.
-        chance = np.zeros((2, size, 1, *self._rssm.latents), np.float32)
+        chances = (None, None)
         if seed is not None:
-            chance += np.random.default_rng(seed).gumbel(size=chance.shape)
-        found = jax.device_get(self._compiled(params, observation, actions, context, chance))
+            # With numpy, because it takes longer to compile a draw than to make it.
+            draw = np.random.default_rng(seed)
+            groups = self._rssm.options.groups
+            of_seen, of_imagined = (
+                draw.random((count, 1, groups), np.float32) for count in (size, size - 1)
+            )
+            chances = (of_seen, of_imagined)
+        found = jax.device_get(self._compiled(params, observation, actions, context, chances))
         seen, imagined = (self._told(found, index, moments) for index in range(2))
         return OpenLoop(episode, self.entries, context, seen, imagined, seed)
 
@@ -140,7 +144,7 @@ class Imagination:
         observation: Any,
         actions: jax.Array,
         context: jax.Array,
-        chance: jax.Array,
+        chances: tuple[Any, Any],
     ) -> dict[str, Any]:
         """Predictions of N moments with open eyes, and with eyes that close: ``(2, N, ...)``."""
         rssm, trunk = self._rssm, params["trunk"]
@@ -149,14 +153,14 @@ class Imagination:
         tokens = rssm.tokens(trunk, jax.tree.map(lambda leaf: leaf[:, None], seen))
         before = jnp.concatenate([jnp.zeros_like(actions[:1]), actions])[:, None]
         is_first = (jnp.arange(moments) == 0)[:, None]
-        states, _ = rssm.observe(trunk, tokens, rssm.start((1,)), before, is_first, chance[0])
+        states, _ = rssm.observe(trunk, tokens, rssm.start((1,)), before, is_first, chances[0])
         # The actions from the last moment that is seen on; beyond the episode any will do.
         which = jnp.minimum(context - 1 + jnp.arange(moments - 1), moments - 2)
         features, _ = rssm.imagine(
             trunk,
             State(*(part[context - 1] for part in states)),
             lambda _, action: (None, action),
-            (actions[which][:, None], chance[1, 1:]),
+            (actions[which][:, None], chances[1]),
             moments - 1,
         )
         moment = jnp.arange(moments)

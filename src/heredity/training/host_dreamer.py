@@ -47,7 +47,7 @@ class Ready(NamedTuple):
     """Everything that decides the actions of an iteration.
 
     Args:
-        parts: All weights, frozen and trained.
+        parts: Weights, frozen and trained; at least those that decide actions.
         standing: Where the environments are.
         key: Decides what is drawn.
         version: How many gradient steps made the weights, uint32.
@@ -92,6 +92,11 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
     def _use(self, algorithm: Dreamer) -> None:
         super()._use(algorithm)
         self._act = jax.jit(self._act_step)
+        self._cast = jax.jit(lambda parts: algorithm.functions.acting(merge(*parts)))
+        shapes = algorithm.functions.shapes()
+        narrowed = jax.eval_shape(algorithm.functions.acting, shapes)
+        # A copy, which float32 does not need.
+        self._casts = any(narrowed[name] != shapes[name] for name in narrowed)
         self._tokens = jax.jit(
             lambda parts, seen: halved(algorithm.world.rssm.tokens(merge(*parts)["trunk"], seen))
         )
@@ -156,7 +161,9 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
     def _ready(self) -> Ready:
         """Everything that decides the next iteration's actions, as it is now."""
         state = self.state
-        parts = (self.constants, state.params)
+        parts: tuple[Params, ...] = (self.constants, state.params)
+        if self._casts:
+            parts = (self._cast(parts),)
         return Ready(parts, state.experience, self._key(state), np.uint32(state.updates[1]))
 
     def act(self, ready: Ready, told: InfoMeans, remember: Remember) -> Acted:
@@ -288,9 +295,11 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
             seen = jax.tree.map(np.array, record.observation)  # it may be changed by the next step
             new.append((record._replace(observation=seen), which))
 
-        # Learning overwrites its own; these are whole, and nobody else's.
         ready = self._ready()
-        ready = ready._replace(parts=(ready.parts[0], jax.tree.map(jnp.copy, ready.parts[1])))
+        if not self._casts:
+            # Learning overwrites its own; these are whole, and nobody else's.
+            constants, trained = ready.parts
+            ready = ready._replace(parts=(constants, jax.tree.map(jnp.copy, trained)))
         acting = self._beside.submit(self.act, ready, told, remember)
         try:
             found = self.learn(self._due())

@@ -20,6 +20,7 @@ from heredity.common import counters
 from heredity.common.errors import UsageError
 from heredity.environments import JaxEnvironment, make
 from heredity.networks.world_model import latents
+from heredity.spaces import Box, Dict, Discrete
 from heredity.training.device_runner import DeviceRunner
 from heredity.weights import flatten
 
@@ -151,13 +152,33 @@ def test_acting_sees_what_learning_sees(environment: JaxEnvironment, blocks: int
     tokens = draws.normal(size=(times, count, rssm.encoder.output_size)).astype(np.float32)
     actions = draws.normal(size=(times, count, rssm.options.actions)).astype(np.float32)
     is_first = draws.random((times, count)) < 0.3
-    chance = latents.noise(jax.random.key(0), (times, count, config.groups, config.classes))
+    chance = latents.noise(jax.random.key(0), (times, count, config.groups))
     whole, _ = rssm.observe(params, tokens, rssm.start((count,)), actions, is_first, chance)
     state = rssm.start((count,))
     for t in range(times):
         state = rssm.observe_once(params, tokens[t], state, actions[t], is_first[t], chance[t])
         np.testing.assert_allclose(state.deter, whole.deter[t], rtol=1e-5, atol=1e-6)
         np.testing.assert_array_equal(state.stoch, whole.stoch[t])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_acting_with_weights_that_were_cast_is_acting(dtype: str):
+    seen = Dict({"camera": Box((8, 8, 3), 0, 255, "uint8"), "place": Box((2,))})
+    functions = Dreamer(dataclasses.replace(TINY, dtype=dtype), seen, Discrete(3)).functions
+    params = functions.init(0)
+    acting = functions.acting(params)
+    assert set(acting) == {"trunk", "actor"}
+    dtypes = {leaf.dtype.name for leaf in flatten(acting).values() if leaf.ndim > 1}
+    assert dtypes == {dtype}
+    observation = jax.tree.map(jnp.asarray, seen.sample(np.random.default_rng(0)))
+    decide = jax.jit(functions.parameters)
+    carry = functions.initial_carry(())
+    for found, expected in zip(
+        jax.tree.leaves(decide(acting, observation, carry)),
+        jax.tree.leaves(decide(params, observation, carry)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_an_episode_begins_as_if_nothing_was_before(
@@ -167,7 +188,7 @@ def test_an_episode_begins_as_if_nothing_was_before(
     tokens = rssm.tokens(params, batch.observations)
     start = rssm.start((TINY.batch_size,))
     observe = jax.jit(rssm.observe)
-    chance = latents.noise(jax.random.key(3), (TINY.batch_length, TINY.batch_size, *rssm.latents))
+    chance = latents.noise(jax.random.key(3), (TINY.batch_length, TINY.batch_size, TINY.groups))
     whole, _ = observe(params, tokens, start, batch.actions, batch.is_first, chance)
     rest, _ = observe(params, tokens[2:], start, batch.actions[2:], batch.is_first[2:], chance[2:])
     np.testing.assert_array_equal(whole.deter[2:, 1], rest.deter[:, 1])

@@ -69,12 +69,22 @@ def test_equal_chances_do_not_differ():
 def test_draws_follow_the_chances_and_their_gradient():
     logits = jnp.log(jnp.array([[0.7, 0.2, 0.1]]))
     logs = latents.log_probs(logits, 0.0)
-    chance = latents.noise(jax.random.key(1), (20_000, 1, 3))
+    chance = latents.noise(jax.random.key(1), (20_000, 1))
     drawn = np.asarray(latents.choose(logs, chance)).mean(axis=(0, 1))
     np.testing.assert_allclose(drawn, [0.7, 0.2, 0.1], atol=0.015)
     through = jax.grad(lambda x: latents.choose(latents.log_probs(x, 0.0), None)[0, 1])(logits)
     direct = jax.grad(lambda x: jax.nn.softmax(x)[0, 1])(logits)
     np.testing.assert_allclose(through, direct, atol=1e-6)
+
+
+@pytest.mark.parametrize("classes", [3, 16])
+def test_every_number_below_one_chooses_a_class(classes: int):
+    logs = latents.log_probs(jax.random.normal(jax.random.key(0), (999, 4, classes)), 0.01)
+    least, most = np.float32(0.0), np.nextafter(np.float32(1.0), np.float32(0.0))
+    for number, expected in ((least, 0), (most, classes - 1)):
+        chosen = jax.jit(latents.choose)(logs, jnp.full((999, 4), number))
+        np.testing.assert_array_equal(jnp.argmax(chosen, axis=-1), expected)
+        np.testing.assert_array_equal(chosen.sum(axis=-1), 1.0)
 
 
 @pytest.mark.parametrize("seed", range(3))

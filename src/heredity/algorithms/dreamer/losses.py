@@ -94,7 +94,7 @@ def imagine(
     of_latents = of_actions = None
     if key is not None:
         for_latents, for_actions = jax.random.split(key)
-        of_latents = latents.noise(for_latents, (horizon, count, *rssm.latents))
+        of_latents = latents.noise(for_latents, (horizon, count, rssm.options.groups))
         of_actions = family.noise(for_actions, (horizon, count))
 
     def act(features: jax.Array, chance: jax.Array | None) -> tuple[jax.Array, jax.Array]:
@@ -270,7 +270,7 @@ def total_loss(
     of_batch = for_dream = None
     if key is not None:
         for_batch, for_dream = jax.random.split(key)
-        of_batch = latents.noise(for_batch, (moments, sequences, *rssm.latents))
+        of_batch = latents.noise(for_batch, (moments, sequences, rssm.options.groups))
     tokens = batch.tokens
     if tokens is None:
         tokens = rssm.tokens(params["trunk"], batch.observations)

@@ -24,6 +24,7 @@ from heredity.networks.world_model.convolutions import (
 from heredity.networks.world_model.layers import (
     NO_WIDER,
     activated,
+    cast_kernels,
     hidden_axes,
     hidden_layers,
     init_hidden_layers,
@@ -209,6 +210,9 @@ class Encoder(Network):
         if self._pictures:
             tokens.append(self._convolved(params.get("pictures", {}), seen))
         return jnp.concatenate(tokens, axis=-1), carry, chosen_taps(tapped, taps)
+
+    def cast(self, params: Params) -> Params:
+        return cast_kernels(params, DTYPES[self._options.dtype])
 
     def _convolved(self, params: Params, seen: Mapping[str, Any]) -> jax.Array:
         dtype = DTYPES[self._options.dtype]

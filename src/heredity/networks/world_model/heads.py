@@ -16,6 +16,7 @@ from heredity.networks.mlp import chosen_taps
 from heredity.networks.observations import feature_size, features
 from heredity.networks.world_model.layers import (
     NO_WIDER,
+    cast_kernels,
     hidden_axes,
     hidden_layers,
     init_hidden_layers,
@@ -175,6 +176,9 @@ class Head(Network):
         last = options.units if options.layers else inputs
         params["output"] = init_linear(of_output, last, self._width, scale=options.output_scale)
         return params
+
+    def cast(self, params: Params) -> Params:
+        return cast_kernels(params, DTYPES[self.options.dtype])
 
     def outputs(self, params: Params, x: jax.Array) -> tuple[jax.Array, Taps]:
         """Of the output layer for ``(..., inputs)``, float32, and what the hidden layers gave."""

@@ -18,8 +18,12 @@ def log_probs(logits: jax.Array, uniform_mix: float) -> jax.Array:
 
 
 def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """What decides a draw: standard Gumbel numbers of the shape of the logits."""
-    return jax.random.gumbel(key, shape, jnp.float32)
+    """What decides draws: a number in [0, 1) for each group, ``(..., groups)``.
+
+    A number for each class (Gumbel's) would decide as well, but a processor takes three times as
+    long (`benchmarks/profile_products.py`).
+    """
+    return jax.random.uniform(key, shape, jnp.float32)
 
 
 def choose(logs: jax.Array, chance: jax.Array | None) -> jax.Array:
@@ -27,11 +31,16 @@ def choose(logs: jax.Array, chance: jax.Array | None) -> jax.Array:
 
     Args:
         logs: Of `log_probs`.
-        chance: Of `noise`; None for the most likely choices.
+        chance: Of `noise`, ``(..., groups)``; None for the most likely choices.
     """
-    scores = logs if chance is None else logs + chance
-    chosen = jax.nn.one_hot(jnp.argmax(scores, axis=-1), logs.shape[-1], dtype=jnp.float32)
-    return _straight_through(chosen, jnp.exp(logs))
+    probs = jnp.exp(logs)
+    if chance is None:
+        index = jnp.argmax(logs, axis=-1)
+    else:
+        sums = jnp.cumsum(probs, axis=-1)
+        index = (sums[..., :-1] <= chance[..., None] * sums[..., -1:]).sum(axis=-1)
+    chosen = jax.nn.one_hot(index, logs.shape[-1], dtype=jnp.float32)
+    return _straight_through(chosen, probs)
 
 
 @jax.custom_vjp

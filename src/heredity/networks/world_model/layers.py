@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +66,11 @@ def init_linear(
         "bias": jnp.zeros(outputs, jnp.float32),
     }
     return {**params, "norm": jnp.ones(outputs, jnp.float32)} if normed else params
+
+
+def cast_kernels(params: Any, dtype: jnp.dtype) -> Any:
+    """A tree of weights, the kernels in the dtype that is computed in; the rest stays float32."""
+    return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 else leaf, params)
 
 
 def linear(params: Params, x: jax.Array) -> jax.Array:

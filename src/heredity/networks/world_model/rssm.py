@@ -25,6 +25,7 @@ from heredity.networks.world_model.dynamics import Dynamics
 from heredity.networks.world_model.layers import (
     NO_WIDER,
     activated,
+    cast_kernels,
     hidden_axes,
     hidden_layers,
     init_hidden_layers,
@@ -222,7 +223,7 @@ class Rssm(Network):
             state: Before the first moment, ``(B, ...)``.
             actions: Done before each moment, ``(T, B, actions)``.
             is_first: Where episodes begin, ``(T, B)``: what was before is forgotten.
-            chance: Of `latents.noise`, ``(T, B, groups, classes)``; None for the most likely.
+            chance: Of `latents.noise`, ``(T, B, groups)``; None for the most likely.
 
         Returns:
             States ``(T, B, ...)`` and the logits they were drawn from.
@@ -244,8 +245,8 @@ class Rssm(Network):
         later["logits"] = posterior["logits"]
 
         weights = (of_dynamics, kernels, first["norm"], kernel[:deter], later)
-        # Cast once: going back, it would be at every moment.
-        weights = jax.tree.map(lambda w: w.astype(self._dtype) if w.ndim > 1 else w, weights)
+        # Going back, they would be cast at every moment.
+        weights = cast_kernels(weights, self._dtype)
 
         def step(weights: tuple, before: tuple, now: tuple) -> tuple[tuple, tuple]:
             of_dynamics, kernels, norm, kernel, later = weights
@@ -296,8 +297,7 @@ class Rssm(Network):
             state: To begin from, ``(N, ...)``.
             act: From features ``(N, F)`` and its chance what is remembered of an action, and the
                 numbers that say what was done, ``(N, actions)``.
-            chances: Of `act`, and of `latents.noise` ``(length, N, groups, classes)``; either may
-                be None.
+            chances: Of `act`, and of `latents.noise` ``(length, N, groups)``; either may be None.
             length: How many moments.
 
         Returns:
@@ -346,6 +346,11 @@ class Rssm(Network):
     def acted(self, carry: Carry, action: jax.Array) -> Carry:
         return {**carry, "action": action.astype(jnp.float32)}
 
+    def cast(self, params: Params) -> Params:
+        own = {name: part for name, part in params.items() if name != "encoder"}
+        encoder = {"encoder": self.encoder.cast(params["encoder"])} if "encoder" in params else {}
+        return {**cast_kernels(own, self._dtype), **encoder}
+
     def apply(
         self,
         params: Params,
@@ -362,7 +367,7 @@ class Rssm(Network):
         batch = tokens.shape[:-1]
         if is_first is None:
             is_first = jnp.zeros(batch, bool)
-        chance = None if key is None else latents.noise(key, (*batch, *self.latents))
+        chance = None if key is None else latents.noise(key, (*batch, self.options.groups))
         before = State(carry["deter"], carry["stoch"])
         found = self.observe_once(params, tokens, before, carry["action"], is_first, chance)
         state = State(*(part.astype(jnp.float32) for part in found))
