@@ -4,9 +4,10 @@
 
 Of the runner for environments of the host, whose environments stand still: an update reads its
 batch from the replay and writes the refreshed states back. Acting ends, as the other's does, with
-actions and what a replay needs in numpy; ``weights_to_act_with`` is done before, once for all steps
-of an iteration, and ``acting_and_keeping`` is a step of a run, with all of that, the environments'
-own part and the replay. Memory is kept as ``heredity train`` keeps it.
+actions and what a replay needs in numpy. What is made ready for all steps of an iteration, such as
+weights in the dtype that is computed in, is counted for each by its share of as many as there are
+by default. ``acting_and_keeping`` is a step of a run, with the environments' own part and the
+replay. Memory is kept as ``heredity train`` keeps it.
 """
 
 from __future__ import annotations
@@ -101,9 +102,10 @@ def main() -> None:
         jax.block_until_ready(runner._ready().parts)
 
     acting = quartiles(act, given.seconds / 4)
-    readying = quartiles(ready, given.seconds / 8)
+    made_ready = quartiles(ready, given.seconds / 8)["median_ms"]
     keeping = quartiles(act_and_keep, given.seconds / 4)
     for name in ("median_ms", "quarter_ms", "three_quarters_ms"):
+        acting[name] = round(acting[name] + made_ready / DreamerConfig().num_steps, 3)
         keeping[name] = round(keeping[name] / config.num_steps, 3)
     result = {
         "what": "DreamerV3, ours",
@@ -114,8 +116,7 @@ def main() -> None:
         "load_before": round(load, 2),
         "batch": [config.batch_size, config.batch_length],
         "update": updates,
-        "acting": {"environments": ENVS, **acting},
-        "weights_to_act_with": readying,
+        "acting": {"environments": ENVS, **acting, "made_ready_ms": made_ready},
         "acting_and_keeping": {"environments": ENVS, **keeping},
         "largest_megabytes": largest_megabytes(),
         "versions": versions(),

@@ -26,6 +26,7 @@ from heredity.training.checkpoints import read_checkpoint, verify_checkpoint
 from heredity.training.host_dreamer import DreamerHostRunner
 from heredity.training.session import begin_run, resume_run
 from heredity.training.settings import RunSettings
+from heredity.weights import flatten, merge
 
 SETTINGS = RunSettings(
     total_timesteps=128, checkpoint_every=64, evaluate_every=128, evaluation_episodes=2
@@ -167,6 +168,17 @@ def test_on_the_device_it_is_told_as_well():
     state = dataclasses.replace(state, experience=algorithm.begin(environment, 0))
     act = jax.jit(lambda state: collect(algorithm, environment, state.params, state)[1]["finite"])
     assert not constants and not act(state)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_to_act_with_are_cast_before(environment: HostEnvironment, dtype: str):
+    config = dataclasses.replace(CONFIG, dtype=dtype)
+    algorithm = Dreamer(config, environment.observation_space, environment.action_space)
+    runner = DreamerHostRunner(algorithm, environment, 0)
+    weights = flatten(merge(*runner._ready().parts))
+    kernels = {leaf.dtype.name for path, leaf in weights.items() if path.endswith("/kernel")}
+    assert kernels == {dtype}
+    assert any(path.startswith("critic/") for path in weights) == (dtype == "float32")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -148,9 +148,10 @@ class Network(abc.ABC):
         return outputs, carry
 
     def cast(self, params: Params) -> Params:
-        """Weights in the dtype to which `apply` casts them at each call; the same outputs.
+        """Weights of which those are cast already that `apply` would cast at each call.
 
-        For whoever calls it often with the same weights, and needs no gradient.
+        For whoever calls it often with the same weights, and needs no gradient. The outputs are the
+        same. Networks that say nothing leave the weights as they are.
         """
         return params
 

@@ -181,7 +181,7 @@ class ActorCritic:
         return self._apply("trunk", params, seen, carry, is_first, key)
 
     def acting(self, params: Params) -> Params:
-        """The weights that decide actions, each in the dtype that it is computed in."""
+        """The weights that decide actions, cast where their network says so (`Network.cast`)."""
         return {
             name: self.networks[name].cast(part) if name in self.networks else part
             for name, part in params.items()

@@ -26,7 +26,7 @@ from heredity.environments.infos import InfoMeans
 from heredity.training.host_base import Counted, HostBase
 from heredity.training.room import limit_on_host
 from heredity.training.runner_base import NONE_SHARED
-from heredity.weights import Params, all_finite, merge
+from heredity.weights import Params, all_finite, flatten, merge
 
 
 class Standing(NamedTuple):
@@ -94,9 +94,9 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
         self._act = jax.jit(self._act_step)
         self._cast = jax.jit(lambda parts: algorithm.functions.acting(merge(*parts)))
         shapes = algorithm.functions.shapes()
-        narrowed = jax.eval_shape(algorithm.functions.acting, shapes)
-        # A copy, which float32 does not need.
-        self._casts = any(narrowed[name] != shapes[name] for name in narrowed)
+        cast, was = flatten(jax.eval_shape(algorithm.functions.acting, shapes)), flatten(shapes)
+        # A copy, which learning does not overwrite, and which float32 does not need.
+        self._casts = any(leaf.dtype != was[path].dtype for path, leaf in cast.items())
         self._tokens = jax.jit(
             lambda parts, seen: halved(algorithm.world.rssm.tokens(merge(*parts)["trunk"], seen))
         )

@@ -66,6 +66,14 @@ def test_equal_chances_do_not_differ():
     np.testing.assert_allclose(latents.divergence(logs, logs), 0.0, atol=1e-6)
 
 
+def test_groups_are_drawn_apart():
+    logs = latents.log_probs(jnp.log(jnp.array([[0.5, 0.5], [0.25, 0.75]])), 0.0)
+    chance = latents.noise(jax.random.key(1), (20_000, 2))
+    chosen = np.asarray(jnp.argmax(latents.choose(logs, chance), axis=-1))
+    both = [[(chosen == (a, b)).all(axis=-1).mean() for b in range(2)] for a in range(2)]
+    np.testing.assert_allclose(both, [[0.125, 0.375], [0.125, 0.375]], atol=0.015)
+
+
 def test_draws_follow_the_chances_and_their_gradient():
     logits = jnp.log(jnp.array([[0.7, 0.2, 0.1]]))
     logs = latents.log_probs(logits, 0.0)

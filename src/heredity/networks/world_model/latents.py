@@ -45,7 +45,7 @@ def choose(logs: jax.Array, chance: jax.Array | None) -> jax.Array:
 
 @jax.custom_vjp
 def _straight_through(chosen: jax.Array, probs: jax.Array) -> jax.Array:
-    """What was chosen; its gradient is that of the chances, which are not computed without one."""
+    """What was chosen; its gradient is that of the chances."""
     del probs
     return chosen
 

@@ -70,7 +70,11 @@ def init_linear(
 
 def cast_kernels(params: Any, dtype: jnp.dtype) -> Any:
     """A tree of weights, the kernels in the dtype that is computed in; the rest stays float32."""
-    return jax.tree.map(lambda leaf: leaf.astype(dtype) if leaf.ndim > 1 else leaf, params)
+
+    def cast(leaf: Any) -> Any:
+        return leaf.astype(dtype) if leaf.ndim > 1 and leaf.dtype != dtype else leaf
+
+    return jax.tree.map(cast, params)
 
 
 def linear(params: Params, x: jax.Array) -> jax.Array:
