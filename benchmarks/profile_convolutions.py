@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import statistics
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -19,9 +17,9 @@ from heredity.algorithms.dreamer.config import SIZES
 from heredity.common.kept_memory import keep_memory
 from heredity.networks.world_model import convolutions
 from heredity.networks.world_model.encoder import MULTIPLES
+from timing import quartiles
 
 SIDE, COLOURS = 64, 3
-ROUNDS = 5
 Convolution = Callable[[jax.Array, jax.Array], Any]
 # By the kind of layer, then by name: the function, and what it computes in.
 WAYS: dict[str, dict[str, tuple[Convolution, str]]] = {
@@ -40,15 +38,10 @@ WAYS: dict[str, dict[str, tuple[Convolution, str]]] = {
 LEARNT = ("convolution", "products", "products, bfloat16")  # the gradient of the fourth is slow
 
 
-def milliseconds(call: Callable[[], object]) -> float:
-    """The median of some calls, after one that compiles."""
-    jax.block_until_ready(call())
-    taken = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        jax.block_until_ready(call())
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken) * 1e3
+def milliseconds(function: Callable[..., Any], *given: Any) -> float:
+    """The median of half a second of calls, of five at least, once compiled."""
+    program = jax.jit(function)
+    return quartiles(lambda: jax.block_until_ready(program(*given)), 0.5)["median_ms"]
 
 
 def with_gradients(way: Convolution, of_pictures: bool) -> Convolution:
@@ -75,8 +68,7 @@ def timed(
         x = jax.random.normal(jax.random.key(1), (pictures, side, side, inputs), dtype)
         if pictures > 100:
             way = with_gradients(way, of_pictures=inputs != COLOURS)
-        program = jax.jit(way)
-        taken = milliseconds(lambda program=program, given=(kernel, x): program(*given))
+        taken = milliseconds(way, kernel, x)
         cells.append(f"{taken:,.0f}" if pictures > 100 else f"{taken:.1f}")
     return tuple(cells)
 

@@ -23,7 +23,7 @@ KERNELS = 6  # so many that no cache next to a core has room for them
 def large_products(dtype: str) -> Row:
     """Operations in a second."""
     x = jnp.ones((SIZE, SIZE), dtype)
-    taken = milliseconds(lambda: program(x, x))
+    taken = milliseconds(product, x, x)
     return f"large products, {dtype}", f"{2 * SIZE**3 / taken / 1e6:,.0f} GFLOP/s"
 
 
@@ -31,8 +31,7 @@ def few_rows(dtype: str) -> Row:
     """Bytes of kernels that are read in a second."""
     x = jnp.ones((ROWS, SIZE), dtype)
     kernels = [jnp.ones((SIZE, SIZE // 2), dtype) for _ in range(KERNELS)]
-    several = jax.jit(lambda x, kernels: [product(x, kernel) for kernel in kernels])
-    taken = milliseconds(lambda: several(x, kernels))
+    taken = milliseconds(lambda x, kernels: [product(x, kernel) for kernel in kernels], x, kernels)
     read = sum(kernel.nbytes for kernel in kernels)
     return f"products of {ROWS} rows, {dtype}", f"{read / taken / 1e6:.1f} GB/s"
 
@@ -49,14 +48,10 @@ def draws(config: DreamerConfig, gumbel: bool) -> Row:
             return latents.choose(logs, latents.noise(key, shape))
         return latents.choose(logs + jax.random.gumbel(key, logits.shape), None)
 
-    compiled = jax.jit(drawn)
-    taken = milliseconds(lambda: compiled(jax.random.key(0), logits))
+    taken = milliseconds(drawn, jax.random.key(0), logits)
     way = "a number for each class" if gumbel else "a number for each group"
     told = f"{moments * config.groups:,} draws of {config.classes} classes, {way}"
     return told, f"{taken:.0f} ms"
-
-
-program = jax.jit(product)
 
 
 def main() -> None:
