@@ -43,10 +43,10 @@ def draws(config: DreamerConfig, gumbel: bool) -> Row:
     logits = jnp.zeros((*shape, config.classes))
 
     def drawn(key: jax.Array, logits: jax.Array) -> jax.Array:
-        logs = latents.log_probs(logits, config.uniform_mix)
+        probs = latents.probs(logits, config.uniform_mix)
         if not gumbel:
-            return latents.choose(logs, latents.noise(key, shape))
-        return latents.choose(logs + jax.random.gumbel(key, logits.shape), None)
+            return latents.choose(probs, latents.noise(key, shape))
+        return latents.choose(jnp.log(probs) + jax.random.gumbel(key, logits.shape), None)
 
     taken = milliseconds(drawn, jax.random.key(0), logits)
     way = "a number for each class" if gumbel else "a number for each group"

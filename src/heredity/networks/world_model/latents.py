@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 
 
-def log_probs(logits: jax.Array, uniform_mix: float) -> jax.Array:
-    """Logarithms of the chances, mixed with equal ones, in float32.
+def probs(logits: jax.Array, uniform_mix: float) -> jax.Array:
+    """Chances, mixed with equal ones, in float32.
 
     Args:
         logits: ``(..., groups, classes)``.
         uniform_mix: Share of the equal chances.
     """
-    probs = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
-    return jnp.log((1.0 - uniform_mix) * probs + uniform_mix / probs.shape[-1])
+    own = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+    return (1.0 - uniform_mix) * own + uniform_mix / own.shape[-1]
 
 
 def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -26,32 +26,31 @@ def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.uniform(key, shape, jnp.float32)
 
 
-def choose(logs: jax.Array, chance: jax.Array | None) -> jax.Array:
+def choose(chances: jax.Array, drawn: jax.Array | None) -> jax.Array:
     """One choice of each group, one-hot float32; the gradient is that of the chances.
 
     Args:
-        logs: Of `log_probs`.
-        chance: Of `noise`, ``(..., groups)``; None for the most likely choices.
+        chances: Of `probs`.
+        drawn: Of `noise`, ``(..., groups)``; None for the most likely choices.
     """
-    probs = jnp.exp(logs)
-    if chance is None:
-        index = jnp.argmax(logs, axis=-1)
+    if drawn is None:
+        index = jnp.argmax(chances, axis=-1)
     else:
-        sums = jnp.cumsum(probs, axis=-1)
-        index = (sums[..., :-1] <= chance[..., None] * sums[..., -1:]).sum(axis=-1)
-    chosen = jax.nn.one_hot(index, logs.shape[-1], dtype=jnp.float32)
-    return _straight_through(chosen, probs)
+        sums = jnp.cumsum(chances, axis=-1)
+        index = (sums[..., :-1] <= drawn[..., None] * sums[..., -1:]).sum(axis=-1)
+    chosen = jax.nn.one_hot(index, chances.shape[-1], dtype=jnp.float32)
+    return _straight_through(chosen, chances)
 
 
 @jax.custom_vjp
-def _straight_through(chosen: jax.Array, probs: jax.Array) -> jax.Array:
+def _straight_through(chosen: jax.Array, chances: jax.Array) -> jax.Array:
     """What was chosen; its gradient is that of the chances."""
-    del probs
+    del chances
     return chosen
 
 
 _straight_through.defvjp(
-    lambda chosen, probs: (chosen, None), lambda _, gradient: (jnp.zeros_like(gradient), gradient)
+    lambda chosen, chances: (chosen, None), lambda _, gradient: (jnp.zeros_like(gradient), gradient)
 )
 
 
@@ -59,7 +58,7 @@ def divergence(left: jax.Array, right: jax.Array) -> jax.Array:
     """Kullback-Leibler divergence of ``right`` from ``left``, summed over groups: ``(...,)``.
 
     Args:
-        left: Of `log_probs`, ``(..., groups, classes)``.
+        left: Logarithms of `probs`, ``(..., groups, classes)``.
         right: The same.
     """
     return jnp.sum(jnp.exp(left) * (left - right), axis=(-2, -1))
