@@ -128,7 +128,7 @@ class HostPlayer:
         if self._actor:
             self._actor.begin(params)
         filled = self._unread.in_numpy(params)
-        params = jax.device_put(params)
+        params = jax.device_put(self._functions.acting(params))
         restarts = host.restarts
         observation, t, cut = episodes.start(), 0, 0
         carry = self._functions.initial_carry((host.num_envs,), acting=True)
