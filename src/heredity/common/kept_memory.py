@@ -3,30 +3,133 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
+from pathlib import Path
 
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
 _NEVER = -1
 
+# Of Linux's mman.h.
+_HUGE_PAGES = 14
+_HUGE_PAGE = 2**21
+
+_STATM = Path("/proc/self/statm")
+
+_SPARE = 256 * 2**20
+"""Bytes that are not worth giving back, nor looking at."""
+
 
 def keep_memory() -> bool:
-    """Have the C library keep memory that is freed, for the rest of this process.
+    """Have the C library keep memory that is freed, in large pages, for the rest of this process.
 
     A compiled program allocates room for what it computes on the way each time it is called, some
     400 MB for an update of a small DreamerV3 on a CPU. By default glibc gives so large a piece back
     to the system at once; then the system has to find and clear each of its 100,000 pages anew,
-    which took a quarter to a third of the processors' time. The process then keeps the most that it
-    ever had (docs/performance.md).
+    which took a quarter to a third of the processors' time. Pages of 2 MB, where the system has
+    them, make reading faster as well, above all that of weights (docs/performance.md).
 
-    To be called before there are threads. Other C libraries than glibc are left alone.
+    To be called before there are threads. Other C libraries than glibc are left alone. See
+    `bound_memory` for how much is kept.
 
     Returns:
         Whether it is so now.
     """
+    global _bound
     if platform.libc_ver()[0] != "glibc":
         return False
-    mallopt = ctypes.CDLL(None).mallopt
+    libc = ctypes.CDLL(None)
     # One arena, because those of other threads would ask the system for each large piece.
     wanted = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, _NEVER), (_ARENA_MAX, 1))
-    return all([mallopt(option, value) == 1 for option, value in wanted])
+    kept = all([libc.mallopt(option, value) == 1 for option, value in wanted])
+    if kept:
+        _in_huge_pages(libc)
+        is_known = _STATM.exists() and hasattr(libc, "mallinfo2")  # how much there is
+        _bound = _Bound(libc) if is_known else None
+    return kept
+
+
+def bound_memory() -> None:
+    """Give back what is kept beyond what one repetition of the same work needs.
+
+    To be called after each repetition. A piece that was freed does not always fit again: something
+    small lies where it was, and a new place is found for it, whose pages are kept as well. That
+    happens now and then, and without a bound each time would cost the size of the piece.
+
+    Does nothing where `keep_memory` was not called, or did nothing.
+    """
+    if _bound is not None:
+        _bound.keep()
+
+
+def _in_huge_pages(libc: ctypes.CDLL) -> None:
+    """Have what is allocated from now on lie in large pages, as far as this machine's memory goes.
+
+    The heap grows by that much at once, so that its addresses can be told to the system. Pages are
+    taken when they are first written to.
+    """
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
+    libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10 * 9
+    place = libc.malloc(size)
+    if not place:  # this process, or the system, may not promise as much
+        return
+    first = -(-place // _HUGE_PAGE) * _HUGE_PAGE
+    # Refused where the system was built without them: pages are small ones then.
+    libc.madvise(first, place + size - first, _HUGE_PAGES)
+    libc.free(place)
+
+
+class _Information(ctypes.Structure):
+    """What glibc tells of its heap: ``struct mallinfo2``."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+class _Bound:
+    """Knows how much had to be kept at first, and gives all back when it is half as much again.
+
+    Not more often: large pages, of which a part was given back, are small ones from then on.
+
+    Args:
+        libc: The C library of this process.
+    """
+
+    def __init__(self, libc: ctypes.CDLL) -> None:
+        libc.mallinfo2.restype = _Information
+        libc.malloc_trim.argtypes = [ctypes.c_size_t]
+        self._libc = libc
+        self._seen = 0  # bytes this process had when last looked at
+        self._needed: int | None = None
+
+    def keep(self) -> None:
+        now = _own_bytes()
+        if now <= self._seen + _SPARE:  # the rest takes longer to know
+            return
+        self._seen = now
+        # Less than nothing, where much was promised and never written to.
+        kept = max(now - self._libc.mallinfo2().uordblks, _SPARE)
+        if self._needed is None:
+            self._needed = kept
+        elif kept > self._needed * 1.5:
+            self._libc.malloc_trim(0)
+            _in_huge_pages(self._libc)  # the end of the heap was given back as well
+            self._seen = _own_bytes()
+            self._needed = None
+
+
+_bound: _Bound | None = None
+
+
+def _own_bytes() -> int:
+    """Of memory, that no file is behind."""
+    _, resident, of_files, *_ = _STATM.read_text().split()
+    return (int(resident) - int(of_files)) * os.sysconf("SC_PAGE_SIZE")

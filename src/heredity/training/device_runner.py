@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from heredity.algorithms.contract import Algorithm, AlgorithmState
+from heredity.common.kept_memory import bound_memory
 from heredity.common.shared_files import SharedFile
 from heredity.environments import Exactness, JaxEnvironment
 from heredity.training.mesh import DeviceMesh
@@ -93,7 +94,9 @@ class DeviceRunner(BaseRunner[Algorithm, AlgorithmState]):
         self._begin_experience()
         with self._on_devices():
             self.state, sums = self._advance(self.constants, self.state, np.int32(iterations))
-        return means({name: float(value) for name, value in jax.device_get(sums).items()})
+        found = means({name: float(value) for name, value in jax.device_get(sums).items()})
+        bound_memory()
+        return found
 
     def load(
         self,

@@ -20,6 +20,7 @@ from heredity.algorithms.dreamer.host_replay import HostReplay
 from heredity.algorithms.dreamer.replay import Place, Record, halved, packed
 from heredity.algorithms.dreamer.state import DreamerState
 from heredity.common import counters
+from heredity.common.kept_memory import bound_memory
 from heredity.common.shared_files import SharedFile
 from heredity.environments import Exactness
 from heredity.environments.infos import InfoMeans
@@ -327,6 +328,7 @@ class DreamerHostRunner(HostBase[Dreamer, DreamerState]):
             following = self._draw(key, update + 1) if update + 1 < first + count else None
             later = place._replace(rows=place.rows[1:])
             self._replay.put_states(later, *jax.device_get(learnt))
+            bound_memory()
         self.state = dataclasses.replace(self.state, experience=standing)
         return found
 
