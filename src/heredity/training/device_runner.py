@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from heredity.algorithms.contract import Algorithm, AlgorithmState
-from heredity.common.kept_memory import bound_memory
 from heredity.common.shared_files import SharedFile
 from heredity.environments import Exactness, JaxEnvironment
 from heredity.training.mesh import DeviceMesh
@@ -94,9 +93,7 @@ class DeviceRunner(BaseRunner[Algorithm, AlgorithmState]):
         self._begin_experience()
         with self._on_devices():
             self.state, sums = self._advance(self.constants, self.state, np.int32(iterations))
-        found = means({name: float(value) for name, value in jax.device_get(sums).items()})
-        bound_memory()
-        return found
+        return means({name: float(value) for name, value in jax.device_get(sums).items()})
 
     def load(
         self,

@@ -16,6 +16,7 @@ import time
 from collections.abc import Generator, Sequence
 
 from heredity.common.errors import HeredityError
+from heredity.common.kept_memory import bound_memory
 from heredity.common.run_folder import RunFolder
 from heredity.training.boundaries import Boundaries, Due
 from heredity.training.callbacks import Callback, tell, with_children
@@ -277,6 +278,7 @@ class Run:
             began = time.monotonic()
             metrics = self.driver.iterate(iterations)
             seconds = max(time.monotonic() - began, 1e-9)  # some clocks tick slowly
+            bound_memory()
             self.reached = self.driver.step
             self._note_restarts()
             # How many iterations go into one call changes nothing but when somebody looks; the
