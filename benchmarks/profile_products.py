@@ -43,7 +43,7 @@ def draws(config: DreamerConfig, gumbel: bool) -> Row:
     logits = jnp.zeros((*shape, config.classes))
 
     def drawn(key: jax.Array, logits: jax.Array) -> jax.Array:
-        probs = latents.probs(logits, config.uniform_mix)
+        probs = latents.mixed_probs(logits, config.uniform_mix)
         if not gumbel:
             return latents.choose(probs, latents.noise(key, shape))
         return latents.choose(jnp.log(probs) + jax.random.gumbel(key, logits.shape), None)

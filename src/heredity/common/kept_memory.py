@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import resource
 from pathlib import Path
 
 # Of glibc's malloc.h.
@@ -15,10 +16,12 @@ _NEVER = -1
 _HUGE_PAGES = 14
 _HUGE_PAGE = 2**21
 
-_STATM = Path("/proc/self/statm")
-
 _SPARE = 256 * 2**20
 """Bytes that are not worth giving back, nor looking at."""
+
+_STATM, _SMAPS = Path("/proc/self/statm"), Path("/proc/self/smaps")
+_OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
+_STRICT = "2"
 
 
 def keep_memory() -> bool:
@@ -30,8 +33,10 @@ def keep_memory() -> bool:
     which took a quarter to a third of the processors' time. Pages of 2 MB, where the system has
     them, make reading faster as well, above all that of weights (docs/performance.md).
 
-    To be called before there are threads. Other C libraries than glibc are left alone. See
-    `bound_memory` for how much is kept.
+    To be called before there are threads. Other C libraries than glibc are left alone. Zeros that
+    a program asks for are written out then, and take memory at once.
+
+    See `bound_memory` for how much is kept; before glibc 2.33 it has no bound.
 
     Returns:
         Whether it is so now.
@@ -45,19 +50,20 @@ def keep_memory() -> bool:
     kept = all([libc.mallopt(option, value) == 1 for option, value in wanted])
     if kept:
         _in_huge_pages(libc)
-        is_known = _STATM.exists() and hasattr(libc, "mallinfo2")  # how much there is
+        is_known = _SMAPS.exists() and hasattr(libc, "mallinfo2")  # how much there is
         _bound = _Bound(libc) if is_known else None
     return kept
 
 
 def bound_memory() -> None:
-    """Give back what is kept beyond what one repetition of the same work needs.
+    """Give back what is kept when it is half as much again as it was at first.
 
-    To be called after each repetition. A piece that was freed does not always fit again: something
-    small lies where it was, and a new place is found for it, whose pages are kept as well. That
-    happens now and then, and without a bound each time would cost the size of the piece.
+    To be called after each repetition of the same work. A piece that was freed does not always fit
+    again: something small lies where it was, and a new place is found for it, whose pages are kept
+    as well. That happens now and then, and without a bound each time would cost the size of the
+    piece.
 
-    Does nothing where `keep_memory` was not called, or did nothing.
+    Does nothing where `keep_memory` was not called, or gave no bound.
     """
     if _bound is not None:
         _bound.keep()
@@ -67,19 +73,30 @@ def _in_huge_pages(libc: ctypes.CDLL) -> None:
     """Have what is allocated from now on lie in large pages, as far as this machine's memory goes.
 
     The heap grows by that much at once, so that its addresses can be told to the system. Pages are
-    taken when they are first written to.
+    taken when they are first written to. Another thread that allocates meanwhile does no harm: the
+    place is then not at the end of the heap, and is found all the same.
     """
+    if _is_promise_dear():
+        return
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.restype, libc.free.argtypes = None, [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 10 * 9
     place = libc.malloc(size)
-    if not place:  # this process, or the system, may not promise as much
+    if not place:
         return
     first = -(-place // _HUGE_PAGE) * _HUGE_PAGE
     # Refused where the system was built without them: pages are small ones then.
     libc.madvise(first, place + size - first, _HUGE_PAGES)
     libc.free(place)
+
+
+def _is_promise_dear() -> bool:
+    """Whether addresses count that nothing was written to: little would be left for the rest."""
+    limits = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    if any(resource.getrlimit(limit)[0] != resource.RLIM_INFINITY for limit in limits):
+        return True
+    return _OVERCOMMIT.exists() and _OVERCOMMIT.read_text().strip() == _STRICT
 
 
 class _Information(ctypes.Structure):
@@ -95,9 +112,10 @@ class _Information(ctypes.Structure):
 
 
 class _Bound:
-    """Knows how much had to be kept at first, and gives all back when it is half as much again.
+    """Knows how much was kept at first, and gives all back when it is half as much again.
 
-    Not more often: large pages, of which a part was given back, are small ones from then on.
+    Not more often: of large pages a part is given back, and small ones are left of the rest until
+    the system joins them again.
 
     Args:
         libc: The C library of this process.
@@ -115,8 +133,8 @@ class _Bound:
         if now <= self._seen + _SPARE:  # the rest takes longer to know
             return
         self._seen = now
-        # Less than nothing, where much was promised and never written to.
-        kept = max(now - self._libc.mallinfo2().uordblks, _SPARE)
+        # Less than nothing, where much is in use and was never written to.
+        kept = max(_heap_bytes() - self._libc.mallinfo2().uordblks, _SPARE)
         if self._needed is None:
             self._needed = kept
         elif kept > self._needed * 1.5:
@@ -133,3 +151,14 @@ def _own_bytes() -> int:
     """Of memory, that no file is behind."""
     _, resident, of_files, *_ = _STATM.read_text().split()
     return (int(resident) - int(of_files)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _heap_bytes() -> int:
+    """Of memory behind the heap."""
+    found, is_heap = 0, False
+    for line in _SMAPS.read_text().splitlines():
+        if line.endswith("[heap]"):
+            is_heap = True
+        elif is_heap and line.startswith("Rss:"):
+            found, is_heap = found + int(line.split()[1]) * 1024, False
+    return found

@@ -1,6 +1,8 @@
 """The replay of the host: rings of different pace, new pieces once, and back from a file."""
 
 import gc
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +173,26 @@ def test_saving_writes_what_is_new(tmp_path: Path):
     assert len(now) == 2 * 6 + 2
     del before  # and with them states, which may change
     assert len(list(tmp_path.iterdir())) == 6
+
+
+# Prints how much memory an empty replay of 800 MB takes.
+EMPTY = """
+import numpy as np
+from heredity.common.kept_memory import _own_bytes, keep_memory
+keep_memory()
+from heredity.algorithms.dreamer.host_replay import HostReplay
+from heredity.algorithms.dreamer.mixture import UNIFORM
+from tests.algorithms.dreamer.test_host_replay import record
+example = record(0)._replace(observation=np.zeros((2, 2**16), np.uint8))
+before = _own_bytes()
+replay = HostReplay(example, 6400, 1e9, None, UNIFORM)
+print((_own_bytes() - before) // 2**20)
+"""
+
+
+def test_an_empty_replay_takes_no_memory():
+    done = subprocess.run([sys.executable, "-c", EMPTY], capture_output=True, check=True)
+    assert int(done.stdout) < 50
 
 
 def test_above_its_memory_records_are_read_from_files(tmp_path: Path):

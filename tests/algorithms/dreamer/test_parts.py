@@ -57,36 +57,36 @@ def test_symexp_undoes_symlog():
 
 
 def test_every_choice_keeps_a_chance():
-    probs = latents.probs(jnp.array([[[100.0, 0.0, 0.0, 0.0]]]), 0.01)
+    probs = latents.mixed_probs(jnp.array([[[100.0, 0.0, 0.0, 0.0]]]), 0.01)
     np.testing.assert_allclose(probs[0, 0], [0.9925, 0.0025, 0.0025, 0.0025], rtol=1e-4)
 
 
 def test_equal_chances_do_not_differ():
-    logs = jnp.log(latents.probs(jax.random.normal(jax.random.key(0), (5, 3, 4)), 0.01))
+    logs = jnp.log(latents.mixed_probs(jax.random.normal(jax.random.key(0), (5, 3, 4)), 0.01))
     np.testing.assert_allclose(latents.divergence(logs, logs), 0.0, atol=1e-6)
 
 
 def test_groups_are_drawn_apart():
-    probs = latents.probs(jnp.log(jnp.array([[0.5, 0.5], [0.25, 0.75]])), 0.0)
-    drawn = latents.noise(jax.random.key(1), (20_000, 2))
-    chosen = np.asarray(jnp.argmax(latents.choose(probs, drawn), axis=-1))
+    probs = latents.mixed_probs(jnp.log(jnp.array([[0.5, 0.5], [0.25, 0.75]])), 0.0)
+    chance = latents.noise(jax.random.key(1), (20_000, 2))
+    chosen = np.asarray(jnp.argmax(latents.choose(probs, chance), axis=-1))
     both = [[(chosen == (a, b)).all(axis=-1).mean() for b in range(2)] for a in range(2)]
     np.testing.assert_allclose(both, [[0.125, 0.375], [0.125, 0.375]], atol=0.015)
 
 
 def test_draws_follow_the_chances_and_their_gradient():
     logits = jnp.log(jnp.array([[0.7, 0.2, 0.1]]))
-    drawn = latents.noise(jax.random.key(1), (20_000, 1))
-    chosen = np.asarray(latents.choose(latents.probs(logits, 0.0), drawn))
+    chance = latents.noise(jax.random.key(1), (20_000, 1))
+    chosen = np.asarray(latents.choose(latents.mixed_probs(logits, 0.0), chance))
     np.testing.assert_allclose(chosen.mean(axis=(0, 1)), [0.7, 0.2, 0.1], atol=0.015)
-    through = jax.grad(lambda x: latents.choose(latents.probs(x, 0.0), None)[0, 1])(logits)
+    through = jax.grad(lambda x: latents.choose(latents.mixed_probs(x, 0.0), None)[0, 1])(logits)
     direct = jax.grad(lambda x: jax.nn.softmax(x)[0, 1])(logits)
     np.testing.assert_allclose(through, direct, atol=1e-6)
 
 
 @pytest.mark.parametrize("classes", [3, 16])
 def test_every_number_below_one_chooses_a_class(classes: int):
-    probs = latents.probs(jax.random.normal(jax.random.key(0), (999, 4, classes)), 0.01)
+    probs = latents.mixed_probs(jax.random.normal(jax.random.key(0), (999, 4, classes)), 0.01)
     least, most = np.float32(0.0), np.nextafter(np.float32(1.0), np.float32(0.0))
     for number, expected in ((least, 0), (most, classes - 1)):
         chosen = jax.jit(latents.choose)(probs, jnp.full((999, 4), number))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import mmap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,13 +97,19 @@ def _bytes(step: Any) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(step))
 
 
+def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Zeros that take memory when they are written to; numpy's may be cleared (`keep_memory`)."""
+    size = max(1, math.prod(shape) * dtype.itemsize)
+    place = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.ndarray(shape, dtype, buffer=place)
+
+
 class _Window:
     """Arrays ``(E, rows, ...)`` of the newest segments."""
 
     def __init__(self, example: Any, rows: int, count: int) -> None:
-        # Memory that nothing was written to yet is not taken from the machine.
         self.arrays = jax.tree.map(
-            lambda leaf: np.zeros((count, leaf.shape[0], rows, *leaf.shape[1:]), leaf.dtype),
+            lambda leaf: _zeros((count, leaf.shape[0], rows, *leaf.shape[1:]), leaf.dtype),
             example,
         )
         self.named = named_leaves(self.arrays)

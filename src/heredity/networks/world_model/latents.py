@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 
-def probs(logits: jax.Array, uniform_mix: float) -> jax.Array:
+def mixed_probs(logits: jax.Array, uniform_mix: float) -> jax.Array:
     """Chances, mixed with equal ones, in float32.
 
     Args:
@@ -26,31 +26,31 @@ def noise(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return jax.random.uniform(key, shape, jnp.float32)
 
 
-def choose(chances: jax.Array, drawn: jax.Array | None) -> jax.Array:
+def choose(probs: jax.Array, chance: jax.Array | None) -> jax.Array:
     """One choice of each group, one-hot float32; the gradient is that of the chances.
 
     Args:
-        chances: Of `probs`.
-        drawn: Of `noise`, ``(..., groups)``; None for the most likely choices.
+        probs: Of `mixed_probs`.
+        chance: Of `noise`, ``(..., groups)``; None for the most likely choices.
     """
-    if drawn is None:
-        index = jnp.argmax(chances, axis=-1)
+    if chance is None:
+        index = jnp.argmax(probs, axis=-1)
     else:
-        sums = jnp.cumsum(chances, axis=-1)
-        index = (sums[..., :-1] <= drawn[..., None] * sums[..., -1:]).sum(axis=-1)
-    chosen = jax.nn.one_hot(index, chances.shape[-1], dtype=jnp.float32)
-    return _straight_through(chosen, chances)
+        sums = jnp.cumsum(probs, axis=-1)
+        index = (sums[..., :-1] <= chance[..., None] * sums[..., -1:]).sum(axis=-1)
+    chosen = jax.nn.one_hot(index, probs.shape[-1], dtype=jnp.float32)
+    return _straight_through(chosen, probs)
 
 
 @jax.custom_vjp
-def _straight_through(chosen: jax.Array, chances: jax.Array) -> jax.Array:
+def _straight_through(chosen: jax.Array, probs: jax.Array) -> jax.Array:
     """What was chosen; its gradient is that of the chances."""
-    del chances
+    del probs
     return chosen
 
 
 _straight_through.defvjp(
-    lambda chosen, chances: (chosen, None), lambda _, gradient: (jnp.zeros_like(gradient), gradient)
+    lambda chosen, probs: (chosen, None), lambda _, gradient: (jnp.zeros_like(gradient), gradient)
 )
 
 
@@ -58,7 +58,7 @@ def divergence(left: jax.Array, right: jax.Array) -> jax.Array:
     """Kullback-Leibler divergence of ``right`` from ``left``, summed over groups: ``(...,)``.
 
     Args:
-        left: Logarithms of `probs`, ``(..., groups, classes)``.
+        left: Logarithms of `mixed_probs`, ``(..., groups, classes)``.
         right: The same.
     """
     return jnp.sum(jnp.exp(left) * (left - right), axis=(-2, -1))

@@ -204,7 +204,7 @@ class Rssm(Network):
 
     def log_probs(self, logits: jax.Array) -> jax.Array:
         """Logarithms of the chances that logits stand for, float32."""
-        return jnp.log(latents.probs(logits, self.options.uniform_mix))
+        return jnp.log(latents.mixed_probs(logits, self.options.uniform_mix))
 
     def observe(
         self,
@@ -325,8 +325,8 @@ class Rssm(Network):
 
     def _chosen(self, logits: jax.Array, chance: jax.Array | None) -> jax.Array:
         """The drawn part that logits and a chance of `latents.noise` give."""
-        chances = latents.probs(logits, self.options.uniform_mix)
-        return latents.choose(chances, chance).astype(self._dtype)
+        probs = latents.mixed_probs(logits, self.options.uniform_mix)
+        return latents.choose(probs, chance).astype(self._dtype)
 
     def _inside(self, state: State) -> tuple[jax.Array, jax.Array]:
         """What goes from moment to moment: the deterministic part in blocks, the drawn one flat."""
