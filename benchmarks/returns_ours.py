@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import importlib.metadata
 import json
+import sys
 import time
 
 import heredity as hd
@@ -33,6 +34,8 @@ class Episodes(hd.callbacks.Callback):
         # Means over the seeds where there are several.
         if "rollout/ep_rew_mean" in row:
             self.curve.append([step, round(row["rollout/ep_rew_mean"], 3)])
+        told = f"{self.curve[-1][1]:,.1f} an episode" if self.curve else "no episode yet"
+        print(f"{problem.name}: {step:,} of {steps:,} steps, {told}", file=sys.stderr, flush=True)
 
     def rewind(self, step):
         self.curve = [point for point in self.curve if point[0] <= step]

@@ -84,6 +84,13 @@ def test_draws_follow_the_chances_and_their_gradient():
     np.testing.assert_allclose(through, direct, atol=1e-6)
 
 
+def test_a_class_without_a_chance_has_a_gradient():
+    def chosen(logits: jax.Array) -> jax.Array:
+        return latents.choose(latents.mixed_probs(logits, 0.0), None)[0, 1]
+
+    np.testing.assert_array_equal(jax.grad(chosen)(jnp.array([[500.0, 0.0, 0.0]])), 0.0)
+
+
 @pytest.mark.parametrize("classes", [3, 16])
 def test_every_number_below_one_chooses_a_class(classes: int):
     probs = latents.mixed_probs(jax.random.normal(jax.random.key(0), (999, 4, classes)), 0.01)
