@@ -18,9 +18,11 @@ import argparse
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import returns_tables
@@ -95,6 +97,8 @@ def train(problem: ReturnProblem, contestant: str, seed: int, again: bool = Fals
     command = [python, str(script), problem.name, "--seed", str(seed)]
     alone = {"JAX_PLATFORMS": "cpu"}
     code = source()  # before: it is imported at the start
+    if unfinished := unfinished_run(problem, contestant, seed, code):
+        command += ["--directory", str(unfinished)]
     done = subprocess.run(
         command, stdout=subprocess.PIPE, text=True, check=True, env={**alone, **os.environ}
     )
@@ -112,6 +116,23 @@ def train(problem: ReturnProblem, contestant: str, seed: int, again: bool = Fals
             flush=True,
         )
     record(problem, contestant, found, again)
+    if unfinished:
+        shutil.rmtree(unfinished)
+        unfinished.with_suffix(".json").unlink()
+
+
+def unfinished_run(
+    problem: ReturnProblem, contestant: str, seed: int, code: Mapping[str, Any]
+) -> Path | None:
+    """Where a seed is kept until it is finished; one for each version of the code.
+
+    Returns:
+        The folder of its run; None for what is not saved: peers, uncommitted code, and what the
+        benchmark of speed trains.
+    """
+    if contestant != "ours" or problem.settings or not code["clean"]:
+        return None
+    return RESULTS / "unfinished" / f"{problem.name}-{seed}-{code['package'][:12]}"
 
 
 def of_this_code(run: Mapping[str, Any], code: Mapping[str, Any]) -> bool:

@@ -6,8 +6,10 @@ import importlib.metadata
 import json
 import sys
 import time
+from pathlib import Path
 
 import heredity as hd
+from heredity.common.files import write_atomically
 from return_problems import RETURN_PROBLEMS
 
 parser = argparse.ArgumentParser()
@@ -15,6 +17,7 @@ parser.add_argument("problem", choices=RETURN_PROBLEMS)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--steps", type=int, help="instead of the problem's, to see that it runs")
 parser.add_argument("--together", type=int, help="seeds in one program, instead of the problem's")
+parser.add_argument("--directory", type=Path, help="kept there, and gone on with from there")
 parser.add_argument("--settings", default="{}", help="other than the preset's, as JSON")
 given = parser.parse_args()
 problem = RETURN_PROBLEMS[given.problem]
@@ -22,20 +25,35 @@ steps = given.steps or problem.steps
 
 
 class Episodes(hd.callbacks.Callback):
-    """Returns of the episodes of training, in twenty parts; a sink of metrics as well."""
+    """Returns of the episodes of training, in twenty parts; a sink of metrics as well.
 
-    def __init__(self):
-        self.curve = []
+    What it took so far is kept beside the run, so that a seed that was stopped counts all of it.
+    """
+
+    def __init__(self, kept):
+        self.kept = kept
+        known = json.loads(kept.read_text()) if kept and kept.exists() else {}
+        self.curve = known.get("curve", [])
+        self.seconds, self.cpu_seconds = known.get("seconds", 0.0), known.get("cpu_seconds", 0.0)
+        self.began = time.perf_counter(), time.process_time()
+
+    def spent(self):
+        seconds = self.seconds + time.perf_counter() - self.began[0]
+        cpu_seconds = self.cpu_seconds + time.process_time() - self.began[1]
+        return {"seconds": round(seconds, 1), "cpu_seconds": round(cpu_seconds, 1)}
 
     def sinks(self, run_id, config):
         return [self]
 
     def write(self, step, row):
+        self.rewind(step - 1)  # a run that goes on does so from a checkpoint, some rows earlier
         # Means over the seeds where there are several.
         if "rollout/ep_rew_mean" in row:
             self.curve.append([step, round(row["rollout/ep_rew_mean"], 3)])
         told = f"{self.curve[-1][1]:,.1f} an episode" if self.curve else "no episode yet"
         print(f"{problem.name}: {step:,} of {steps:,} steps, {told}", file=sys.stderr, flush=True)
+        if self.kept:
+            write_atomically(self.kept, json.dumps({"curve": self.curve, **self.spent()}))
 
     def rewind(self, step):
         self.curve = [point for point in self.curve if point[0] <= step]
@@ -44,26 +62,36 @@ class Episodes(hd.callbacks.Callback):
         pass
 
 
-settings = {**problem.changed, **json.loads(given.settings)}
-num_envs = settings.pop("num_envs", None)
-learner = getattr(hd, problem.algorithm)
-model = learner(problem.environment, seed=given.seed, **settings)
-if num_envs or problem.options:
+def fresh():
+    """The model of the problem with the settings that were asked for."""
+    settings = {**problem.changed, **json.loads(given.settings)}
+    num_envs = settings.pop("num_envs", None)
+    learner = getattr(hd, problem.algorithm)
+    model = learner(problem.environment, seed=given.seed, **settings)
+    if not num_envs and not problem.options:
+        return model
     size = num_envs or model.config.num_envs
     environment = hd.make(problem.environment, size, **problem.options)
-    model = learner(environment, seed=given.seed, **settings)
-episodes = Episodes()
-began, cpu_began = time.perf_counter(), time.process_time()
-events = model.run(
-    steps,
-    callback=episodes,
-    seeds=given.together or problem.together,
-    log_every=steps // 20,
-    evaluate_every=steps,
-    evaluation_episodes=problem.episodes,
-)
+    return learner(environment, seed=given.seed, **settings)
+
+
+directory = given.directory
+episodes = Episodes(directory and directory.with_suffix(".json"))
+if directory and directory.exists():
+    model = hd.resume(directory)
+    events = model.run(callback=episodes)
+else:
+    model = fresh()
+    events = model.run(
+        steps,
+        directory,
+        callback=episodes,
+        seeds=given.together or problem.together,
+        log_every=steps // 20,
+        evaluate_every=steps,
+        evaluation_episodes=problem.episodes,
+    )
 last = {event.seed: event for event in events}  # the only evaluation, at the end
-seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu_began
 packages = {
     "gym": ("gymnasium", "mujoco"),
     "gymnax": ("gymnax",),
@@ -82,8 +110,7 @@ found = [
         "settings": dataclasses.asdict(model.config),
         "together": event.seeds,
         "steps": event.step,
-        "seconds": round(seconds, 1),
-        "cpu_seconds": round(cpu_seconds, 1),
+        **episodes.spent(),
         "returns": [round(float(value), 3) for value in event.evaluation.returns],
         "lengths": [int(value) for value in event.evaluation.lengths],
         "curve": episodes.curve,
