@@ -6,6 +6,8 @@ import dataclasses
 import doctest
 import importlib
 import json
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -165,14 +167,67 @@ def test_a_seed_is_trained_in_a_process_and_kept_with_its_machine(
         f"import sys; print('noise'); assert '3' in sys.argv\nprint({told!r})"
     )
     monkeypatch.setattr(harness.returns, "HERE", tmp_path)
+    uncommitted = {"commit": "a", "clean": False, "package": "b"}
+    monkeypatch.setattr(harness.returns, "source", lambda: uncommitted)
     problem = harness.return_problems.RETURN_PROBLEMS["gym-hopper"]
     monkeypatch.setattr(type(problem), "scripts", {"ours": "fake.py"})
     harness.returns.train(problem, "ours", 3)
     (kept,) = harness.returns.recorded(problem)["runs"]["ours"]
     assert kept["returns"] == [1.0, 2.0]
     assert {"machine", "when"} <= set(kept)
-    assert set(kept["source"]) == {"commit", "clean", "package"}
+    assert kept["source"] == uncommitted
     assert kept["settings_hash"] == harness.source.settings_hash({"rate": 1.0})
+
+
+def test_a_seed_that_was_stopped_is_kept_by_its_code_and_goes_when_it_is_finished(
+    harness: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    told = json.dumps([ran(3, 1.0, 2.0)])
+    (tmp_path / "fake.py").write_text(
+        "import pathlib, sys\n"
+        "kept = pathlib.Path(sys.argv[sys.argv.index('--directory') + 1])\n"
+        "stopped = not kept.exists()\n"
+        "kept.mkdir(parents=True, exist_ok=True)\n"
+        "kept.with_suffix('.json').write_text('{}')\n"
+        f"sys.exit('stopped') if stopped else print({told!r})"
+    )
+    monkeypatch.setattr(harness.returns, "HERE", tmp_path)
+    committed = {"commit": "a", "clean": True, "package": "b" * 40}
+    monkeypatch.setattr(harness.returns, "source", lambda: committed)
+    problem = harness.return_problems.RETURN_PROBLEMS["gym-hopper"]
+    monkeypatch.setattr(type(problem), "scripts", {"ours": "fake.py"})
+    with pytest.raises(subprocess.CalledProcessError):
+        harness.returns.train(problem, "ours", 3)
+    unfinished = harness.returns.RESULTS / "unfinished"
+    names = {path.name for path in unfinished.iterdir()}
+    assert names == {"gym-hopper-3-bbbbbbbbbbbb", "gym-hopper-3-bbbbbbbbbbbb.json"}
+    assert not harness.returns.recorded(problem)["runs"]
+    harness.returns.train(problem, "ours", 3)
+    (kept,) = harness.returns.recorded(problem)["runs"]["ours"]
+    assert kept["source"] == committed
+    assert not list(unfinished.iterdir())
+
+
+def test_a_run_that_goes_on_has_the_whole_curve_and_counts_all_its_seconds(tmp_path: Path):
+    kept = tmp_path / "run"
+    arguments = ["gym-hopper", "--steps", "20000", "--directory", kept]
+    command = [sys.executable, FOLDER / "returns_ours.py", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as stopped:
+        assert stopped.stderr is not None
+        for line in stopped.stderr:
+            told = re.match(r"gym-hopper: ([\d,]+) of 20,000 steps", line)
+            if told and int(told[1].replace(",", "")) >= 8_000:
+                stopped.send_signal(signal.SIGINT)
+                break
+        stopped.stderr.read()
+    assert stopped.returncode != 0
+    before = json.loads(kept.with_suffix(".json").read_text())
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    (found,) = json.loads(done.stdout)
+    steps = [step for step, _ in found["curve"]]
+    assert steps == list(range(2_048, 20_481, 2_048))
+    assert found["curve"][:3] == before["curve"][:3]
+    assert found["cpu_seconds"] > before["cpu_seconds"] > 0
 
 
 def test_the_page_is_rendered_from_what_is_recorded(harness: SimpleNamespace, tmp_path: Path):
